@@ -1,0 +1,1 @@
+"""Everything the experiment scripts share: data, models, training, evaluation, maps."""

@@ -1,0 +1,58 @@
+"""How the scripts talk to a person: settings from the command line, and one clear sentence for every error."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text is the one sentence they will see."""
+
+
+def fold(text: object) -> str:
+    """Any text, such as a library's error, as a single line."""
+    return " ".join(str(text).split())
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn a UserError or Ctrl-C into one sentence on stderr and a non-zero exit, never a traceback."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {fold(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command continues where this one stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse(settings: type[T], arguments: Sequence[str], description: str | None = None) -> T:
+    """An instance of the dataclass `settings`, its fields overridden by command-line flags.
+
+    Raises UserError for an unknown flag or a wrong type; `--help` prints the flags and exits.
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(settings, args=list(arguments), description=description or "")
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # tyro draws a box: its title, the message, a rule, then hints
+        lines = [line.strip(" │") for line in messages.getvalue().splitlines()[1:]]
+        rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"[─╰╯]+", line)), len(lines))
+        raise UserError(f"{fold(' '.join(lines[:rule])).rstrip('.')} (--help lists every setting).") from None
+
+
+def given_on_command_line(names: Sequence[str], arguments: Sequence[str]) -> set[str]:
+    """Which of the settings `names` the command line sets, whatever value it gives them."""
+    flags = {a.split("=")[0].removeprefix("--").replace("-", "_") for a in arguments if a.startswith("--")}
+    return {name for name in names if name in flags or f"no_{name}" in flags}

@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all, and their fingerprints."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from utils.console import UserError, fold
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; it becomes `path` when the block ends well and vanishes when it does not.
+
+    Works for a file and for a directory (a Zarr store). Raises UserError when the disk is full or not writable.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        yield partial
+        if path.is_dir():
+            _remove(path)
+        os.replace(partial, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            _remove(partial)
+        if isinstance(error, OSError | RuntimeError) and not isinstance(error, NotImplementedError):
+            raise _write_error(path, error) from error
+        raise
+
+
+def _write_error(path: Path, error: Exception) -> Exception:
+    """The sentence for a failed write, or the error itself where it is not about the disk."""
+    code = getattr(error, "errno", None)
+    folder = next((p for p in path.parents if p.is_dir()), Path("."))
+    with contextlib.suppress(OSError):
+        if code in _FULL or shutil.disk_usage(folder).free < 2**20:
+            return UserError(
+                f"{path} could not be written: the disk (or quota) is full; nothing was left half-written."
+            )
+    if isinstance(error, OSError):
+        return UserError(f"{path} could not be written: {fold(error.strerror or error)}.")
+    return error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """`content` as indented JSON, written whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of all the files of a Zarr store in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if file != path:
+            digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while block := stream.read(2**22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,248 @@
+"""A prepared data set: one NetCDF-4 file or Zarr store, daily, on a latitude–longitude grid (contract 1).
+
+Reading refuses whatever it cannot be sure of, with one sentence; writing adds full CF metadata.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from utils.console import UserError, fold
+from utils.files import whole_file
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a variable of a prepared data set must look like, and how it is described when written."""
+
+    units: str  # as written
+    accepted: tuple[str, ...]  # other spellings of the same unit that are read
+    limits: tuple[float, float]  # physically possible values
+    attributes: dict[str, str]  # CF
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        return (self.units, *self.accepted)
+
+
+# The order is the channel order of the models' input.
+VARIABLES = {
+    "precipitation": Variable(
+        "mm day-1",
+        ("mm/day", "mm d-1", "mm/d", "mm day**-1", "mm d**-1", "kg m-2 day-1", "kg m-2 d-1", "kg m**-2 day**-1"),
+        (0.0, 2000.0),
+        {
+            "standard_name": "lwe_precipitation_rate",
+            "long_name": "total precipitation of the UTC day",
+            "cell_methods": "time: mean",
+        },
+    ),
+    "soil_moisture": Variable(
+        "m3 m-3",
+        ("m**3 m**-3", "m^3 m^-3", "m3/m3", "m3 m^-3", "m^3/m^3", "cm3 cm-3", "cm**3 cm**-3", "cm3/cm3"),
+        (0.0, 1.0),
+        {
+            "standard_name": "volume_fraction_of_condensed_water_in_soil",
+            "long_name": "volumetric soil moisture of the surface layer, daily mean",
+            "cell_methods": "time: mean",
+        },
+    ),
+    "soil_temperature": Variable(
+        "K",
+        ("kelvin", "Kelvin", "degK", "degrees_K"),
+        (170.0, 350.0),
+        {
+            "standard_name": "soil_temperature",
+            "long_name": "soil temperature of the surface layer, daily mean",
+            "cell_methods": "time: mean",
+        },
+    ),
+}
+PACKING_NOISE = -0.01  # soil moisture from here up to 0 is what int16 packing leaves behind; it becomes 0
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Cell centres of a latitude–longitude grid, as the data set has them."""
+
+    lat: np.ndarray  # degrees north, [H]
+    lon: np.ndarray  # degrees east, [W]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.lat), len(self.lon)
+
+    def matches(self, other: "Grid") -> bool:
+        """The same cells, to a ten-thousandth of a degree."""
+        return self.shape == other.shape and bool(
+            np.allclose(self.lat, other.lat, atol=1e-4) and np.allclose(self.lon, other.lon, atol=1e-4)
+        )
+
+    def __str__(self) -> str:
+        (h, w), lat, lon = self.shape, self.lat, self.lon
+        return f"{h} × {w} cells, latitude {lat[0]:g} to {lat[-1]:g}, longitude {lon[0]:g} to {lon[-1]:g}"
+
+
+def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
+    """The data set's three variables, [time, lat, lon], structure checked and values not yet read.
+
+    `made_by` is the command that makes the file, for the error when it is missing. Time stamps become midnight UTC.
+    Raises UserError naming the file, the variable, what was found and what is expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        hint = f"; make it with: {made_by}" if made_by else "; give another path with --data"
+        raise UserError(f"{path} does not exist{hint}.")
+    try:
+        engine = "zarr" if path.is_dir() else "netcdf4"
+        ds = xr.open_dataset(path, engine=engine, decode_timedelta=False, chunks=None)
+    except Exception as error:  # every engine raises its own kinds; all mean the same here
+        raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
+    try:
+        _check_variables(ds, path)
+        _check_grid(ds, path)
+        return ds[list(VARIABLES)].transpose("time", "lat", "lon").assign_coords(time=_days(ds, path))
+    except BaseException:
+        ds.close()
+        raise
+
+
+def read_prepared(path: Path, start: np.datetime64 | None = None, made_by: str = "") -> xr.Dataset:
+    """The data set in memory, float32, from day `start` on; values checked, packing noise set to 0.
+
+    Raises UserError as `open_prepared` does, and for infinities, values outside physical limits and variables
+    without any value.
+    """
+    with open_prepared(path, made_by) as ds:
+        if start is not None:
+            ds = ds.sel(time=slice(start, None))
+        try:
+            ds = ds.astype(np.float32).load()
+        except Exception as error:
+            raise UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}") from error
+    for name in VARIABLES:
+        _check_values(ds[name], path)
+    moisture = ds["soil_moisture"]
+    ds["soil_moisture"] = moisture.where(~(moisture < 0), 0.0).assign_attrs(moisture.attrs)
+    return ds
+
+
+def grid_of(ds: xr.Dataset) -> Grid:
+    return Grid(ds["lat"].values.astype(np.float64), ds["lon"].values.astype(np.float64))
+
+
+def is_synthetic(ds: xr.Dataset) -> bool:
+    """Whether the data set says that it is synthetic (global attribute `synthetic`)."""
+    return str(ds.attrs.get("synthetic", "false")).lower() in ("true", "yes", "1")
+
+
+def write_prepared(ds: xr.Dataset, path: Path) -> None:
+    """Write the three variables (and any others) of `ds` with CF metadata, whole or not at all.
+
+    `path` ending in .zarr makes a Zarr store, anything else NetCDF-4. `ds` brings time, lat, lon and its own global
+    attributes (title, source, history, …).
+    """
+    ds = ds.transpose("time", "lat", "lon", ...).copy()
+    for name, variable in VARIABLES.items():
+        ds[name] = ds[name].astype(np.float32)
+        ds[name].attrs = {"units": variable.units, **variable.attributes, **ds[name].attrs}
+    axes = {
+        "time": {"standard_name": "time", "axis": "T"},
+        "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
+        "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
+    }
+    for name, attributes in axes.items():
+        ds[name].attrs.update(attributes)
+    ds.attrs = {"Conventions": "CF-1.11", **ds.attrs}
+    encoding = {name: {"_FillValue": None} for name in ("lat", "lon")}
+    encoding["time"] = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
+    zarr = path.suffix == ".zarr"
+    if not zarr:
+        encoding |= {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in VARIABLES}
+    with whole_file(path) as partial:
+        if zarr:
+            ds.to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
+        else:
+            ds.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+
+
+def _check_variables(ds: xr.Dataset, path: Path) -> None:
+    for name, variable in VARIABLES.items():
+        if name not in ds:
+            raise UserError(f"{path}: the variable {name} is missing, found {_listed(ds.data_vars)}.")
+        if set(ds[name].dims) != {"time", "lat", "lon"}:
+            raise UserError(f"{path}: {name} has the dimensions {_listed(ds[name].dims)}, expected time, lat, lon.")
+        units = ds[name].attrs.get("units")
+        expected = f"expected {variable.units} (also read: {', '.join(variable.accepted)})"
+        if units is None:
+            raise UserError(f"{path}: {name} has no units attribute, {expected}.")
+        if fold(units) not in variable.spellings:
+            raise UserError(f"{path}: {name} is in {fold(units)!r}, {expected}.")
+
+
+def _check_grid(ds: xr.Dataset, path: Path) -> None:
+    for name, low, high in (("lat", -90, 90), ("lon", -180, 360)):
+        if name not in ds.coords:
+            raise UserError(f"{path}: the coordinate {name} is missing, expected cell centres in degrees.")
+        values = ds[name].values
+        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise UserError(f"{path}: {name} has values that are no finite numbers, expected degrees.")
+        if values.size and (values.min() < low or values.max() > high):
+            raise UserError(
+                f"{path}: {name} runs from {values.min():g} to {values.max():g}, expected {low} to {high} degrees."
+            )
+        steps = np.diff(values)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            raise UserError(f"{path}: {name} neither ascends nor descends throughout, expected sorted cell centres.")
+
+
+def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
+    """The time axis as midnights, datetime64[D] cast to ns; one entry a day, sorted, or a UserError."""
+    if "time" not in ds.coords or ds["time"].dtype.kind != "M":
+        kind = "no time coordinate" if "time" not in ds.coords else f"time of type {ds['time'].dtype}"
+        raise UserError(f"{path} has {kind}, expected dates with CF units in the standard calendar.")
+    time = ds["time"].values
+    if not time.size:
+        raise UserError(f"{path}: time is empty, expected daily values.")
+    if np.isnat(time).any():
+        raise UserError(f"{path}: time has {int(np.isnat(time).sum())} missing values, expected a date for every step.")
+    steps = np.diff(time)
+    if (steps < np.timedelta64(0)).any():
+        first = int(np.argmax(steps < np.timedelta64(0)))
+        raise UserError(f"{path}: time is not sorted, {_date(time[first + 1])} follows {_date(time[first])}.")
+    days = time.astype("datetime64[D]")
+    if (np.diff(days) == np.timedelta64(0, "D")).any():
+        first = int(np.argmax(np.diff(days) == np.timedelta64(0, "D")))
+        if steps[first] == np.timedelta64(0):
+            raise UserError(f"{path}: time has the day {_date(time[first])} twice, expected each day once.")
+        hours = steps[first] / np.timedelta64(1, "h")
+        raise UserError(f"{path}: time has steps of {hours:g} hours on {_date(time[first])}, expected one a day.")
+    return days.astype("datetime64[ns]")
+
+
+def _check_values(values: xr.DataArray, path: Path) -> None:
+    name, limits = values.name, VARIABLES[values.name].limits
+    low = PACKING_NOISE if name == "soil_moisture" else limits[0]
+    data = values.values
+    if not np.isfinite(data).any():
+        what = "infinite values only" if np.isinf(data).any() else "no valid value at all"
+        raise UserError(f"{path}: {name} has {what}.")
+    for bad, what in ((np.isinf(data), "infinite"), ((data < low) | (data > limits[1]), "outside physical limits")):
+        if bad.any():
+            day, row, column = np.argwhere(bad)[0]
+            raise UserError(
+                f"{path}: {name} has {int(bad.sum())} values that are {what}, the first {data[day, row, column]:g} on "
+                f"{_date(values['time'].values[day])} at {values['lat'].values[row]:g}° N, "
+                f"{values['lon'].values[column]:g}° E, expected {limits[0]:g} to {limits[1]:g} "
+                f"{VARIABLES[name].units} (missing values are NaN)."
+            )
+
+
+def _date(time: np.datetime64) -> str:
+    return str(time.astype("datetime64[D]"))
+
+
+def _listed(names) -> str:
+    return ", ".join(map(str, names)) or "none"
