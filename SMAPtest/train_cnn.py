@@ -28,7 +28,7 @@ class Settings(TargetSettings):
     input_days: int | None = None  # days in the window; None: as many as lead_days
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
     epochs: int = 100  # at most; the published number
-    patience: int = 10  # stop after this many epochs without a better validation RMSE; 0: never
+    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate of Adam
     seed: int = 0  # of the initial weights and of the order of the samples

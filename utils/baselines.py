@@ -1,8 +1,8 @@
 """What every model has to beat: simple forecasts fitted on the training period alone, for exactly the same samples.
 
 persistence   the last valid observation at or before the last input day
-climatology   each cell's mean annual cycle, a mean and two harmonics by least squares; with under one full year of
-              training days, the cell's training mean
+climatology   each cell's mean annual cycle, a mean and two harmonics by least squares; where the training days leave
+              out part of the year, the cell's training mean
 ridge         a linear regression, one for all cells, on the three variables of every input day and the cell's means
 """
 
@@ -47,7 +47,8 @@ def climatology(
     record = training.record
     inside = in_spans(record.days, days)
     mean = np.where(record.statistics.scored, record.statistics.cell_mean[MOISTURE], np.float32(np.nan))
-    if inside.sum() < 365:
+    days_of_year = (record.days[inside] - record.days[inside].astype("datetime64[Y]")).astype(int)
+    if len(np.unique(days_of_year)) < 365:
         return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: under one year of training days"
     observed = record.observed[inside] - mean
     valid = np.isfinite(observed)

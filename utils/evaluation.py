@@ -27,7 +27,7 @@ from utils.files import whole_file, write_json
 from utils.forecasting import forecast, restore_model
 from utils.prepared_data import VARIABLES, grid_of, is_synthetic
 from utils.runs import Checkpoint
-from utils.settings import ROOT, Period, overlap, spans
+from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
 
 _BATCH = 64
@@ -120,7 +120,7 @@ def main(experiment: str) -> None:
 
 def runs_of(experiment: str) -> list[Path]:
     """All run directories of an experiment's folder, in order."""
-    return sorted(path.parent for path in (ROOT / "runs" / experiment).glob("**/checkpoint.pt"))
+    return sorted(path.parent for path in (RUNS / experiment).glob("**/checkpoint.pt"))
 
 
 def draw(run_dir: Path, predictions: xr.Dataset, synthetic: bool) -> None:

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from utils.files import file_hash
 from utils.forecasting import load_weights
 from utils.prepared_data import Grid, grid_of, is_synthetic, read_prepared
 from utils.runs import Checkpoint
-from utils.settings import ROOT, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
+from utils.settings import RUNS, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
 from utils.training import fit
 
 Build = Callable[[Any, Grid], nn.Module]
@@ -47,7 +47,7 @@ def run(
     name: str,
     settings: TrainSettings,
     build: Build,
-    given: Sequence[str] = (),
+    given: Collection[str] = (),
     on_epoch: Callable[[Checkpoint], None] | None = None,
 ) -> tuple[Path, Checkpoint, bool]:
     """Train as the settings say, or continue, or find that it is done: run directory, checkpoint, whether it trained.
@@ -95,12 +95,12 @@ def run(
             checkpoint.synthetic, checkpoint.skipped = is_synthetic(ds), training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(record.grid, axis)) for axis in ("lat", "lon")}
             checkpoint.statistics = statistics.to_tensors()
-            runs.write_config(run_dir, checkpoint, set(given))
+            runs.write_config(run_dir, checkpoint, given)
         return run_dir, fit(model, training, validation, settings, found or checkpoint, run_dir, on_epoch), True
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
-    return ROOT / "runs" / experiment / model / f"lead{settings.lead_days}" / f"seed{settings.seed}"
+    return RUNS / experiment / model / f"lead{settings.lead_days}" / f"seed{settings.seed}"
 
 
 def data_hash(path: Path) -> str:

@@ -22,7 +22,6 @@ def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
         yield np.arange(first, min(first + size, count))
 
 
-@torch.no_grad()
 def forecast_batches(
     model: nn.Module, windows: Windows, size: int, device: torch.device
 ) -> Iterator[tuple[Batch, Float[Tensor, "batch lat lon"]]]:
@@ -30,7 +29,9 @@ def forecast_batches(
     model.eval()
     for samples in batches(len(windows), size):
         batch = Batch(*(part.to(device) for part in windows.batch(samples)))
-        yield batch, model(batch.features).float()
+        with torch.no_grad():  # around the model alone: a caller's code between two batches keeps its own mode
+            scaled = model(batch.features).float()
+        yield batch, scaled
 
 
 def forecast(

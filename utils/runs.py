@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -48,7 +48,7 @@ class Checkpoint:
     skipped: int = 0  # training days without a full window
     finished: bool = False
     epoch: int = 0  # epochs completed
-    log: list[list[float]] = field(default_factory=list)  # rows of LOG_COLUMNS
+    log: list[list[int | float]] = field(default_factory=list)  # rows of LOG_COLUMNS
     best_epoch: int = 0
     best_rmse: float = float("inf")  # m3 m-3, validation
     best: dict[str, Tensor] = field(default_factory=dict)  # weights
@@ -112,8 +112,8 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
 
 def save_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, then log.csv from it, so that the two always agree in the end."""
-    with whole_file(run_dir / "checkpoint.pt") as partial:
-        torch.save({f: getattr(checkpoint, f) for f in checkpoint.__dataclass_fields__}, partial)
+    with whole_file(run_dir / "checkpoint.pt") as partial, partial.open("wb") as file:
+        torch.save({name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}, file)
     write_log(run_dir, checkpoint)
 
 
@@ -198,7 +198,7 @@ def git_commit() -> str:
     return "unknown"
 
 
-def write_config(run_dir: Path, checkpoint: Checkpoint, given: set[str]) -> None:
+def write_config(run_dir: Path, checkpoint: Checkpoint, given: Collection[str]) -> None:
     """config.json: every setting in force and where it came from, and the periods it led to."""
     settings = {
         name: {"value": value, "from": "command line" if name in given else "script"}

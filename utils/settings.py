@@ -10,6 +10,7 @@ import numpy as np
 from utils.console import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs"
 SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
 SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
@@ -31,7 +32,7 @@ class TrainSettings:
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate of Adam
-    patience: int = 10  # stop after this many epochs without a better validation RMSE; 0: never
+    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     seed: int = 0  # of the initial weights and the order of the samples
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
     out: Path | None = None  # run directory; None: runs/<experiment>/<model>/lead<d>/seed<s>

@@ -21,7 +21,6 @@ COLUMNS = [
     "data",
     "note",
 ]
-BASELINES = ("persistence", "climatology", "ridge")
 
 
 def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from utils.console import UserError
 from utils.prepared_data import VARIABLES, Grid
 
 
@@ -13,7 +14,9 @@ class CNN(nn.Module):
     def __init__(self, grid: Grid, input_days: int, filters: int = 48, kernel: int = 3, stride: int = 3):
         super().__init__()
         height, width = self.shape = grid.shape
-        rows, columns = (max(0, (side - kernel) // stride + 1) for side in (height, width))
+        rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
+        if min(height, width) < kernel:
+            raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         self.conv = nn.Conv2d(input_days * len(VARIABLES), filters, kernel, stride)
         self.dense = nn.Linear(filters * rows * columns, height * width)
 

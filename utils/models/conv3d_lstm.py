@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from utils.console import UserError
 from utils.prepared_data import VARIABLES, Grid
 
 
@@ -16,6 +17,8 @@ class Conv3dLSTM(nn.Module):
         super().__init__()
         height, width = self.shape = grid.shape
         cells = height * width
+        if min(height, width) < kernel:
+            raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         self.conv = nn.Conv3d(len(VARIABLES), filters, (1, kernel, kernel), (1, kernel, kernel))
         self.lstm = nn.LSTM(filters * (height // kernel) * (width // kernel), hidden or cells, batch_first=True)
         self.dense = nn.Linear(hidden or cells, cells)
