@@ -40,6 +40,8 @@ class Settings:
 
 def main(settings: Settings) -> None:
     start = time.monotonic()
+    for name, model in product(EXPERIMENTS, settings.models):
+        configured(name, model, settings.full)  # an unknown model is told now, not hours later
     source, target = data_sets(settings)
     settings.seeds = settings.seeds or ((0, 1, 2) if settings.full else (0,))
     periods = study_periods(source, target)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, tiny
 from scipy.stats import linregress
@@ -18,7 +19,9 @@ from utils.baselines import PENALTY, climatology, persistence, ridge
 from utils.console import UserError
 from utils.data_processing import Record, Statistics, Windows
 from utils.evaluation import scores
-from utils.prepared_data import write_prepared
+from utils.forecasting import restore_model
+from utils.prepared_data import read_prepared, write_prepared
+from utils.runs import load_checkpoint
 from utils.tables import table
 
 
@@ -199,6 +202,22 @@ def test_metrics_json_agrees_with_a_recomputation_from_predictions(evaluated):
     assert metrics["synthetic_data"] and "SYNTHETIC" in result.out
     for name in ("map", "scatter"):
         assert (run_dir / "figures" / f"{name}.png").stat().st_size > 10_000
+
+
+def test_forecasts_are_the_output_of_the_model_and_nothing_is_zeroed(evaluated):
+    run_dir, path, _ = evaluated
+    checkpoint = load_checkpoint(run_dir)
+    network = restore_model(checkpoint, run_dir)
+    record = Record(read_prepared(path), checkpoint.restored_statistics())
+    windows = Windows(record, checkpoint.periods.test, 5, 5, "test")
+    with torch.no_grad():
+        scaled = network(windows.batch(np.arange(len(windows))).features).numpy()
+    low, high = (checkpoint.statistics[name][1].item() for name in ("low", "high"))
+    with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        predicted = ds["predicted"].values
+    scored = np.isfinite(predicted)
+    np.testing.assert_allclose(predicted[scored], (low + scaled * (high - low))[scored], atol=1e-6)
+    assert predicted[scored].min() < 0.2
 
 
 def test_evaluating_twice_gives_the_same_forecasts(evaluated, script):

@@ -195,7 +195,6 @@ def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
 )
 def test_the_study_refuses_with_one_sentence(tmp_path, script, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("utils.settings.SAMPLE_ERA5", tmp_path)
     assert message in script("reproduce.py", *arguments, "--out", tmp_path / "out").sentence()
 
 
