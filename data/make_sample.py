@@ -67,7 +67,7 @@ SPIN_UP = "2007-03-31"  # the weather starts two years before the first product
 WEATHER = {
     "synoptic": (6.0, 2.5, 5.0),
     "mesoscale": (2.5, 1.0, 5.0),
-    "intraseasonal": (10.0, 25.0, 0.0),
+    "intraseasonal": (10.0, 12.0, 0.0),
     "warmth": (9.0, 5.0, 4.0),
     "analysis error": (3.0, 3.0, 0.0),
     **{f"{product.name} rain error": (4.0, 3.0, 0.0) for product in PRODUCTS},
@@ -206,7 +206,7 @@ def product_forcing(product: Product, land: Land, day_of_year: DayOfYear, latent
 
     An error of the latent rain misses and invents small events and scales large ones, in whole areas, for days.
     """
-    truth = 0.8 * latent["synoptic"] + 0.4 * latent["mesoscale"] + np.sqrt(0.2) * latent["intraseasonal"]
+    truth = 0.86 * latent["synoptic"] + 0.4 * latent["mesoscale"] + np.sqrt(0.1) * latent["intraseasonal"]
     error = latent[f"{product.name} rain error"]
     rank = cumulative_normal(product.rain_skill * truth + np.sqrt(1 - product.rain_skill**2) * error)
     wet, amount = precipitation_climate(land, day_of_year)
