@@ -4,6 +4,7 @@ python reproduce.py                                             the synthetic sa
 python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
 """
 
+import contextlib
 import json
 import shlex
 import sys
@@ -17,13 +18,15 @@ from tqdm import tqdm
 
 from utils import experiment
 from utils.console import UserError, one_sentence, parse
-from utils.evaluation import evaluate
+from utils.evaluation import evaluate, is_current
 from utils.forecasting import load_script
 from utils.prepared_data import open_prepared
 from utils.report import write_report
+from utils.runs import Checkpoint
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, TrainSettings
 from utils.tables import show, table
 
+STUDY = ("data", "train", "val", "test", "lead_days", "seed", "epochs", "patience", "out", "init_from", "head")
 YEAR = 365  # days of the test period, and of the validation period before it
 
 
@@ -40,6 +43,9 @@ class Settings:
 
 def main(settings: Settings) -> None:
     start = time.monotonic()
+    for name in ("models", "lead_days", "seeds"):
+        if getattr(settings, name) == ():
+            raise UserError(f"--{name.replace('_', '-')} has no value, expected at least one.")
     for name, model in product(EXPERIMENTS, settings.models):
         configured(name, model, settings.full)  # an unknown model is told now, not hours later
     source, target = data_sets(settings)
@@ -49,7 +55,7 @@ def main(settings: Settings) -> None:
         (name, model, lead_days, seed, settings.out / "runs" / name / model / f"lead{lead_days}" / f"seed{seed}")
         for lead_days, seed, model, name in product(settings.lead_days, settings.seeds, settings.models, EXPERIMENTS)
     ]
-    found = []
+    found, worked = [], False
     with tqdm(tasks, unit="run", disable=None) as bar:
         for name, model, lead_days, seed, run_dir in bar:
             bar.set_description(f"{name} {model} lead {lead_days} seed {seed}")
@@ -64,16 +70,22 @@ def main(settings: Settings) -> None:
             )
             if name == "finetune-SMAPtest":
                 run_settings.init_from = run_dir.parents[3] / "ERA5test" / run_dir.relative_to(run_dir.parents[2])
-            experiment.run(
+            _, checkpoint, trained = experiment.run(
                 f"{name}/{script}",
                 run_settings,
                 build,
-                on_epoch=lambda c: bar.set_postfix(epoch=c.epoch, val_rmse=f"{c.log[-1][3]:.4f}"),
+                dict.fromkeys(STUDY, "reproduce.py"),
+                lambda c: bar.set_postfix(epoch=c.epoch, val_rmse=f"{c.log[-1][3]:.4f}"),
             )
-            found.append(metrics_of(run_dir))
+            found.append(metrics_of(run_dir, checkpoint))
+            worked = worked or trained
+            if bar.disable:  # no terminal: a line a run for the log of the job
+                print(f"{len(found)}/{len(tasks)}  {run_dir}: RMSE {found[-1]['rmse']:.4f} m³ m⁻³", flush=True)
     long = table(found)
     seconds = round(time.monotonic() - start)
     study = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
+    if not worked:  # the study was complete: how long it took is known from the call that made it
+        study |= earlier_study(settings.out)
     write_report(settings.out, long, [task[-1] for task in tasks], study)
     print(show(long))
     print(f"\n{len(tasks)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
@@ -131,13 +143,21 @@ def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, e
     return settings, script, module.build
 
 
-def metrics_of(run_dir: Path) -> dict:
-    """The metrics of a finished run, evaluated now unless they are newer than its checkpoint."""
-    files = [run_dir / name for name in ("metrics.json", "predictions.nc", "figures/map.png", "figures/scatter.png")]
-    trained = (run_dir / "checkpoint.pt").stat().st_mtime
-    if all(file.exists() and file.stat().st_mtime >= trained for file in files):
-        return json.loads(files[0].read_text())
+def metrics_of(run_dir: Path, checkpoint: Checkpoint) -> dict:
+    """The metrics of a finished run, evaluated now unless that was done for the same weights, data and test period."""
+    with contextlib.suppress(OSError, ValueError):
+        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+        if is_current(metrics, checkpoint) and (run_dir / "predictions.nc").exists():
+            return metrics
     return evaluate(run_dir)
+
+
+def earlier_study(out: Path) -> dict:
+    """Command and seconds of the call that trained the study's runs, if its provenance is there."""
+    with contextlib.suppress(OSError, ValueError):
+        earlier = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+        return {name: earlier[name] for name in ("command", "seconds") if name in earlier}
+    return {}
 
 
 if __name__ == "__main__":

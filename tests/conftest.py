@@ -117,7 +117,8 @@ def subprocess_script(name: str, *arguments: object, **options) -> Result:
     done = subprocess.run(
         [sys.executable, str(ROOT / name), *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # the script may write in another encoding
         timeout=300,
         check=False,
         cwd=options.pop("cwd", "/"),

@@ -236,6 +236,11 @@ def test_eval_takes_another_test_period_or_data_but_never_days_learned_from(eval
         assert ds.sizes["time"] == 6
     sentence = script("SMAPtest/eval.py", run_dir, "--test", "2015-06-30", "2015-07-10").sentence()
     assert "2015-06-30" in sentence and "test period" in sentence
+    first_order = script("SMAPtest/eval.py", "--test", "2015-07-05", "2015-07-10", run_dir)
+    assert first_order.code == 0, first_order.err
+    recent = tmp_path / "recent.nc"  # new data alone: the baselines know the training period from the run's own
+    write_prepared(gappy().sel(time=slice("2015-06-20", None)), recent)
+    assert script("SMAPtest/eval.py", run_dir, "--data", recent).code == 0
     moved = path.rename(tmp_path / "moved.nc")
     assert "does not exist" in script("SMAPtest/eval.py", run_dir).sentence()
     assert script("SMAPtest/eval.py", run_dir, "--data", moved).code == 0
@@ -249,6 +254,18 @@ def test_eval_takes_another_test_period_or_data_but_never_days_learned_from(eval
 def test_eval_without_runs_or_with_a_wrong_folder_gets_one_sentence(tmp_path, script):
     assert "make one with: python ERA5test/train_cnn.py" in script("ERA5test/eval.py").sentence()
     assert "holds no run" in script("ERA5test/eval.py", tmp_path).sentence()
+    assert "holds no run" in script("ERA5test/eval.py", tmp_path / "no" / "such").sentence()
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_record_with_mostly_empty_days_is_evaluated_and_drawn(tmp_path, script):
+    ds = tiny()
+    ds["soil_moisture"][np.arange(120) % 3 > 0] = np.nan
+    write_prepared(ds, tmp_path / "swath.nc")
+    run_dir = tmp_path / "run"
+    script("SMAPtest/train_cnn.py", "--data", tmp_path / "swath.nc", *PERIODS, "--epochs", 1, "--out", run_dir)
+    assert script("SMAPtest/eval.py", run_dir).code == 0
+    assert (run_dir / "figures" / "map.png").exists()
 
 
 def test_eval_of_all_runs_of_its_folder(tmp_path, smap, era5, script):

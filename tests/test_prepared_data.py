@@ -75,7 +75,7 @@ def test_packing_noise_on_land_becomes_zero(tmp_path):
 
 
 def test_extra_variables_are_ignored(tmp_path):
-    ds = tiny().assign(wind=("time", np.zeros(120)))
+    ds = tiny().assign(wind=("time", np.zeros(120), {"units": "days since launch"}))
     assert list(read_prepared(written(ds, tmp_path / "data.nc"))) == list(VARIABLES)
 
 
@@ -88,6 +88,7 @@ def test_grids_match_to_a_ten_thousandth_of_a_degree():
     assert grid.matches(Grid(grid.lat + 5e-5, grid.lon))
     assert not grid.matches(Grid(grid.lat + 1e-2, grid.lon))
     assert not grid.matches(Grid(grid.lat[::-1], grid.lon))
+    assert not grid.matches(Grid(grid.lat, grid.lon + 1e-3))
     assert grid_of(tiny()).shape == (7, 8)
 
 
@@ -146,6 +147,11 @@ BAD = {
     "no latitudes": (lambda ds: ds.drop_vars("lat"), "the coordinate lat is missing"),
     "latitudes in metres": (lambda ds: ds.assign_coords(lat=ds["lat"] * 1e5), "expected -90 to 90 degrees"),
     "latitudes out of order": (lambda ds: ds.isel(lat=[1, 0, 2, 3, 4, 5, 6]), "neither ascends nor descends"),
+    "text": (lambda ds: ds.assign(soil_moisture=ds["soil_moisture"].astype(str)), "soil_moisture has values of type"),
+    "steps of 36 hours": (
+        lambda ds: ds.assign_coords(time=ds["time"].values[0] + np.arange(120) * np.timedelta64(36, "h")),
+        "a step of 36 hours",
+    ),
     "no days": (lambda ds: ds.isel(time=slice(0, 0)), "time is empty"),
 }
 

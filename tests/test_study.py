@@ -131,9 +131,9 @@ def test_with_n_target_days_no_earlier_value_is_read_not_even_as_input(tmp_path,
         assert script("finetune-SMAPtest/eval.py", out).code == 0
     one, other = (xr.open_dataset(tmp_path / name / "predictions.nc") for name in ("smap", "spoiled"))
     np.testing.assert_array_equal(one["predicted"], other["predicted"])
-    assert (tmp_path / "smap" / "metrics.json").read_text().replace("smap.nc", "") == (
-        tmp_path / "spoiled" / "metrics.json"
-    ).read_text().replace("spoiled.nc", "")
+    scores = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("smap", "spoiled")]
+    for name in ("rmse", "baselines", "weights_sha256"):
+        assert scores[0][name] == scores[1][name]
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +184,25 @@ def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
     assert len(stamps) == 12 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
 
 
+def test_scores_of_another_period_never_enter_the_table(study, script):
+    folder, first, _ = study
+    run_dir = folder / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
+    assert script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
+    arguments = ["--era5-land", folder / "era5.nc", "--smap", folder / "smap.nc", "--out", folder / "results"]
+    again = script("reproduce.py", *arguments, "--models", "cnn", "convlstm_conv", "--lead-days", 1, 3)
+    assert again.out.rsplit("runs in", 1)[0].splitlines()[-50:] == first.out.rsplit("runs in", 1)[0].splitlines()[-50:]
+
+
+def test_the_study_says_which_settings_are_its_own(study):
+    config = json.loads((study[0] / "results/runs/SMAPtest/cnn/lead3/seed0/config.json").read_text())
+    assert config["settings"]["epochs"] == {"value": 33, "from": "reproduce.py"}
+    assert config["settings"]["lr"]["from"] == "script"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--lead-days"], "--lead-days has no value"),
         (["--era5-land", "x.nc"], "are a pair"),
         (["--models", "transformer"], "there is no ERA5test/train_transformer.py"),
         (["--era5-land", "x.nc", "--smap", "y.nc"], "does not exist"),

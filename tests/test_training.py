@@ -181,8 +181,44 @@ def test_other_settings_or_data_in_the_same_directory_get_a_sentence_and_overwri
     assert "model was cnn, now lstm" in script("SMAPtest/train_lstm.py", *arguments, "--epochs", 1).sentence()
     write_prepared(tiny(seed=5), smap)
     assert "content of --data" in script(CNN, *arguments, "--epochs", 1).sentence()
+    script("SMAPtest/eval.py", tmp_path / "run", "--data", smap)
+    assert (tmp_path / "run" / "metrics.json").exists()
     result = script(CNN, *arguments, "--epochs", 2, "--overwrite")
     assert result.code == 0 and runs.load_checkpoint(tmp_path / "run").epoch == 2
+    assert not (tmp_path / "run" / "metrics.json").exists()  # nothing of the old run is left beside the new one
+
+
+def test_the_same_data_under_another_name_is_the_same_run(tmp_path, smap, script, monkeypatch):
+    arguments = [*PERIODS, "--epochs", 1, "--out", tmp_path / "run"]
+    script(CNN, "--data", smap, *arguments)
+    monkeypatch.chdir(smap.parent)
+    assert "is finished" in script(CNN, "--data", smap.name, *arguments).out
+    moved = smap.rename(tmp_path / "moved.nc")
+    assert "is finished" in script(CNN, "--data", moved, *arguments).out
+
+
+@pytest.mark.parametrize(("start", "end", "period"), [(62, 92, "validation"), (0, 62, "training")])
+def test_a_period_without_a_valid_target_is_refused_before_anything_is_written(tmp_path, script, start, end, period):
+    ds = tiny()
+    ds["soil_moisture"][start + 5 if start == 0 else start : end] = np.nan
+    write_prepared(ds, tmp_path / "data.nc")
+    result = script(CNN, "--data", tmp_path / "data.nc", *PERIODS, "--out", tmp_path / "new" / "run")
+    assert f"The {period} period has no valid soil moisture" in result.sentence()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_the_user_is_not_removed_by_a_refusal(tmp_path, script):
+    (tmp_path / "mine").mkdir()
+    script(CNN, "--data", tmp_path / "none.nc", *PERIODS, "--out", tmp_path / "mine").sentence()
+    assert (tmp_path / "mine").is_dir() and not list((tmp_path / "mine").iterdir())
+
+
+def test_an_output_in_another_encoding_does_not_end_a_training(tmp_path, smap):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    result = subprocess_script(CNN, "--data", smap, *PERIODS, "--epochs", 1, "--out", tmp_path / "r", env=environment)
+    assert result.code == 0, result.err
+    refusal = subprocess_script(CNN, "--nope", 3, env=environment)
+    assert refusal.sentence().startswith("error: Unrecognized options: --nope, 3 (--help")
 
 
 def hold(path, ready, done):
@@ -236,8 +272,13 @@ def test_checkpoints_that_are_corrupt_foreign_or_malicious_are_refused_and_never
     arguments = ["--data", smap, *PERIODS, "--epochs", 1, "--init-from", source, "--out", tmp_path / "run"]
     damaged = bytearray(good)
     damaged[100:400] = bytes(300)
+    flipped = bytearray(good)  # in the weights themselves, where only a checksum can tell
+    flipped[len(good) // 2 : len(good) // 2 + 300] = bytes(255 - byte for byte in good[len(good) // 2 :][:300])
     content = torch.load(source / "checkpoint.pt", weights_only=True)
     torch.save({**content, "experiment": "../../evil"}, tmp_path / "foreign.pt")
+    statistics = {**content["statistics"], "scored": torch.ones(2, 2, dtype=torch.bool)}
+    torch.save({**content, "statistics": statistics}, tmp_path / "shapes.pt")
+    torch.save({**content, "settings": {**content["settings"], "lead_days": -3}}, tmp_path / "days.pt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     torch.save({**content, "best": Malicious()}, tmp_path / "malicious.pt")
     for bad in (
@@ -245,8 +286,9 @@ def test_checkpoints_that_are_corrupt_foreign_or_malicious_are_refused_and_never
         b"no checkpoint",
         good[: len(good) // 2],
         bytes(damaged),
+        bytes(flipped),
         pickle.dumps(Malicious()),
-        *((tmp_path / f"{name}.pt").read_bytes() for name in ("foreign", "other", "malicious")),
+        *((tmp_path / f"{name}.pt").read_bytes() for name in ("foreign", "other", "malicious", "shapes", "days")),
     ):
         (source / "checkpoint.pt").write_bytes(bad)
         for command in (["finetune-SMAPtest/train_cnn.py", *arguments], ["ERA5test/eval.py", source]):
@@ -269,7 +311,14 @@ def test_checkpoints_that_are_corrupt_foreign_or_malicious_are_refused_and_never
         (["--epochs", "many"], "--epochs"),
         (["--precision", "16"], "invalid choice '16'"),
         (["--val", "2015-06-01"], "--val"),
-        (["--target-days", 1000], "the last --target-days begin"),
+        (["--target-days", 1000], "begins on 2015-03-31, the last --target-days on 2012-10-04"),
+        (["--target-days", 10**21], "--target-days is 1000000000000000000000, expected 2 or more"),
+        (["--lead-days", 10**20], "--lead-days is 100000000000000000000"),
+        (["--lead-days", 200], "no full window"),
+        (["--test", "2019-01-01", "2019-12-31"], "The test period 2019-01-01 to 2019-12-31 has 0 days"),
+        (["--kernel", 0], "--kernel is 0, expected 1 or more"),
+        (["--stride", 0], "--stride is 0"),
+        (["--filters", -3], "--filters is -3"),
         (["--lead-days", 50], "no full window"),
         (["--train", "2015-03-31", "2015-06-15"], "--train ends on 2015-06-15, expected before --val starts"),
         (["--train", "1999-01-01", "1999-12-31"], "no valid value in the training period"),

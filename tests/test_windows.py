@@ -147,6 +147,15 @@ def test_before_the_first_value_the_training_mean_stands_in_and_without_any_the_
     assert record.statistics.scored[2, 2]
 
 
+def test_missing_rain_becomes_the_mean_and_is_never_carried_on():
+    ds = tiny()
+    ds["precipitation"][19, 1, 1] = 60
+    ds["precipitation"][20:23, 1, 1] = np.nan
+    record = windows(ds).record
+    found = record.features[20:23, 0, 1, 1].numpy() * record.statistics.span[0] + record.statistics.low[0]
+    np.testing.assert_allclose(found, record.statistics.cell_mean[0, 1, 1], rtol=1e-4)
+
+
 def test_filling_stops_at_a_gap_in_time():
     days_with_gap = np.concatenate([np.arange(5), np.arange(9, 12)]).astype("datetime64[D]")
     values = np.array([np.nan, 1, np.nan, 3, np.nan, np.nan, 7, np.nan], np.float32)[:, None, None]

@@ -6,8 +6,9 @@ soil-moisture map `lead_days` after its last day: features [N, input_days, 3, H,
 How missing values are met:
 - A cell is scored if it has any valid soil moisture before the test period. In all other cells every input is
   OUTSIDE, and nothing is learned or scored there.
-- Missing inputs of a scored cell become its last earlier valid value, never across a gap in `time` and never a later
-  one; before the first valid value, the cell's mean over the training period; where there is none, the mean over cells.
+- Missing soil moisture and temperature of a scored cell become its last earlier valid value, never across a gap in
+  `time` and never a later one; before the first valid value, the cell's mean over the training period; where there is
+  none, the mean over cells. Missing precipitation becomes that mean at once: rain does not persist.
 - Missing targets are left out of the loss and of the metrics.
 """
 
@@ -95,7 +96,8 @@ class Record:
         self.observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, moisture, np.float32(np.nan))
         scaled = np.full((len(self.days), len(VARIABLES), *self.grid.shape), OUTSIDE, np.float32)
         for channel, name in enumerate(VARIABLES):
-            filled = fill_forward(ds[name].values, self.days)
+            values = ds[name].values
+            filled = values if name == "precipitation" else fill_forward(values, self.days)
             filled = np.where(np.isfinite(filled), filled, statistics.cell_mean[channel])
             if channel == MOISTURE:
                 self.last_observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, filled, np.nan)
@@ -125,9 +127,9 @@ class Windows:
         self.record, self.lead_days, self.input_days = record, lead_days, input_days
         reach = lead_days + input_days - 1
         wanted = np.flatnonzero(in_spans(record.days, periods))
-        starts = wanted - reach
-        full = (starts >= 0) & (record.days[wanted] - record.days[starts] == np.timedelta64(reach, "D"))
-        self.target_index: Int[np.ndarray, "sample"] = wanted[full]
+        later = wanted[wanted >= reach]
+        full = record.days[later] - record.days[later - reach] == np.timedelta64(reach, "D")
+        self.target_index: Int[np.ndarray, "sample"] = later[full]
         self.skipped = len(wanted) - len(self.target_index)
         if not len(self.target_index):
             raise UserError(
@@ -138,6 +140,13 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.target_index)
+
+    def require_targets(self, name: str) -> "Windows":
+        """These windows, or a UserError when no target is valid: there is nothing to learn or to choose by."""
+        if not self.record.valid[torch.from_numpy(self.target_index)].any():
+            days = f"{self.valid_time[0]} to {self.valid_time[-1]}"
+            raise UserError(f"The {name} period has no valid soil moisture on its target days, {days}.")
+        return self
 
     @property
     def valid_time(self) -> np.ndarray:

@@ -3,8 +3,9 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from utils.console import UserError, fold, given_on_command_line, one_sentence, 
 from utils.data_processing import Record, Statistics, Windows
 from utils.files import file_hash
 from utils.forecasting import load_weights
-from utils.prepared_data import Grid, grid_of, is_synthetic, read_prepared
+from utils.prepared_data import Grid, grid_of, is_synthetic, open_prepared, read_prepared
 from utils.runs import Checkpoint
 from utils.settings import RUNS, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
 from utils.training import fit
@@ -33,8 +34,10 @@ def train(name: str, settings: type[TrainSettings], build: Build) -> None:
         given = given_on_command_line(list(plain(chosen)), arguments)
         defaults = settings()
         for key in sorted(given):
-            print(f"{key} = {_words(getattr(chosen, key))}  (in the script: {_words(getattr(defaults, key))})")
-        run_dir, checkpoint, trained = run(name, chosen, build, given)
+            print(f"{key} = {runs.words(getattr(chosen, key))}  (script: {runs.words(getattr(defaults, key))})")
+        if getattr(chosen, "target_days", None) is not None:
+            print("target_days stands in for train and val")
+        run_dir, checkpoint, trained = run(name, chosen, build, dict.fromkeys(given, "command line"))
         result = f"best validation RMSE {checkpoint.best_rmse:.4f} m³ m⁻³ at epoch {checkpoint.best_epoch}"
         if trained:
             print(f"{run_dir}: {result} of {checkpoint.epoch}; {checkpoint.skipped} training days without full window")
@@ -47,12 +50,13 @@ def run(
     name: str,
     settings: TrainSettings,
     build: Build,
-    given: Collection[str] = (),
+    origins: Mapping[str, str] = MappingProxyType({}),
     on_epoch: Callable[[Checkpoint], None] | None = None,
 ) -> tuple[Path, Checkpoint, bool]:
     """Train as the settings say, or continue, or find that it is done: run directory, checkpoint, whether it trained.
 
-    `given` names the settings that came from the command line. Raises UserError for whatever the user can mend.
+    `origins` says where settings came from that are not the script's own. Raises UserError for what
+    the user can mend.
     """
     experiment, script = name.split("/")
     model_name = script + settings.variant
@@ -75,7 +79,7 @@ def run(
         commit=runs.git_commit(),
     )
     with runs.claimed(run_dir):
-        found = None if settings.overwrite else runs.found(run_dir, checkpoint)
+        found = runs.found(run_dir, checkpoint, settings.overwrite)
         if found and found.finished:
             runs.write_log(run_dir, found)
             return run_dir, found, False
@@ -85,8 +89,12 @@ def run(
             check_grid(source, grid_of(ds), settings.data, settings.init_from)
             statistics = statistics.with_scaling_of(source.restored_statistics())
         record = Record(ds, statistics)
-        training = Windows(record, split.train, settings.lead_days, settings.input_days, "training")
-        validation = Windows(record, split.val, settings.lead_days, settings.input_days, "validation")
+        training, validation, _ = (
+            Windows(record, periods, settings.lead_days, settings.input_days, period)
+            for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
+        )
+        training.require_targets("training")
+        validation.require_targets("validation")
         torch.manual_seed(settings.seed)
         model = build(settings, record.grid)
         if source:
@@ -95,7 +103,8 @@ def run(
             checkpoint.synthetic, checkpoint.skipped = is_synthetic(ds), training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(record.grid, axis)) for axis in ("lat", "lon")}
             checkpoint.statistics = statistics.to_tensors()
-            runs.write_config(run_dir, checkpoint, given)
+            runs.clear(run_dir)
+            runs.write_config(run_dir, checkpoint, origins)
         return run_dir, fit(model, training, validation, settings, found or checkpoint, run_dir, on_epoch), True
 
 
@@ -119,10 +128,12 @@ def read_from(path: Path, start: np.datetime64 | None = None) -> xr.Dataset:
     made_by = ""
     if resolution and path.parent == SAMPLE_SMAP.parent:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
-    ds = read_prepared(path, start, made_by)
-    if start is not None and ds["time"].values[:1].astype("datetime64[D]") != start:
-        raise UserError(f"{path} has no day {start}, where the last --target-days begin; ask for fewer of them.")
-    return ds
+    if start is not None:
+        with open_prepared(path, made_by) as ds:
+            first = ds["time"].values[0].astype("datetime64[D]")
+        if first > start:
+            raise UserError(f"{path} begins on {first}, the last --target-days on {start}; ask for fewer of them.")
+    return read_prepared(path, start, made_by)
 
 
 def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
@@ -132,6 +143,8 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     command += f" --input-days {settings.input_days}" if settings.input_days != settings.lead_days else ""
     command += f" --head {settings.head}" if settings.variant else ""
     command += f" --seed {settings.seed}" if settings.seed else ""
+    if source_dir != default_run_dir("ERA5test", model, settings):
+        command += f" --out {shlex.quote(str(source_dir))}"
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
     source = runs.load_checkpoint(source_dir)
@@ -155,7 +168,3 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
 def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:
     if not checkpoint.restored_grid().matches(grid):
         raise UserError(f"{data} has {grid}, but {run_dir} was trained on {checkpoint.restored_grid()}.")
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

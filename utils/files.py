@@ -26,6 +26,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         yield partial
+        if partial.is_file():
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         if path.is_dir():
             _remove(path)
         os.replace(partial, path)
@@ -63,7 +66,7 @@ def _remove(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """`content` as indented JSON, written whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:

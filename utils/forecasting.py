@@ -65,8 +65,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) ->
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
+        first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), fold(error))
         raise UserError(
-            f"The weights of {run_dir} do not fit this model and its settings: {fold(error)[:200]}."
+            f"The weights of {run_dir} do not fit this model and its settings: {first.rstrip('.')}."
         ) from error
 
 

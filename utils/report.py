@@ -46,6 +46,8 @@ def write_report(out: Path, long: pd.DataFrame, run_dirs: list[Path], study: dic
     names = []
     for run_dir in run_dirs:
         for figure in ("map", "scatter"):
+            if not (run_dir / "figures" / f"{figure}.png").exists():
+                continue
             names.append("_".join([figure, *run_dir.relative_to(out / "runs").parts]) + ".png")
             with whole_file(figures / names[-1]) as partial:
                 shutil.copyfile(run_dir / "figures" / f"{figure}.png", partial)
@@ -58,10 +60,10 @@ def write_report(out: Path, long: pd.DataFrame, run_dirs: list[Path], study: dic
         provenance=html.escape(json.dumps(study | {"first run": provenance["runs"][0]}, indent=2)),
     )
     with whole_file(out / "report.html") as partial:
-        partial.write_text(page)
+        partial.write_text(page, encoding="utf-8")
 
 
 def _provenance(run_dir: Path) -> dict[str, Any]:
     """run.json without the place of the data on the machine that ran it."""
-    content = json.loads((run_dir / "run.json").read_text())
+    content = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
     return {"run": "/".join(run_dir.parts[-4:]), **content, "data": Path(content["data"]).name}

@@ -6,8 +6,10 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 import subprocess
-from collections.abc import Collection, Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +28,7 @@ from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_p
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
-_NOT_COMPARED = {"out", "overwrite"}  # settings that do not change what a run computes
+_NOT_COMPARED = {"out", "overwrite", "data", "init_from"}  # where things are; what they hold is compared by hash
 
 
 @dataclass
@@ -92,22 +94,40 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"{run_dir} holds no run: there is no checkpoint.pt.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        checkpoint = Checkpoint(**content)
+        with zipfile.ZipFile(path) as archive:  # torch itself never looks at the checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True, mmap=True))
         names = (checkpoint.script, checkpoint.model)
         if checkpoint.experiment not in EXPERIMENTS or not all(re.fullmatch(r"\w+", name) for name in names):
             raise ValueError("it names no experiment or model")
-        # what a reader relies on: periods, grid, statistics and settings are there and of their kind
-        _ = (checkpoint.learned_from, checkpoint.restored_grid().shape, checkpoint.restored_statistics().span)
-        _ = (int(checkpoint.seed), int(checkpoint.lead_days), int(checkpoint.input_days))
-        if not all(isinstance(value, Tensor) for value in checkpoint.best.values()):
-            raise TypeError("its weights are no tensors")
+        _check_content(checkpoint)
     except Exception as error:
         reason = fold(error).split(". ")[0][:150]
         raise UserError(
             f"{path} is no checkpoint of this project, or is damaged; nothing in it was executed ({reason})."
         ) from error
     return checkpoint
+
+
+def _check_content(checkpoint: Checkpoint) -> None:
+    """What readers rely on is there and of its kind; any exception will do, the caller words it."""
+    statistics, shape = checkpoint.restored_statistics(), checkpoint.restored_grid().shape
+    shapes = [getattr(statistics, name).shape for name in ("low", "high", "cell_mean", "scored")]
+    if shapes != [(3,), (3,), (3, *shape), shape] or statistics.scored.dtype != bool:
+        raise ValueError("its statistics do not fit its grid")
+    if not all(isinstance(weights, Tensor) for weights in checkpoint.best.values()):
+        raise TypeError("its weights are no tensors")
+    if not checkpoint.learned_from or min(checkpoint.seed + 1, checkpoint.lead_days, checkpoint.input_days) < 1:
+        raise ValueError("its periods or days make no sense")
+    _ = Path(checkpoint.settings["data"]), [float(value) for row in checkpoint.log for value in row]
+
+
+def clear(run_dir: Path) -> None:
+    """Remove a run before another one takes its directory, so that nothing of both is ever mixed."""
+    for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "metrics.json"):
+        (run_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(run_dir / "figures", ignore_errors=True)
 
 
 def save_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
@@ -120,7 +140,7 @@ def save_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
 def write_log(run_dir: Path, checkpoint: Checkpoint) -> None:
     lines = [",".join(LOG_COLUMNS), *(",".join(f"{value:.8g}" for value in row) for row in checkpoint.log)]
     with whole_file(run_dir / "log.csv") as partial:
-        partial.write_text("\n".join(lines) + "\n")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -131,6 +151,7 @@ def claimed(run_dir: Path) -> Iterator[None]:
     removed again.
     """
     lock_file = run_dir / ".lock"
+    new = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_file)
@@ -143,20 +164,32 @@ def claimed(run_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
         with contextlib.suppress(OSError):
             if not any(file != lock_file for file in run_dir.iterdir()):
                 lock_file.unlink(missing_ok=True)
-                run_dir.rmdir()
+                for folder in new:
+                    folder.rmdir()
+        lock.release()
 
 
-def found(run_dir: Path, wanted: Checkpoint) -> Checkpoint | None:
-    """The run that the directory holds, to be continued; None when it is empty.
+def found(run_dir: Path, wanted: Checkpoint, overwrite: bool) -> Checkpoint | None:
+    """The run that the directory holds, to be continued; None when there is none, or it is to be overwritten.
 
-    Raises UserError when it holds another run than the one wanted, naming the first difference.
+    With `overwrite`, an unfinished run of the same settings is still continued. Raises UserError when the directory
+    holds another run than the one wanted, naming the first difference.
     """
     if not (run_dir / "checkpoint.pt").exists():
         return None
+    try:
+        there = _found(run_dir, wanted)
+    except UserError:
+        if overwrite:
+            return None
+        raise
+    return None if overwrite and there.finished else there
+
+
+def _found(run_dir: Path, wanted: Checkpoint) -> Checkpoint:
     there = load_checkpoint(run_dir)
     changed = [
         (name, getattr(there, name), getattr(wanted, name))
@@ -166,7 +199,7 @@ def found(run_dir: Path, wanted: Checkpoint) -> Checkpoint | None:
     for name in sorted((there.settings.keys() | wanted.settings.keys()) - _NOT_COMPARED):
         before, now = there.settings.get(name), wanted.settings.get(name)
         if before != now:
-            changed.append((f"--{name.replace('_', '-')}", *(_words(value) for value in (before, now))))
+            changed.append((f"--{name.replace('_', '-')}", *(words(value) for value in (before, now))))
     if there.data_hash != wanted.data_hash:
         changed.append(("the content of --data", there.data_hash[:12], wanted.data_hash[:12]))
     if there.source_hash != wanted.source_hash:
@@ -198,14 +231,13 @@ def git_commit() -> str:
     return "unknown"
 
 
-def write_config(run_dir: Path, checkpoint: Checkpoint, given: Collection[str]) -> None:
+def write_config(run_dir: Path, checkpoint: Checkpoint, origins: Mapping[str, str]) -> None:
     """config.json: every setting in force and where it came from, and the periods it led to."""
     settings = {
-        name: {"value": value, "from": "command line" if name in given else "script"}
-        for name, value in checkpoint.settings.items()
+        name: {"value": value, "from": origins.get(name, "script")} for name, value in checkpoint.settings.items()
     }
     names = {"experiment": checkpoint.experiment, "model": checkpoint.model}
-    write_json(run_dir / "config.json", {**names, "settings": settings, "target_days": checkpoint.split})
+    write_json(run_dir / "config.json", {**names, "settings": settings, "periods": checkpoint.split})
 
 
 def write_provenance(run_dir: Path, checkpoint: Checkpoint, fabric: Fabric, start: str, end: str | None) -> None:
@@ -233,9 +265,10 @@ def write_provenance(run_dir: Path, checkpoint: Checkpoint, fabric: Fabric, star
 
 def read_provenance(run_dir: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((run_dir / "run.json").read_text())
+        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
     return {}
 
 
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def words(value: Any) -> str:
+    """A setting as one would type it."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -69,12 +69,19 @@ def complete(settings: TrainSettings) -> None:
         settings.input_days = settings.lead_days
     if settings.epochs is None:
         settings.epochs = settings.published_epochs
-    least = {"lead_days": 1, "input_days": 1, "batch_size": 1, "patience": 0, "seed": 0, "target_days": 2}
+    for name in ("data", "out", "init_from"):
+        if getattr(settings, name, None) is not None:
+            setattr(settings, name, getattr(settings, name).expanduser().resolve())
+    least = {"patience": 0, "seed": 0, "target_days": 2}
     least["epochs"] = 0 if isinstance(settings, FinetuneSettings) else 1  # 0: the pre-trained weights as they are
-    for name, low in least.items():
-        value = getattr(settings, name, None)
-        if value is not None and value < low:
-            raise UserError(f"--{name.replace('_', '-')} is {value}, expected {low} or more.")
+    for field in fields(settings):
+        value, flag = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers:
+            raise UserError(f"{flag} has no value, expected at least one.")
+        for number in numbers:
+            if isinstance(number, int) and not least.get(field.name, 1) <= number < 2**31 and field.name != "overwrite":
+                raise UserError(f"{flag} is {number}, expected {least.get(field.name, 1)} or more, below 2147483648.")
     if not 0 < settings.lr < float("inf"):
         raise UserError(f"--lr is {settings.lr}, expected a positive number.")
 
@@ -141,7 +148,8 @@ def split_of(settings: TrainSettings) -> Split:
     if target_days is None:
         split = Split(spans("train", settings.train), spans("val", settings.val), test)
     else:
-        start, end = test[0][0] - target_days, test[0][0] - 1
+        end = test[0][0] - 1
+        start = max(np.datetime64("0001-01-01"), end + 1 - min(target_days, 10**6))
         val_start = end - max(1, target_days // 5) + 1
         split = Split(((start, val_start - 1),), ((val_start, end),), test)
     for first, second in (("train", "val"), ("val", "test")):

@@ -32,7 +32,8 @@ def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:
         rows.append({**metrics, **common, "note": "" if metrics["finished"] else "training not finished"})
         rows += [{"note": "", **scores, **common, "model": name} for name, scores in metrics["baselines"].items()]
     long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("seed", "epochs", "best_epoch", "n")})
-    return long.drop_duplicates(ignore_index=True)
+    # a baseline is the same for every model on the same samples, but for the rounding of another machine
+    return long.drop_duplicates(["experiment", "model", "lead_days", "input_days", "seed", "n"], ignore_index=True)
 
 
 def show(long: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ resume       from the last finished epoch with weights, optimiser and random sta
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -92,6 +93,8 @@ def fit(
 
 def start_fabric(precision: str) -> Fabric:
     """Fabric on the best device there is; precision auto is bf16-mixed where the processor does bf16 natively."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("Training runs in one process for now; start it with python instead of torchrun.")
     device = Fabric(accelerator="auto", devices=1).device
     if precision == "auto":
         if device.type == "cuda":
@@ -111,8 +114,10 @@ def train_epoch(
     order = torch.randperm(len(windows)).numpy()
     total, count = 0.0, 0
     for samples in batches(len(windows), batch_size):
-        batch = Batch(*(part.to(fabric.device) for part in windows.batch(order[samples])))
-        squares, valid = sum_of_squares(model(batch.features), batch), int(batch.valid.sum())
+        batch = windows.batch(order[samples])
+        valid = int(batch.valid.sum())
+        batch = Batch(*(part.to(fabric.device) for part in batch))
+        squares = sum_of_squares(model(batch.features), batch)
         if valid:
             optimiser.zero_grad(set_to_none=True)
             fabric.backward(squares / valid)

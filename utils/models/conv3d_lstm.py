@@ -19,9 +19,10 @@ class Conv3dLSTM(nn.Module):
         cells = height * width
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
+        hidden = cells if hidden is None else hidden
         self.conv = nn.Conv3d(len(VARIABLES), filters, (1, kernel, kernel), (1, kernel, kernel))
-        self.lstm = nn.LSTM(filters * (height // kernel) * (width // kernel), hidden or cells, batch_first=True)
-        self.dense = nn.Linear(hidden or cells, cells)
+        self.lstm = nn.LSTM(filters * (height // kernel) * (width // kernel), hidden, batch_first=True)
+        self.dense = nn.Linear(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
         maps = self.conv(features.transpose(1, 2))  # [batch, filters, day, rows, columns]

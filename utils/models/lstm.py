@@ -13,8 +13,9 @@ class LSTM(nn.Module):
         super().__init__()
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
-        self.lstm = nn.LSTM(len(VARIABLES) * cells, hidden or cells, batch_first=True)
-        self.dense = nn.Linear(hidden or cells, cells)
+        hidden = cells if hidden is None else hidden
+        self.lstm = nn.LSTM(len(VARIABLES) * cells, hidden, batch_first=True)
+        self.dense = nn.Linear(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
         outputs, _ = self.lstm(features.flatten(2))
