@@ -28,12 +28,21 @@ def one_sentence() -> Iterator[None]:
         stream.reconfigure(errors="replace")  # a log file in another encoding must not end a training
     try:
         yield
-    except UserError as error:
-        print(f"error: {fold(error)}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command continues where this one stopped.", file=sys.stderr)
-        sys.exit(130)
+    except (Exception, KeyboardInterrupt) as error:
+        if _interrupted(error):
+            print("\ninterrupted: the same command continues where this one stopped.", file=sys.stderr)
+            sys.exit(130)
+        if isinstance(error, UserError):
+            print(f"error: {fold(error)}", file=sys.stderr)
+            sys.exit(1)
+        raise
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: libraries written in C, torch among them, wrap it in errors of theirs."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def parse(settings: type[T], arguments: Sequence[str], description: str | None = None) -> T:
