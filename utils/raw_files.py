@@ -1,0 +1,107 @@
+"""Which files a user means by --raw: files, folders and patterns, ZIP archives looked into, damaged files named."""
+
+import glob
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from utils.archives import Unreadable, unpack
+from utils.console import UserError, fold
+
+T = TypeVar("T")
+SUFFIXES = {".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zip", ".h5"} | {
+    ".hdf5",
+    ".hdf",
+    ".he5",
+}
+_KINDS = {b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"CDF": "netcdf3", b"GRIB": "grib"}
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file to read. `path` is where it lies; `name` is what the user knows it by (archive › member)."""
+
+    path: Path
+    name: str
+    kind: str  # hdf5, netcdf3 or grib
+
+    def fingerprint(self) -> tuple:
+        """Changes when the file does; where it lies does not matter."""
+        state = self.path.stat()
+        return self.path.name, state.st_size, state.st_mtime_ns
+
+
+def find_files(patterns: Sequence[Path | str]) -> list[Path]:
+    """Every file that the paths, folders (searched to the bottom) and glob patterns name, each once, sorted.
+
+    In folders, files of other kinds (a readme, a checksum) are passed over. Raises UserError where nothing matches.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in map(str, patterns):
+        path = Path(pattern).expanduser()
+        matches = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+        files = [f for match in matches for f in (_inside(match) if match.is_dir() else [match])]
+        if not files:
+            what = "holds no NetCDF, GRIB, HDF5 or ZIP file" if matches else "matches no file"
+            raise UserError(f"--raw {pattern} {what}.")
+        found |= {file.resolve(): file for file in files}
+    return sorted(found.values())
+
+
+def _inside(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    visible = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    return [p for p in visible if p.suffix.lower() in SUFFIXES or kind_of(p)]
+
+
+def kind_of(path: Path) -> str | None:
+    """hdf5, netcdf3, grib or zip by the file's first bytes, whatever its name; None for anything else."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    return next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
+
+
+def scan_files(paths: Iterable[Path], scan: Callable[[RawFile], T], scratch: Path, what: str) -> list[T]:
+    """`scan` of every file, archives unpacked below `scratch`.
+
+    Raises one UserError that names every damaged file and says how many others are in order.
+    """
+    results, damaged, count = [], [], 0
+    for path in tqdm(list(paths), desc=f"looking into {what}", unit="file", leave=False, disable=None):
+        try:
+            files = _raw_files(path, scratch)
+        except (Unreadable, OSError) as error:
+            damaged.append((str(path), error))
+            count += 1
+            continue
+        for file in files:
+            count += 1
+            try:
+                results.append(scan(file))
+            except (Unreadable, OSError) as error:
+                damaged.append((file.name, error))
+    if damaged:
+        named = "; ".join(f"{name} ({fold(error).rstrip('.')})" for name, error in damaged[:5])
+        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        raise UserError(
+            f"{len(damaged)} of {count} files cannot be read: {named}{more}; the other {count - len(damaged)} are in "
+            "order: download the damaged ones again, or leave them out of --raw."
+        )
+    return results
+
+
+def _raw_files(path: Path, scratch: Path) -> list[RawFile]:
+    kind = kind_of(path)
+    if kind is None:
+        empty = "is empty" if path.stat().st_size == 0 else "is neither NetCDF, GRIB, HDF5 nor ZIP"
+        raise Unreadable(empty)
+    if kind != "zip":
+        return [RawFile(path, str(path), kind)]
+    members = [(p, kind_of(p)) for p in unpack(path, scratch)]
+    files = [RawFile(p, f"{path} › {p.name}", k) for p, k in members if k and k != "zip"]
+    if not files:
+        raise Unreadable("a ZIP without any NetCDF, GRIB or HDF5 file in it")
+    return files
