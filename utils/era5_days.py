@@ -108,12 +108,12 @@ def _refuse_sparse(source: Source, variable: str, have: np.ndarray, need: int, d
         if len(touched) > 1 and np.median(counts) < need / 2:
             raise UserError(
                 f"{part.file.name} lacks most hours of its days: {part.name_in_file} has {int(np.median(counts))} of "
-                f"{need} hours on {touched[len(touched) // 2]}, expected hourly values (daily means are --product daily)."
+                f"{need} hours on {touched[len(touched) // 2]}, expected hourly values (daily means: --product daily)."
             )
 
 
 def daily_values(
-    source: Source, variable: str, days: np.ndarray, product: Product
+    source: Source, variable: str, days: np.ndarray, product: Product, sea: Bool[np.ndarray, "rows columns"] | None
 ) -> Float[np.ndarray, "days rows columns"]:
     """The variable's daily values on the source's window, in the unit of a prepared data set, float32.
 
@@ -129,6 +129,8 @@ def daily_values(
             some = slice(first, min(first + block, len(days)))
             stamps = (days[some, None].astype("datetime64[m]") + offsets).reshape(-1)
             hours = source.read(variable, stamps, tile)
+            if sea is not None:  # land alone: the sea's rain and temperature would stain the coast
+                hours[:, sea[tile]] = np.nan
             _clean(source, variable, hours, stamps)
             total = np.zeros((some.stop - some.start, *hours.shape[1:]), np.float64)
             for hour in range(per_day):
@@ -212,7 +214,7 @@ def accumulation(hours: Float[np.ndarray, "hours rows columns"], stamps: np.ndar
     if falls.sum() >= 3 and falls.sum() > 0.01 * changes:
         hour, row, column = np.argwhere(falls)[0] + [1 if starts else 0, 0, 0]
         return "hourly", (
-            f"within {day.astype('datetime64[D]')} it falls in {int(falls.sum())} of {changes} changes from hour to hour, "
+            f"within {day.astype('datetime64[D]')} it falls in {int(falls.sum())} of {changes} hourly changes, "
             f"as from {hours[hour, row, column]:.2f} mm at {stamps[hour]} to {hours[hour + 1, row, column]:.2f} mm an "
             "hour later"
         )
@@ -231,8 +233,8 @@ def sea_mask(source: Source) -> Bool[np.ndarray, "rows columns"] | None:
     """True on sea where the files do not say so with NaN; None where they do.
 
     Old NetCDF and ERA5 single levels put one value near 0 on the sea. Sea is then where `lsm` is below 0.5 if a file
-    has it; otherwise where soil moisture is constant (to a packing step) within each such file and below 0.001
-    throughout all of them.
+    has it; otherwise where soil moisture is constant within each such file and below 0.001 throughout all of them
+    (constant to a packing step where every hour was packed by itself, as in GRIB).
     """
     parts = [source.only([i]) for i in source.of("soil_moisture")]
     packed = [p for p in parts if (np.abs(p.read("soil_moisture", p.parts[0].stamps[:1])) < SEA).any()]
@@ -250,5 +252,6 @@ def sea_mask(source: Source) -> Bool[np.ndarray, "rows columns"] | None:
             for first in range(0, len(stamps), block):
                 hours = part.read("soil_moisture", stamps[first : first + block], tile)
                 low, high = np.fmin(low, np.fmin.reduce(hours)), np.fmax(high, np.fmax.reduce(hours))
-            sea[tile] &= (low > -SEA) & (high < SEA) & (high - low < PACKING_STEP)
+            step = 0.0 if part.parts[0].packed else PACKING_STEP
+            sea[tile] &= (low > -SEA) & (high < SEA) & (high - low <= step)
     return sea

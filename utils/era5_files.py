@@ -4,8 +4,8 @@ A plane is one variable at one valid time on the file's own grid. Old and new Ne
 or dimension, and GRIB all come down to planes with a rank: 0 for final data (expver 1), 1 for preliminary (expver 5).
 """
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import netCDF4
@@ -52,15 +52,16 @@ class Part:
     file: RawFile
     variable: str  # precipitation, soil_moisture, soil_temperature or land
     name_in_file: str
-    lat: Float[np.ndarray, "rows"]  # the file's own, degrees
-    lon: Float[np.ndarray, "columns"]
+    lat: Float[np.ndarray, " rows"]  # the file's own, degrees
+    lon: Float[np.ndarray, " columns"]
     stamps: np.ndarray  # valid time of each plane, datetime64[m]
     index: np.ndarray  # where each plane is: [planes, leading dimensions], or [planes, 1] byte offsets in a GRIB file
     rank: np.ndarray  # of each plane: 0 final, 1 preliminary
     dims: tuple[str, ...] = ()  # NetCDF: the variable's dimensions in their order
     axes: tuple[str, str] = ("latitude", "longitude")
     chunks: tuple[int, int, int] = (1, 1, 1)  # what is stored together: along the time axis, rows, columns
-    evidence: str = field(default="")  # what the file itself says of its statistics, such as monthly means
+    packed: bool = False  # NetCDF: integers with one scale for all hours, so that what is constant stays so exactly
+    evidence: str = ""  # what the file itself says of its statistics, such as monthly means
 
     def read(self, planes: np.ndarray, rows: slice, columns: slice) -> Float[np.ndarray, "planes rows columns"]:
         """The planes (positions in `stamps`) as float32, missing values NaN. Raises UserError for damaged data."""
@@ -74,24 +75,27 @@ class Part:
             raise UserError(f"{self.file.name} cannot be read to its end, it may be damaged: {fold(error)}.") from error
 
     def _read_netcdf(self, planes: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        variable = _open(self.file.path).variables[self.name_in_file]
         out = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start), np.float32)
-        for run, along in _runs(self.index[planes], self.chunks[0]):
-            where = dict(zip((d for d in self.dims if d not in self.axes), self.index[planes[run[0]]], strict=True))
-            if along is not None:
-                steps = self.index[planes[run], along]
-                where[list(where)[along]] = slice(int(steps.min()), int(steps.max()) + 1)
-            where |= dict(zip(self.axes, (rows, columns), strict=True))
-            block = _decoded(variable, variable[tuple(where[d] for d in self.dims)])
-            kept = [d for d in self.dims if isinstance(where[d], slice)]
-            if along is None:
-                out[run] = block if kept == list(self.axes) else block.T
-                continue
-            time = next(d for d in kept if d not in self.axes)
-            order = [kept.index(d) for d in (time, *self.axes)]
-            block = block if order == [0, 1, 2] else block.transpose(order)
-            steps = steps - steps.min()
-            out[run] = block if len(block) == len(steps) and (np.diff(steps) == 1).all() else block[steps]
+        leading = [d for d in self.dims if d not in self.axes]
+        with netCDF4.Dataset(self.file.path) as dataset:
+            dataset.set_auto_maskandscale(False)
+            variable = dataset.variables[self.name_in_file]
+            if not leading:  # one hour, its time a scalar
+                where = dict(zip(self.axes, (rows, columns), strict=True))
+                block = _decoded(variable, variable[tuple(where[d] for d in self.dims)])
+                out[:] = block if self.dims == self.axes else block.T
+                return out
+            for run, along in _runs(self.index[planes], self.chunks[0]):
+                index = self.index[planes[run]]
+                first = index[:, along].min()
+                where = dict(zip(leading, index[0].tolist(), strict=True)) | dict(
+                    zip(self.axes, (rows, columns), strict=True)
+                )
+                where[leading[along]] = slice(int(first), int(index[:, along].max()) + 1)
+                kept = [d for d in self.dims if isinstance(where[d], slice)]
+                block = _decoded(variable, variable[tuple(where[d] for d in self.dims)])
+                block = block.transpose([kept.index(d) for d in (leading[along], *self.axes)])
+                out[run] = block[index[:, along] - first] if len(block) != len(run) else block
         return out
 
 
@@ -163,6 +167,7 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
         tuple(variable.dims),
         axes,
         chunks,
+        variable.dtype.kind in "iu",
         _evidence_of_means(variable),
     )
 
@@ -243,37 +248,23 @@ def _stored_together(variable: xr.DataArray, leading: list, axes: tuple[str, str
     return max([int(chunk[d]) for d in leading], default=1), int(chunk[axes[0]]), int(chunk[axes[1]])
 
 
-def _runs(index: np.ndarray, chunk: int) -> list[tuple[np.ndarray, int | None]]:
+def _runs(index: np.ndarray, chunk: int) -> list[tuple[np.ndarray, int]]:
     """Planes to read in one go: those next to each other, or in the same chunk, along one leading dimension.
 
-    Returns (positions in `index`, the dimension that varies or None for a plane alone).
+    Returns (positions in `index`, ascending along the dimension; that dimension).
     """
-    varying = [k for k in range(index.shape[1]) if len(np.unique(index[:, k])) > 1]
-    if not varying:
-        return [(np.array([i]), None) for i in range(len(index))]
-    along = max(varying, key=lambda k: len(np.unique(index[:, k])))
+    along = int(np.argmax([len(np.unique(column)) for column in index.T]))
     others = [k for k in range(index.shape[1]) if k != along]
     order = np.lexsort([index[:, along], *[index[:, k] for k in others]])
-    runs, run = [], [order[0]]
-    for previous, this in zip(order[:-1], order[1:], strict=True):
-        together = (index[previous, others] == index[this, others]).all()
-        near = index[this, along] == index[previous, along] + 1
-        near = near or index[this, along] // chunk == index[previous, along] // chunk
-        if together and near:
-            run.append(this)
+    runs = [[order[0]]]
+    for previous, this in pairwise(order):
+        steps = index[[previous, this], along]
+        near = steps[1] == steps[0] + 1 or steps[1] // chunk == steps[0] // chunk
+        if near and (index[previous, others] == index[this, others]).all():
+            runs[-1].append(this)
         else:
-            runs.append(run)
-            run = [this]
-    runs.append(run)
-    return [(np.array(r), along) for r in runs]
-
-
-@lru_cache(maxsize=8)
-def _open(path: Path) -> netCDF4.Dataset:
-    """An open file, kept open for the next block; values come as they are stored."""
-    dataset = netCDF4.Dataset(path)
-    dataset.set_auto_maskandscale(False)
-    return dataset
+            runs.append([this])
+    return [(np.array(run), along) for run in runs]
 
 
 def _decoded(variable: netCDF4.Variable, stored: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""GRIB files message by message with eccodes, so that instant and accumulated fields, steps and expver may mix freely."""
+"""GRIB files message by message with eccodes, so that instant and accumulated fields and expver may mix freely."""
 
 import eccodes
 import numpy as np

