@@ -87,8 +87,8 @@ def _window(granules: Sequence[Granule], target: Cells, native: bool) -> tuple[s
         if not (held.min() <= wanted.min() + 1e-6 and held.max() >= wanted.max() - 1e-6):
             worst = max(granules, key=lambda g: getattr(g, first))
             raise UserError(
-                f"the region lies outside the data: {name} {wanted.min():g} to {wanted.max():g} is wanted, the granules "
-                f"all hold {held.min():.2f} to {held.max():.2f} (such as {worst.file.name}); choose --south "
+                f"the region lies outside the data: {name} {wanted.min():g} to {wanted.max():g} is wanted, the "
+                f"granules all hold {held.min():.2f} to {held.max():.2f} (such as {worst.file.name}); choose --south "
                 "--north --west --east within them."
             )
         windows[axis] = slice(max(windows[axis].start, start), min(windows[axis].stop, stop))
