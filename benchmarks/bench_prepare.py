@@ -63,7 +63,7 @@ def month_file(path: Path, spacing: float, year: int, month: int) -> None:
             )
             variable.units = units
             for hour in range(hours):
-                shift = hour % len(lon) if name != "tp" else (hour - 1) // 24
+                shift = hour % len(lon) if name != "tp" else max(0, hour - 1) // 24
                 field = base + spread * noise[:, shift : shift + len(lon)]
                 if name == "tp":
                     field = field * ((hour - 1) % 24 + 1)  # grows from 01 to 24 UTC

@@ -20,7 +20,8 @@ from utils.files import write_json
 
 T = TypeVar("T")
 _SECRET = re.compile(
-    r"(?i)((?:token|key|password|secret|signature|authorization|bearer|basic)[\"']?\s*[=: ]\s*)[^\s&,;\"']+"
+    r"(?i)((?:token|key|password|secret|signature|authorization|bearer|basic)[\"']?\s*[=: ]\s*[\"']?)"
+    r"(?:(?:bearer|basic)\s+)?[^\s&,;\"'}]+"
 )
 
 

@@ -153,13 +153,16 @@ def _whole(system: Any, patience: Patience) -> Callable[..., list[Path]]:
     def fetch(name: str, first: date, last: date, partial: Path, ledger: Ledger) -> list[Path]:
         wanted = {"short_name": "SPL4SMGP", "temporal": (f"{first}T00:00:00", f"{last}T23:59:59")}
         found = patiently(lambda: earthaccess.search_data(**wanted), f"looking for {name}", patience)
-        tqdm.write(f"{name}: {len(found)} granules, {sum(g.size() for g in found) / 1024:.3g} GB")
+        tqdm.write(f"{name}: {len(found)} granules, {sum(g['size'] for g in found) / 1024:.3g} GB")
         files = []
         for granule in tqdm(found, desc=name, leave=False, disable=None):
             get = lambda granule=granule: earthaccess.download(  # noqa: E731
                 [granule], local_path=partial, show_progress=False
             )
             files += [Path(p) for p in patiently(get, f"downloading {safe(granule['meta']['native-id'])}", patience)]
-        return [p for p in files if p.suffix == ".h5"]
+        granules = [p for p in files if p.suffix == ".h5"]
+        if len(granules) < len(found):  # earthaccess logs what went wrong and gives what it has
+            raise UserError(f"only {len(granules)} of {len(found)} granules arrived.")
+        return granules
 
     return fetch
