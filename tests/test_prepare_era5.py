@@ -1,8 +1,10 @@
 """ERA5-Land and ERA5 files of every shape become the daily values computed by hand."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +31,13 @@ def run(*arguments, check=True) -> subprocess.CompletedProcess:
     return done
 
 
-def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", road="prepare_era5") -> None:
+def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", road="prepare_era5", workers=1) -> None:
     """The script's own road without a new process, for tests of many cases."""
     import importlib.util
 
     from utils import console
 
-    monkeypatch.setattr(sys, "argv", [f"data/{script}", *map(str, arguments), "--workers", "1"])
+    monkeypatch.setattr(sys, "argv", [f"data/{script}", *map(str, arguments), "--workers", str(workers)])
     spec = importlib.util.spec_from_file_location("prepare_script", ROOT / "data" / script)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "prepare_script", module)
@@ -275,6 +277,7 @@ def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare,
     t = truth("2015-03-30", days=70)
     file = new_cds(tmp_path / "a.nc", t, fields(t))
     whole = prepare(file)
+    (tmp_path / "out" / "prepared.nc").unlink()
     asked = []
     month = era5_preparing.era5_month
 
@@ -292,9 +295,68 @@ def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare,
     assert asked == ["2015-03", "2015-04", "2015-05", "2015-05", "2015-06"]
     xr.testing.assert_identical(whole, again)
     assert not (tmp_path / "out" / ".prepared.nc.work").exists()
+    prepare(file)  # finished: nothing is done again
+    assert len(asked) == 5
     assert preparing.by_month(whole.time.values.astype("datetime64[D]")).keys() == {
         "2015-03", "2015-04", "2015-05", "2015-06",
     }  # fmt: skip
+
+
+def test_killed_at_any_moment_and_started_again_the_file_is_the_same(tmp_path):
+    t = truth("2015-03-30", days=200)
+    new_cds(tmp_path / "a.nc", t, fields(t))
+    out = tmp_path / "out" / "era5.nc"
+    arguments = ["--raw", tmp_path / "a.nc", "--out", out, "--resolution", "native", *BOX]
+    run(*arguments)
+    with xr.open_dataset(out) as ds:
+        expected = ds.load()
+    shutil.rmtree(out.parent)
+    command = [sys.executable, "data/prepare_era5_land.py", *map(str, arguments), "--workers", "1"]
+    work = out.parent / ".era5.nc.work"
+    kept = set()
+    for months in (1, 3, 5):  # killed as soon as that many months are there
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=-3, stdout=-3)
+        while process.poll() is None and len(list(work.glob("2015-*.nc"))) < months:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        if out.exists():
+            break
+        now = {(p.name, p.stat().st_mtime_ns) for p in work.glob("2015-*.nc")}
+        assert kept <= now, "a finished month was made again"
+        kept = now
+    assert kept
+    run(*arguments)
+    with xr.open_dataset(out) as ds:
+        xr.testing.assert_identical(ds.load(), expected)
+
+
+def test_workers_and_a_dask_scheduler_give_the_same_file(tmp_path, monkeypatch):
+    import distributed
+
+    t = truth("2015-03-30", days=70)
+    new_cds(tmp_path / "a.nc", t, fields(t))
+    arguments = ["--raw", tmp_path / "a.nc", "--resolution", "native", *BOX, "--out"]
+    in_process(monkeypatch, *arguments, tmp_path / "one.nc")
+    in_process(monkeypatch, *arguments, tmp_path / "two.nc", workers=2)
+    with distributed.LocalCluster(
+        1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL"
+    ) as cluster:
+        in_process(monkeypatch, *arguments, tmp_path / "three.nc", "--dask-scheduler", cluster.scheduler_address)
+    with xr.open_dataset(tmp_path / "one.nc") as one:
+        for other in ("two.nc", "three.nc"):
+            with xr.open_dataset(tmp_path / other) as ds:
+                xr.testing.assert_equal(one, ds)
+
+
+def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
+    from utils.console import UserError
+
+    t = truth("2015-03-30", days=70)
+    new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True))
+    arguments = ["--raw", tmp_path / "a.nc", "--resolution", "native", *BOX, "--out", tmp_path / "two.nc"]
+    with pytest.raises(UserError, match="contradicts --product era5-land"):
+        in_process(monkeypatch, *arguments, workers=2)
 
 
 # --- refused, each with one sentence
@@ -385,7 +447,6 @@ def test_no_matching_file_is_refused(refused, tmp_path):
 
 
 def test_a_full_disk_is_refused_before_work_starts(refused, tmp_path, monkeypatch):
-    import shutil
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")

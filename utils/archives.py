@@ -1,6 +1,7 @@
 """ZIP archives from the internet, unpacked so that none can write outside its folder or fill the disk."""
 
 import hashlib
+import os
 import shutil
 import stat
 import zipfile
@@ -35,7 +36,8 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                 with whole_file(target) as partial:
                     partial.mkdir(parents=True)
                     for member in members:
-                        _extract(content, member, partial)
+                        # the archive's own age, so that unpacking again gives the same file to whoever looks
+                        os.utime(_extract(content, member, partial), ns=(state.st_mtime_ns, state.st_mtime_ns))
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError) as error:
             raise Unreadable(f"a damaged ZIP: {fold(error)}") from error
     return sorted(p for p in target.rglob("*") if p.is_file())
@@ -68,7 +70,7 @@ def _refuse_large(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -
         )
 
 
-def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> Path:
     path = folder / member.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     left = member.file_size
@@ -78,3 +80,4 @@ def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) ->
             if left < 0:
                 raise zipfile.BadZipFile(f"{member.filename} is longer than its entry says")
             out.write(block)
+    return path

@@ -1,8 +1,6 @@
 """From raw ERA5-Land or ERA5 files to a prepared data set: the road that data/prepare_era5_land.py takes."""
 
 import hashlib
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from utils.era5_source import DAY, Source, source_of
 from utils.files import whole_file
 from utils.prepare_report import report
 from utils.prepared_data import VARIABLES
-from utils.preparing import Month, assemble, by_month, refuse_full_disk, regridded, run_months, work_folder
+from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.raw_files import find_files, scan_files
 from utils.regrid import Cells
 
@@ -55,7 +53,6 @@ def prepare_era5(settings: Any) -> None:
             _month(name, source, some, settings.product, sea, target, min_valid)
             for name, some in by_month(days).items()
         ]
-        done = run_months(months, folder, settings.dask_scheduler, settings.workers)
         name, origin, doi = SOURCES[settings.product]
         attributes = {
             "title": f"{name}, daily: precipitation, surface soil moisture and soil temperature",
@@ -64,10 +61,9 @@ def prepare_era5(settings: Any) -> None:
             "license": "Contains modified Copernicus Climate Change Service information",
             "soil_layer": "0 to 7 cm",
             "regridding": settings.gridding(),
-            "history": "python " + shlex.join(sys.argv),
         }
-        reasons |= assemble(done, settings.out, attributes, None)
-    report(settings.out, reasons)
+        reasons |= prepare_months(months, folder, settings, attributes)
+        report(settings.out, reasons)
 
 
 def _month(

@@ -8,7 +8,9 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +123,37 @@ def refuse_full_disk(out: Path, days: int, cells: int) -> None:
         )
 
 
-def run_months(months: Sequence[Month], folder: Path, scheduler: str, workers: int | None) -> list[Path]:
+def prepare_months(
+    months: Sequence[Month], folder: Path, settings: PrepareSettings, attributes: dict, extra: xr.Dataset | None = None
+) -> dict[str, str]:
+    """Prepare the months not there yet and write them all to `settings.out`, unless it holds exactly them already.
+
+    `extra` brings further variables along time, such as granules_per_day. Returns the days left out while preparing,
+    and why.
+    """
+    listed = repr(([m.file_name for m in months], sorted(attributes.items())))
+    attributes = attributes | {"prepared_from": hashlib.sha256(listed.encode()).hexdigest()[:16]}
+    finished = _finished(settings.out, attributes["prepared_from"])
+    if finished is not None:
+        print(f"{settings.out} holds all {len(months)} months already")
+        return finished
+    files = _run(months, folder, settings.dask_scheduler, settings.workers)
+    attributes["history"] = "python " + shlex.join(sys.argv)
+    return _assemble(files, settings.out, attributes, extra)
+
+
+def _finished(out: Path, made_from: str) -> dict[str, str] | None:
+    """The days left out of `out` if it was made from exactly this, else None."""
+    if not out.exists():
+        return None
+    try:
+        with xr.open_dataset(out, engine="zarr" if out.is_dir() else "netcdf4") as ds:
+            return json.loads(ds.attrs["left_out"]) if ds.attrs.get("prepared_from") == made_from else None
+    except Exception:  # whatever lies there is no finished output
+        return None
+
+
+def _run(months: Sequence[Month], folder: Path, scheduler: str, workers: int | None) -> list[Path]:
     """The months' files in order, those not there yet prepared: in this process, on its own workers, or on the Dask
     cluster at the address `scheduler` (whose workers must see the same files). Raises the first UserError of any.
     """
@@ -148,7 +180,7 @@ def _distributed(todo: Sequence[Month], folder: Path, scheduler: str, workers: i
         stack.enter_context(dask.config.set(quiet))
         if not scheduler:
             cluster = distributed.LocalCluster(
-                workers, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs="CRITICAL"
+                workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs="CRITICAL"
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         try:
@@ -158,8 +190,9 @@ def _distributed(todo: Sequence[Month], folder: Path, scheduler: str, workers: i
         futures = [client.submit(_make, month, folder.absolute(), pure=False) for month in todo]
         for future in distributed.as_completed(futures):
             if future.status == "error":
+                error = future.exception()
                 client.cancel(futures)
-                raise future.exception()
+                raise error
             yield
 
 
@@ -192,11 +225,8 @@ def regridded(
     )
 
 
-def assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extra: xr.Dataset | None) -> dict[str, str]:
-    """Write the months as one prepared data set, streamed; returns the days left out while preparing and why.
-
-    `extra` brings further variables along time, such as granules_per_day.
-    """
+def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extra: xr.Dataset | None) -> dict[str, str]:
+    """Write the months as one prepared data set, streamed; returns the days left out while preparing and why."""
     left_out: dict[str, str] = {}
     for file in files:
         with xr.open_dataset(file) as month:
@@ -211,7 +241,7 @@ def assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extra
         ds = ds.chunk(time=32).drop_encoding()
         if extra is not None:
             ds = ds.assign(extra.sel(time=ds["time"]).variables)
-        ds.attrs = attributes
+        ds.attrs = attributes | {"left_out": json.dumps(left_out)}
         write_prepared(ds, out)
     return left_out
 

@@ -1,7 +1,5 @@
 """From raw SMAP L4 granules to a prepared data set: the road that data/prepare_smap_l4.py takes."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +11,7 @@ from utils.era5_days import RAIN_NOISE
 from utils.era5_source import AGREEMENT, DAY
 from utils.prepare_report import report
 from utils.prepared_data import PACKING_NOISE, VARIABLES
-from utils.preparing import Month, assemble, by_month, refuse_full_disk, regridded, run_months, work_folder
+from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.raw_files import find_files, scan_files
 from utils.regrid import Cells
 from utils.smap_files import FIELDS, SHAPE, Granule, read, scan, window_cells
@@ -47,7 +45,6 @@ def prepare_smap(settings: Any) -> None:
         months = [
             _month(name, granules, days, (rows, columns), target, min_valid) for name, days in by_month(enough).items()
         ]
-        done = run_months(months, folder, settings.dask_scheduler, settings.workers)
         attributes = {
             "title": "SMAP L4, daily: precipitation, surface soil moisture and soil temperature",
             "source": f"NASA/NSIDC SPL4SMGP, three-hourly; versions {', '.join(sorted({g.version for g in granules}))}",
@@ -56,10 +53,9 @@ def prepare_smap(settings: Any) -> None:
             "soil_layer": "0 to 5 cm",
             "min_granules": settings.min_granules,
             "regridding": settings.gridding(),
-            "history": "python " + shlex.join(sys.argv),
         }
-        reasons |= assemble(done, settings.out, attributes, _granules_per_day(enough, counts))
-    report(settings.out, reasons, notes)
+        reasons |= prepare_months(months, folder, settings, attributes, _granules_per_day(enough, counts))
+        report(settings.out, reasons, notes)
 
 
 def _window(granules: Sequence[Granule], target: Cells, native: bool) -> tuple[slice, slice]:
