@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from utils.prepared_data import write_prepared
 from utils.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
 
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
+# netCDF4 is not safe with threads, and a Dask worker may have several; it also bounds the memory of a process
+_ONE_MONTH = threading.Lock()
 RECIPE = 1  # part of every month's fingerprint: raise it when the code gives other results
 
 
@@ -197,9 +200,10 @@ def _distributed(todo: Sequence[Month], folder: Path, scheduler: str, workers: i
 
 
 def _make(month: Month, folder: Path) -> None:
-    days = month.function(*month.arguments)
-    with whole_file(folder / month.file_name) as partial:
-        days.to_netcdf(partial, engine="netcdf4", encoding={"time": {"units": "days since 2000-01-01"}})
+    with _ONE_MONTH:
+        days = month.function(*month.arguments)
+        with whole_file(folder / month.file_name) as partial:
+            days.to_netcdf(partial, engine="netcdf4", encoding={"time": {"units": "days since 2000-01-01"}})
 
 
 def regridded(
