@@ -87,6 +87,7 @@ def prepare(files: list[Path], out: Path) -> tuple[float, float]:
     """Seconds and peak memory [GB] of the whole script, one worker."""
     command = [sys.executable, "data/prepare_era5_land.py", "--raw", *map(str, files), "--out", str(out)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    out.unlink(missing_ok=True)  # a finished output is not made again
     start = time.perf_counter()
     process = subprocess.Popen(
         [*command, "--workers", "1"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment

@@ -4,6 +4,7 @@ A plane is one variable at one valid time on the file's own grid. Old and new Ne
 or dimension, and GRIB all come down to planes with a rank: 0 for final data (expver 1), 1 for preliminary (expver 5).
 """
 
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +44,8 @@ RAW = {
     "land": RawVariable("lsm", ("lsm", "land_sea_mask", "var172"), 172, ("(0 - 1)", "1", "0 - 1", "dimensionless")),
 }
 HOUR = np.timedelta64(1, "h")
+# SciPy says so of every damaged file, whose memory map it is used to look for
+warnings.filterwarnings("ignore", "Cannot close a netcdf_file", RuntimeWarning)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,6 @@ class Part:
             raise UserError(f"{self.file.name} cannot be read to its end, it may be damaged: {fold(error)}.") from error
 
     def _read_netcdf(self, planes: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        out = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start), np.float32)
         leading = [d for d in self.dims if d not in self.axes]
         with netCDF4.Dataset(self.file.path) as dataset:
             dataset.set_auto_maskandscale(False)
@@ -83,9 +85,10 @@ class Part:
             if not leading:  # one hour, its time a scalar
                 where = dict(zip(self.axes, (rows, columns), strict=True))
                 block = _decoded(variable, variable[tuple(where[d] for d in self.dims)])
-                out[:] = block if self.dims == self.axes else block.T
-                return out
-            for run, along in _runs(self.index[planes], self.chunks[0]):
+                return (block if self.dims == self.axes else block.T)[None]
+            runs = _runs(self.index[planes], self.chunks[0])
+            out = None
+            for run, along in runs:
                 index = self.index[planes[run]]
                 first = index[:, along].min()
                 where = dict(zip(leading, index[0].tolist(), strict=True)) | dict(
@@ -95,7 +98,11 @@ class Part:
                 kept = [d for d in self.dims if isinstance(where[d], slice)]
                 block = _decoded(variable, variable[tuple(where[d] for d in self.dims)])
                 block = block.transpose([kept.index(d) for d in (leading[along], *self.axes)])
-                out[run] = block[index[:, along] - first] if len(block) != len(run) else block
+                block = block[index[:, along] - first] if len(block) != len(run) else block
+                if len(runs) == 1 and (np.diff(run) == 1).all():
+                    return block
+                out = np.empty((len(planes), *block.shape[1:]), np.float32) if out is None else out
+                out[run] = block
         return out
 
 
@@ -159,8 +166,8 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
         file,
         key,
         name,
-        np.asarray(ds[axes[0]].values, np.float64),
-        np.asarray(ds[axes[1]].values, np.float64),
+        _shared(ds[axes[0]].values),
+        _shared(ds[axes[1]].values),
         _stamps(file, ds, variable, leading, key)[tuple(index.T)].reshape(-1),
         index,
         _ranks(ds, leading, shape)[tuple(index.T)].reshape(-1),
@@ -170,6 +177,15 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
         variable.dtype.kind in "iu",
         _evidence_of_means(variable),
     )
+
+
+_axes: dict[bytes, np.ndarray] = {}
+
+
+def _shared(axis: np.ndarray) -> np.ndarray:
+    """The coordinate as float64, one copy for all files that have it: there may be tens of thousands of them."""
+    axis = np.asarray(axis, np.float64)
+    return _axes.setdefault(axis.tobytes(), axis)
 
 
 def _horizontal_axes(file: RawFile, variable: xr.DataArray) -> tuple[str, str]:
@@ -269,14 +285,15 @@ def _runs(index: np.ndarray, chunk: int) -> list[tuple[np.ndarray, int]]:
 
 def _decoded(variable: netCDF4.Variable, stored: np.ndarray) -> np.ndarray:
     """Stored numbers as float32 in the variable's unit, missing values NaN (CF packing)."""
-    values = stored.astype(np.float32)
+    values = stored.astype(np.float32, copy=False)
     scale, offset = (float(getattr(variable, a, d)) for a, d in (("scale_factor", 1.0), ("add_offset", 0.0)))
     if scale != 1.0 or offset != 0.0:
         values = (stored * scale + offset).astype(np.float32)
     for attribute in ("_FillValue", "missing_value"):
         for fill in np.atleast_1d(getattr(variable, attribute, [])):
             if fill == fill:  # NaN is missing already
-                values[stored == fill] = np.nan
+                missing = stored == fill
+                values[missing] = np.nan
     return values
 
 

@@ -4,7 +4,7 @@ Where several planes hold the same hour, final data (expver 1) go before prelimi
 missing; planes of equal rank must agree to within packing (`AGREEMENT`), else the run stops and names both files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -79,8 +79,12 @@ class Source:
         Raises UserError where planes of equal rank contradict each other.
         """
         rows, columns = (np.arange(n)[s] for n, s in zip(self.cells.shape, tile, strict=True))
+        layers = list(self._layers(variable, stamps))
+        if len(layers) == 1 and np.array_equal(layers[0][0], np.arange(len(stamps))):  # the usual case, without a copy
+            only = self._planes(*layers[0][1:], rows, columns)
+            if only is not None:
+                return only
         out = np.full((len(stamps), len(rows), len(columns)), np.nan, np.float32)
-        layers = self._layers(variable, stamps)
         filled_by = np.full(len(stamps), -1)  # the part and rank that filled each hour last
         filled_rank = np.full(len(stamps), -1)
         for where, part, planes in layers:
@@ -211,10 +215,10 @@ def source_of(parts: Sequence[Part], target: Cells, native: bool) -> Source:
     parts = sorted(parts, key=lambda p: (p.file.name, p.variable))
     # longitudes in the convention of the wanted region, whatever the file's
     base = (target.lon_edges.min() + target.lon_edges.max()) / 2 - 180
-    lats = [p.lat for p in parts]
-    lons = [(np.round(p.lon, 5) - base) % 360 + base for p in parts]
-    lat, row_positions = _common_axis(lats, parts, "latitude")
-    lon, column_positions = _common_axis(lons, parts, "longitude")
+    lat, row_positions = _common_axis([p.lat for p in parts], parts, "latitude", lambda lat: lat)
+    lon, column_positions = _common_axis(
+        [p.lon for p in parts], parts, "longitude", lambda lon: (np.round(lon, 5) - base) % 360 + base
+    )
     whole = latlon_cells(lat[::-1], lon)
     rows, columns = _window(whole, target, native)
     located = []
@@ -222,17 +226,24 @@ def source_of(parts: Sequence[Part], target: Cells, native: bool) -> Source:
         (row_positions, rows, len(lat), True),
         (column_positions, columns, len(lon), False),
     ):
-        axis = []
+        axis = {}  # files share their coordinates, so most positions are one and the same object
         for position in positions:
-            at = np.full(size, -1)
-            at[position] = np.arange(len(position))
-            axis.append((at[::-1] if flip else at)[window])
-        located.append(tuple(axis))
+            if id(position) not in axis:
+                at = np.full(size, -1)
+                at[position] = np.arange(len(position))
+                axis[id(position)] = (at[::-1] if flip else at)[window]
+        located.append(tuple(axis[id(position)] for position in positions))
     return Source(tuple(parts), *located, whole.window(rows, columns))
 
 
-def _common_axis(axes: list[np.ndarray], parts: Sequence[Part], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The ascending union of the parts' coordinates, and where each part's own values are in it."""
+def _common_axis(
+    raw: list[np.ndarray], parts: Sequence[Part], name: str, normal: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The ascending union of the parts' coordinates, made `normal`, and where each part's own values are in it."""
+    kinds: dict[bytes, int] = {}
+    kind = [kinds.setdefault(axis.tobytes(), len(kinds)) for axis in raw]
+    first = [kind.index(k) for k in range(len(kinds))]
+    parts, axes = [parts[i] for i in first], [normal(raw[i]) for i in first]
     longest = max(axes, key=len)
     if len(longest) < 2:
         raise UserError(f"{parts[0].file.name} has a single {name}, expected at least two to tell the grid's spacing.")
@@ -251,7 +262,7 @@ def _common_axis(axes: list[np.ndarray], parts: Sequence[Part], name: str) -> tu
             f"{axes[0].min():g} to {axes[0].max():g}, and {parts[odd].file.name} has {len(axes[odd])} every "
             f"{steps[odd]:g}°, from {axes[odd].min():g} to {axes[odd].max():g}; prepare them apart."
         )
-    return union, positions
+    return union, [positions[k] for k in kind]
 
 
 def _nearest(union: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -96,8 +96,8 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
         hint = f"; make it with: {made_by}" if made_by else "; give another path with --data"
         raise UserError(f"{path} does not exist{hint}.")
     try:
-        engine = "zarr" if path.is_dir() else "netcdf4"
-        ds = xr.open_dataset(path, engine=engine, decode_timedelta=False, chunks=None)
+        kind = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
+        ds = xr.open_dataset(path, **kind, decode_timedelta=False, chunks=None)
     except Exception as error:  # every engine raises its own kinds; all mean the same here
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:

@@ -150,7 +150,8 @@ def _finished(out: Path, made_from: str) -> dict[str, str] | None:
     if not out.exists():
         return None
     try:
-        with xr.open_dataset(out, engine="zarr" if out.is_dir() else "netcdf4") as ds:
+        kind = {"engine": "zarr", "consolidated": False} if out.is_dir() else {"engine": "netcdf4"}
+        with xr.open_dataset(out, **kind) as ds:
             return json.loads(ds.attrs["left_out"]) if ds.attrs.get("prepared_from") == made_from else None
     except Exception:  # whatever lies there is no finished output
         return None

@@ -1,5 +1,6 @@
 """From raw SMAP L4 granules to a prepared data set: the road that data/prepare_smap_l4.py takes."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,12 @@ def prepare_smap(settings: Any) -> None:
         shape = cells.shape if settings.native else target.shape
         refuse_full_disk(settings.out, len(enough), shape[0] * shape[1])
         min_valid = None if settings.native else settings.min_valid_fraction
+        by_day = defaultdict(list)
+        for granule in granules:
+            by_day[granule.time.astype("datetime64[D]")].append(granule)
         months = [
-            _month(name, granules, days, (rows, columns), target, min_valid) for name, days in by_month(enough).items()
+            _month(name, {d: by_day[d] for d in days}, (rows, columns), target, min_valid)
+            for name, days in by_month(enough).items()
         ]
         attributes = {
             "title": "SMAP L4, daily: precipitation, surface soil moisture and soil temperature",
@@ -129,34 +134,33 @@ def _granules_per_day(days: np.ndarray, counts: dict[np.datetime64, int]) -> xr.
 
 
 def _month(
-    name: str, granules: Sequence[Granule], days: np.ndarray, window: tuple, target: Cells, min_valid: float | None
+    name: str, by_day: dict[np.datetime64, list[Granule]], window: tuple, target: Cells, min_valid: float | None
 ) -> Month:
-    own = [g for g in granules if g.time.astype("datetime64[D]") in set(days)]
     made_from = (
-        [(g.file.fingerprint(), g.row, g.column) for g in own],
-        days.astype(str).tolist(),
+        [(g.file.fingerprint(), g.row, g.column) for own in by_day.values() for g in own],
+        [str(day) for day in by_day],
         [(s.start, s.stop) for s in window],
         [axis.tolist() for axis in (target.lat, target.lon)],
         min_valid,
     )
-    return Month(name, made_from, smap_month, (own, days, window, target, min_valid))
+    return Month(name, made_from, smap_month, (by_day, window, target, min_valid))
 
 
 def smap_month(
-    granules: Sequence[Granule], days: np.ndarray, window: tuple, target: Cells, min_valid: float | None
+    by_day: dict[np.datetime64, list[Granule]], window: tuple, target: Cells, min_valid: float | None
 ) -> xr.Dataset:
-    """The `days` of one month: means over each day's granules; a cell missing in one of them is missing that day."""
+    """The days of one month: means over each day's granules; a cell missing in one of them is missing that day."""
     cells = window_cells(*window)
-    values = {name: np.empty((len(days), *cells.shape), np.float32) for name in FIELDS}
-    for k, day in enumerate(days):
-        own = [g for g in granules if g.time.astype("datetime64[D]") == day]
+    values = {name: np.empty((len(by_day), *cells.shape), np.float32) for name in FIELDS}
+    for k, own in enumerate(by_day.values()):
+        times = sorted({g.time for g in own})
         total = {name: np.zeros(cells.shape, np.float64) for name in FIELDS}
-        for time in sorted({g.time for g in own}):
+        for time in times:
             for name, field in _one_time([g for g in own if g.time == time], window).items():
                 total[name] += field
         for name in FIELDS:
-            values[name][k] = total[name] / len({g.time for g in own})
-    return regridded(values, days, cells, target, min_valid)
+            values[name][k] = total[name] / len(times)
+    return regridded(values, np.array(list(by_day)), cells, target, min_valid)
 
 
 def _one_time(granules: Sequence[Granule], window: tuple) -> dict[str, np.ndarray]:
