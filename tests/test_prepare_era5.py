@@ -195,6 +195,36 @@ def test_chunks_of_many_hours_give_the_same_as_chunks_of_one(prepare, tmp_path):
     assert_days(prepare(new_cds(tmp_path / "a.nc", t, fields(t), chunksizes=(97, 5, 4))), t)
 
 
+def test_netcdf_written_by_cfgrib_with_time_and_step(prepare, tmp_path):
+    t = truth()
+    values = fields(t)
+    for name in ("swvl1", "stl1"):
+        new_cds(tmp_path / f"{name}.nc", t, {name: values[name]})
+    rain = values["tp"][1:].reshape(-1, 24, *t.sea.shape)  # runs from 00 UTC, steps 1 to 24 hours
+    start, step = t.time[:-1:24], np.arange(1, 25) * np.timedelta64(3600 * 10**9, "ns")
+    ds = xr.Dataset(
+        {"tp": (("time", "step", "latitude", "longitude"), rain, {"units": "m"})},
+        {"time": start, "step": step, "latitude": LAT, "longitude": LON},
+    ).assign_coords(valid_time=(("time", "step"), start.values[:, None] + step))
+    ds.to_netcdf(tmp_path / "tp.nc")
+    assert_days(prepare(tmp_path), t)
+    ds.drop_vars("valid_time").to_netcdf(tmp_path / "tp.nc")
+    assert_days(prepare(tmp_path), t)
+
+
+def test_one_file_an_hour_with_a_scalar_time_and_longitude_first(prepare, tmp_path):
+    t = truth(days=2)
+    values = fields(t)
+    for k in range(len(t.time)):
+        dims = ("longitude", "latitude")
+        xr.Dataset(
+            {name: (dims, data[k].T, {"units": unit}) for (name, data), unit in
+             zip(values.items(), ("m**3 m**-3", "K", "m"), strict=True)},
+            {"latitude": LAT, "longitude": LON, "valid_time": t.time[k]},
+        ).to_netcdf(tmp_path / f"{k}.nc")  # fmt: skip
+    assert_days(prepare(tmp_path), t)
+
+
 # --- parts, gaps and ends
 
 

@@ -87,7 +87,7 @@ def complete_days(source: Source, product: Product) -> tuple[np.ndarray, dict[st
         short = [f"{have[v][i]} of {need[v]} hours of {v}" for v in stamps if have[v][i] < need[v]]
         reasons[str(days[i])] = ", ".join(short).replace("of 1 hours of precipitation", "of 1 total of precipitation")
     if not whole.any():
-        best = int(np.argmax(np.sum([have[v] / need[v] for v in stamps], axis=0)))
+        best = int(np.argmax(np.min([have[v] / need[v] for v in SOIL], axis=0)))
         raise UserError(
             f"no day is complete: {days[best]}, the fullest of {len(days)}, has {reasons[str(days[best])]} "
             f"(--product {product})."
@@ -233,25 +233,39 @@ def sea_mask(source: Source) -> Bool[np.ndarray, "rows columns"] | None:
     """True on sea where the files do not say so with NaN; None where they do.
 
     Old NetCDF and ERA5 single levels put one value near 0 on the sea. Sea is then where `lsm` is below 0.5 if a file
-    has it; otherwise where soil moisture is constant within each such file and below 0.001 throughout all of them
-    (constant to a packing step where every hour was packed by itself, as in GRIB).
+    has it; otherwise where soil moisture is below 0.001 throughout all files and constant in time: exactly within each
+    file of packed integers, whose scale is its own, and to a packing step over all others.
     """
     parts = [source.only([i]) for i in source.of("soil_moisture")]
-    packed = [p for p in parts if (np.abs(p.read("soil_moisture", p.parts[0].stamps[:1])) < SEA).any()]
-    if not packed:
+    # the first hour of every file usually tells that there is no such sea, without reading the rest
+    sea, seen = np.ones(source.cells.shape, bool), np.zeros(source.cells.shape, bool)
+    for part in parts:
+        first = part.read("soil_moisture", part.parts[0].stamps[:1])[0]
+        seen |= np.abs(first) < SEA
+        sea &= np.isnan(first) | (np.abs(first) < SEA)
+    if source.of("land") and seen.any():
+        return source.read("land", source.parts[source.of("land")[0]].stamps[:1])[0] < 0.5
+    if not (sea & seen).any():
         return None
-    if source.of("land"):
-        first = source.parts[source.of("land")[0]].stamps[:1]
-        return source.read("land", first)[0] < 0.5
-    sea = np.ones(source.cells.shape, bool)
-    for part in packed:
-        stamps = np.unique(part.parts[0].stamps)
-        block = 24 * part.days_at_once("soil_moisture", 31)
-        for tile in part.tiles("soil_moisture", min(block, len(stamps))):
-            low, high = np.inf, -np.inf
-            for first in range(0, len(stamps), block):
-                hours = part.read("soil_moisture", stamps[first : first + block], tile)
-                low, high = np.fmin(low, np.fmin.reduce(hours)), np.fmax(high, np.fmax.reduce(hours))
-            step = 0.0 if part.parts[0].packed else PACKING_STEP
-            sea[tile] &= (low > -SEA) & (high < SEA) & (high - low <= step)
-    return sea
+    lowest, highest = np.full(sea.shape, np.inf), np.full(sea.shape, -np.inf)  # of all files that are not packed
+    for part in parts:
+        low, high = _extremes(part)
+        sea &= (low > -SEA) & (high < SEA)
+        if part.parts[0].packed:
+            sea &= high <= low
+        else:
+            lowest, highest = np.minimum(lowest, low), np.maximum(highest, high)
+    return sea & (highest - lowest <= PACKING_STEP)
+
+
+def _extremes(part: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest soil moisture of every cell in one file; +inf and −inf where it is missing throughout."""
+    low, high = np.full(part.cells.shape, np.inf, np.float32), np.full(part.cells.shape, -np.inf, np.float32)
+    stamps = np.unique(part.parts[0].stamps)
+    block = 24 * part.days_at_once("soil_moisture", 31)
+    for tile in part.tiles("soil_moisture", min(block, len(stamps))):
+        for first in range(0, len(stamps), block):
+            hours = part.read("soil_moisture", stamps[first : first + block], tile)
+            low[tile] = np.fmin(low[tile], np.fmin.reduce(hours))
+            high[tile] = np.fmax(high[tile], np.fmax.reduce(hours))
+    return low, high

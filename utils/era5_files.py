@@ -161,6 +161,8 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
             )
     shape = tuple(variable.sizes[d] for d in leading)
     index = np.indices(shape).reshape(len(shape), -1).T if shape else np.zeros((1, 0), int)
+    if key == "land":  # one plane is enough of what does not change
+        index = index[:1]
     chunks = _stored_together(variable, leading, axes)
     return Part(
         file,
