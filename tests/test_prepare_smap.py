@@ -190,10 +190,10 @@ def test_reading_china_costs_little_more_than_the_chunks_it_touches(whole):
                 file[path][:]
 
     def seconds(work) -> float:
-        start = time.perf_counter()
+        start = time.process_time()  # unpacking is what takes the time; other programs' share does not count
         work()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    pairs = [(seconds(lambda: read(found, rows, columns)), seconds(all_of_it)) for _ in range(7)]
+    pairs = [(seconds(lambda: read(found, rows, columns)), seconds(all_of_it)) for _ in range(12)]
     ratio = min(p[0] for p in pairs) / min(p[1] for p in pairs)  # the least disturbed of either
     assert ratio <= 1.3 * share, f"{ratio:.3f} of the whole, for {share:.3f} of its chunks"
