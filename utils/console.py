@@ -24,6 +24,8 @@ def fold(text: object) -> str:
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn a UserError or Ctrl-C into one sentence on stderr and a non-zero exit, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a log file in another encoding must not end a training
     try:
         yield
     except UserError as error:
@@ -46,10 +48,20 @@ def parse(settings: type[T], arguments: Sequence[str], description: str | None =
     except SystemExit as stop:
         if not stop.code:
             raise
-        # tyro draws a box: its title, the message, a rule, then hints
-        lines = [line.strip(" │") for line in messages.getvalue().splitlines()[1:]]
-        rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"[─╰╯]+", line)), len(lines))
-        raise UserError(f"{fold(' '.join(lines[:rule])).rstrip('.')} (--help lists every setting).") from None
+        raise UserError(f"{_first_message(messages.getvalue())} (--help lists every setting).") from None
+
+
+def _first_message(box: str) -> str:
+    """What tyro says first in its box: title, message, a rule, hints; drawn in ASCII where the terminal wants it."""
+    lines = [line.strip(" │|") for line in box.splitlines()]
+    message = []
+    for line in lines[1:]:
+        if not line or re.fullmatch(r"[-─╰╯+']+", line) or line.startswith("Got errors"):
+            if message:
+                break
+        else:
+            message.append(line)
+    return fold(" ".join(message)).rstrip(".")
 
 
 def given_on_command_line(names: Sequence[str], arguments: Sequence[str]) -> set[str]:

@@ -26,28 +26,33 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         yield partial
+        if partial.is_file():
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         if path.is_dir():
             _remove(path)
         os.replace(partial, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             _remove(partial)
-        if isinstance(error, OSError | RuntimeError) and not isinstance(error, NotImplementedError):
-            raise _write_error(path, error) from error
+        if isinstance(error, OSError | RuntimeError) and (mended := _write_error(path, error)) is not error:
+            raise mended from error
         raise
 
 
-def _write_error(path: Path, error: Exception) -> Exception:
-    """The sentence for a failed write, or the error itself where it is not about the disk."""
-    code = getattr(error, "errno", None)
+def _write_error(path: Path, error: BaseException) -> BaseException:
+    """The sentence for a failed write, or the error itself where it is not about the disk.
+
+    Libraries wrap the system's error (torch) or lose it (netCDF4), so the chain of causes and the disk are asked.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
     folder = next((p for p in path.parents if p.is_dir()), Path("."))
-    with contextlib.suppress(OSError):
-        if code in _FULL or shutil.disk_usage(folder).free < 2**20:
-            return UserError(
-                f"{path} could not be written: the disk (or quota) is full; nothing was left half-written."
-            )
-    if isinstance(error, OSError):
-        return UserError(f"{path} could not be written: {fold(error.strerror or error)}.")
+    if getattr(cause, "errno", None) in _FULL or shutil.disk_usage(folder).free < 2**20:
+        return UserError(f"{path} could not be written, the disk or quota is full; nothing was left half-written.")
+    if isinstance(cause, OSError):
+        return UserError(f"{path} could not be written: {fold(cause.strerror or cause)}.")
     return error
 
 
@@ -61,7 +66,7 @@ def _remove(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """`content` as indented JSON, written whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:

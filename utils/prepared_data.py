@@ -60,6 +60,12 @@ VARIABLES = {
         },
     ),
 }
+AXES = {
+    "time": {"standard_name": "time", "axis": "T"},
+    "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
+    "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
+}
+DAYS_ENCODING = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
 PACKING_NOISE = -0.01  # soil moisture from here up to 0 is what int16 packing leaves behind; it becomes 0
 
 
@@ -77,7 +83,7 @@ class Grid:
     def matches(self, other: "Grid") -> bool:
         """The same cells, to a ten-thousandth of a degree."""
         return self.shape == other.shape and bool(
-            np.allclose(self.lat, other.lat, atol=1e-4) and np.allclose(self.lon, other.lon, atol=1e-4)
+            np.abs(self.lat - other.lat).max() <= 1e-4 and np.abs(self.lon - other.lon).max() <= 1e-4
         )
 
     def __str__(self) -> str:
@@ -96,8 +102,10 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
         hint = f"; make it with: {made_by}" if made_by else "; give another path with --data"
         raise UserError(f"{path} does not exist{hint}.")
     try:
-        kind = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
-        ds = xr.open_dataset(path, **kind, decode_timedelta=False, chunks=None)
+        how = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
+        raw = xr.open_dataset(path, decode_cf=False, **how)
+        ours = [name for name in (*VARIABLES, "time", "lat", "lon") if name in raw.variables]
+        ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # of other variables, nothing has to make sense
     except Exception as error:  # every engine raises its own kinds; all mean the same here
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
@@ -117,7 +125,7 @@ def read_prepared(path: Path, start: np.datetime64 | None = None, made_by: str =
     """
     with open_prepared(path, made_by) as ds:
         if start is not None:
-            ds = ds.sel(time=slice(start, None))
+            ds = ds.isel(time=ds["time"].values >= start)
         try:
             ds = ds.astype(np.float32).load()
         except Exception as error:
@@ -148,16 +156,10 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
     for name, variable in VARIABLES.items():
         ds[name] = ds[name].astype(np.float32)
         ds[name].attrs = {"units": variable.units, **variable.attributes, **ds[name].attrs}
-    axes = {
-        "time": {"standard_name": "time", "axis": "T"},
-        "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
-        "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
-    }
-    for name, attributes in axes.items():
+    for name, attributes in AXES.items():
         ds[name].attrs.update(attributes)
     ds.attrs = {"Conventions": "CF-1.11", **ds.attrs}
-    encoding = {name: {"_FillValue": None} for name in ("lat", "lon")}
-    encoding["time"] = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
+    encoding = {name: {"_FillValue": None} for name in ("lat", "lon")} | {"time": DAYS_ENCODING}
     zarr = path.suffix == ".zarr"
     if not zarr:
         encoding |= {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in VARIABLES}
@@ -170,6 +172,8 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
 
 def _check_variables(ds: xr.Dataset, path: Path) -> None:
     for name, variable in VARIABLES.items():
+        if name in ds and ds[name].dtype.kind not in "fiu":
+            raise UserError(f"{path}: {name} has values of type {ds[name].dtype}, expected numbers.")
         if name not in ds:
             raise UserError(f"{path}: the variable {name} is missing, found {_listed(ds.data_vars)}.")
         if set(ds[name].dims) != {"time", "lat", "lon"}:
@@ -219,6 +223,11 @@ def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
             raise UserError(f"{path}: time has the day {_date(time[first])} twice, expected each day once.")
         hours = steps[first] / np.timedelta64(1, "h")
         raise UserError(f"{path}: time has steps of {hours:g} hours on {_date(time[first])}, expected one a day.")
+    hours = steps / np.timedelta64(1, "h")
+    if (hours % 24 != 0).any():
+        first = int(np.argmax(hours % 24 != 0))
+        step, day = hours[first], _date(time[first])
+        raise UserError(f"{path}: time has a step of {step:g} hours on {day}, expected whole days.")
     return days.astype("datetime64[ns]")
 
 

@@ -1,0 +1,31 @@
+# Each target sets up .venv from requirements.txt by itself. Python 3.11 and make are all that must be there.
+PYTHON ?= python3.11
+BIN := .venv/bin
+ERA5_LAND ?= data/era5_land.nc
+SMAP ?= data/smap_l4.nc
+
+.PHONY: reproduce paper test defects lint clean
+
+reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
+	$(BIN)/python reproduce.py
+
+paper: .venv/installed  ## the study on the real pair with the published epochs, three seeds: results-paper/
+	$(BIN)/python reproduce.py --full --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
+
+test: .venv/installed  ## lint and all tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2
+
+defects: .venv/installed  ## put each defect of the published code back and see its test fail
+	$(BIN)/python tests/defects.py
+
+lint: .venv/installed
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+.venv/installed: requirements.txt pyproject.toml
+	command -v $(PYTHON) >/dev/null && $(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv results runs data/sample

@@ -1,0 +1,54 @@
+"""Train the ConvLSTM on SMAP alone: the target task without transfer.
+
+From the root of the repository:
+
+    python SMAPtest/train_convlstm.py
+    python SMAPtest/train_convlstm.py --lead-days 7 --head conv
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from utils.experiment import train
+from utils.models.convlstm import ConvLSTM
+from utils.prepared_data import Grid
+from utils.settings import SAMPLE_SMAP, Period, Periods, TargetSettings
+
+
+@dataclass(kw_only=True)
+class Settings(TargetSettings):
+    data: Path = SAMPLE_SMAP  # a prepared data set; your own goes here (data/README.md)
+    train: Periods = ("2015-03-31", "2017-03-30")  # target days to learn from: one or several START END pairs
+    val: Period = ("2017-03-31", "2018-03-30")  # target days that choose the best epoch
+    test: Period = ("2018-03-31", "2019-03-30")  # target days that score it, read by eval.py alone
+    lead_days: int = 3  # forecast this many days after the last input day
+    input_days: int | None = None  # days in the window; None: as many as lead_days
+    target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
+    epochs: int | None = None  # None: the published number, 30 for the linear head and 20 for the conv head
+    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
+    batch_size: int = 64  # samples per step
+    lr: float = 1e-3  # learning rate of Adam
+    seed: int = 0  # of the initial weights and of the order of the samples
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
+    hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
+    kernel: int = 3  # cells
+    head: Literal["linear", "conv"] = "linear"  # from the last hidden state to the map
+
+    @property
+    def variant(self) -> str:
+        return "" if self.head == "linear" else f"_{self.head}"
+
+    @property
+    def published_epochs(self) -> int:
+        return 30 if self.head == "linear" else 20
+
+
+def build(settings: Settings, grid: Grid) -> nn.Module:
+    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head)
+
+
+if __name__ == "__main__":
+    train("SMAPtest/convlstm", Settings, build)

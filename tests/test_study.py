@@ -1,0 +1,257 @@
+"""The roads a user takes: every script in a process of its own, transfer from end to end, the whole study."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, subprocess_script, tiny
+
+from utils import runs
+from utils.prepared_data import write_prepared
+
+MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_script_runs_from_pretraining_to_evaluation(tmp_path, era5, smap, model):
+    """ERA5test → SMAPtest → finetune-SMAPtest → eval, each as its own process, from another folder."""
+    out = {name: tmp_path / name for name in ("ERA5test", "SMAPtest", "finetune-SMAPtest")}
+    head = ["--head", "conv"] if model == "convlstm" else []
+    for name, data, periods, more in (
+        ("ERA5test", era5, ERA5_PERIODS, []),
+        ("SMAPtest", smap, PERIODS, []),
+        ("finetune-SMAPtest", smap, PERIODS, ["--init-from", out["ERA5test"]]),
+    ):
+        script = f"{name}/train_{model}.py"
+        result = subprocess_script(
+            script, "--data", data, *periods, "--epochs", 1, *head, *more, "--lead-days", 2, "--out", out[name]
+        )
+        assert result.code == 0, result.err
+        result = subprocess_script(f"{name}/eval.py", out[name])
+        assert result.code == 0, result.err
+        assert "persistence" in result.out and "climatology" in result.out and "ridge" in result.out
+        with xr.open_dataset(out[name] / "predictions.nc") as ds:
+            assert ds.attrs["experiment"] == name
+            assert ds.attrs["model"] == (f"{model}_conv" if head else model)
+
+
+def pretrain(script, era5, *arguments):
+    result = script("ERA5test/train_cnn.py", "--data", era5, *ERA5_PERIODS, "--epochs", 1, *arguments)
+    assert result.code == 0, result.err
+
+
+def finetune(smap, *arguments):
+    return ["finetune-SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, *arguments]
+
+
+def test_fine_tuning_starts_from_the_weights_and_scaling_of_era5test(tmp_path, era5, smap, script):
+    pretrain(script, era5)
+    result = script(*finetune(smap, "--epochs", 0))
+    assert result.code == 0, result.err
+    source = runs.load_checkpoint(tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0")
+    tuned = runs.load_checkpoint(tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0")
+    assert all(torch.equal(tuned.best[name], source.best[name]) for name in source.best)
+    for name in ("low", "high"):
+        assert torch.equal(tuned.statistics[name], source.statistics[name])
+    assert not torch.equal(tuned.statistics["cell_mean"], source.statistics["cell_mean"])
+    assert np.isfinite(tuned.best_rmse)
+
+
+def test_missing_pretrained_weights_name_the_command_that_makes_them(tmp_path, era5, smap, script):
+    missing = script(*finetune(smap, "--lead-days", 5)).sentence()
+    assert "python ERA5test/train_cnn.py --lead-days 5" in missing
+    conv = ["finetune-SMAPtest/train_convlstm.py", "--data", smap, *PERIODS, "--head", "conv", "--seed", 2]
+    assert "python ERA5test/train_convlstm.py --lead-days 3 --head conv --seed 2" in script(*conv).sentence()
+
+
+def test_pretrained_weights_of_another_model_lead_window_or_grid_are_refused(tmp_path, era5, smap, script):
+    pretrain(script, era5)
+    source = tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0"
+    assert (
+        "has the lead in days 3, expected 5"
+        in script(*finetune(smap, "--lead-days", 5, "--init-from", source)).sentence()
+    )
+    assert "number of input days 3, expected 2" in script(*finetune(smap, "--input-days", 2)).sentence()
+    lstm = ["finetune-SMAPtest/train_lstm.py", "--data", smap, *PERIODS, "--init-from", source]
+    assert "has the model cnn, expected lstm" in script(*lstm).sentence()
+    assert "do not fit this model" in script(*finetune(smap, "--filters", 5)).sentence()
+    other = tmp_path / "other.nc"
+    write_prepared(tiny(shape=(9, 8)), other)
+    assert "was trained on 7 × 8 cells" in script(*finetune(other)).sentence()
+    assert not (tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0").exists()
+
+
+def test_pretraining_days_inside_the_test_period_are_refused_each_period_by_itself(tmp_path, smap, script):
+    source = tmp_path / "source.nc"
+    write_prepared(tiny(days=400, start="2015-01-01", seed=1), source)
+
+    def attempt(train, val, test):
+        out = tmp_path / "_".join(train)
+        arguments = ["--data", source, "--train", *train, "--val", *val, "--test", *test, "--epochs", 1, "--out", out]
+        assert script("ERA5test/train_cnn.py", *arguments).code == 0
+        return finetune(smap, "--init-from", out, "--out", tmp_path / "tuned" / out.name)
+
+    inside = attempt(("2015-01-01", "2015-07-03"), ("2015-08-01", "2015-08-20"), ("2015-09-01", "2015-09-20"))
+    assert "2015-07-01, which lies in the test period" in script(*inside).sentence()
+    val = attempt(("2015-01-01", "2015-05-03"), ("2015-07-10", "2015-07-20"), ("2015-09-01", "2015-09-20"))
+    assert "2015-07-10, which lies in the test period" in script(*val).sentence()
+    # around the test period, or with the source's own test inside it, is allowed
+    around = attempt(
+        ("2015-01-01", "2015-06-01", "2015-08-01", "2015-08-30"),
+        ("2015-09-01", "2015-09-20"),
+        ("2015-10-01", "2015-10-20"),
+    )
+    assert script(*around).code == 0
+    own_test = attempt(("2015-01-01", "2015-05-01"), ("2015-05-02", "2015-06-20"), ("2015-07-01", "2015-07-20"))
+    assert script(*own_test).code == 0
+
+
+def test_another_pretraining_makes_another_fine_tuning(tmp_path, era5, smap, script):
+    pretrain(script, era5)
+    assert script(*finetune(smap)).code == 0
+    pretrain(script, era5, "--lr", 0.01, "--overwrite")
+    assert "pre-trained weights" in script(*finetune(smap)).sentence()
+
+
+def test_with_n_target_days_no_earlier_value_is_read_not_even_as_input(tmp_path, era5, smap, script):
+    """Spoiling every earlier day changes neither the weights nor the forecasts."""
+    pretrain(script, era5)
+    ds = tiny()
+    ds["soil_moisture"][:62] = 0.9 * ds["soil_moisture"][:62].values[::-1]
+    ds["precipitation"][:62] *= 3
+    spoiled = tmp_path / "spoiled.nc"
+    write_prepared(ds, spoiled)
+    for data in (smap, spoiled):
+        out = tmp_path / data.stem
+        assert script(*finetune(data, "--target-days", 30, "--out", out)).code == 0
+        assert script("finetune-SMAPtest/eval.py", out).code == 0
+    one, other = (xr.open_dataset(tmp_path / name / "predictions.nc") for name in ("smap", "spoiled"))
+    np.testing.assert_array_equal(one["predicted"], other["predicted"])
+    scores = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("smap", "spoiled")]
+    for name in ("rmse", "baselines", "weights_sha256"):
+        assert scores[0][name] == scores[1][name]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """reproduce.py as a process, on a tiny pair, two models and two leads; and a second call."""
+    folder = tmp_path_factory.mktemp("study")
+    write_prepared(tiny(days=1200, start="2012-06-01", shape=(5, 6), seed=1), folder / "era5.nc")
+    write_prepared(tiny(days=900, start="2014-01-01", shape=(5, 6)), folder / "smap.nc")
+    arguments = ["--era5-land", folder / "era5.nc", "--smap", folder / "smap.nc", "--out", folder / "results"]
+    arguments += ["--models", "cnn", "convlstm_conv", "--lead-days", 1, 3]
+    return folder, subprocess_script("reproduce.py", *arguments), subprocess_script("reproduce.py", *arguments)
+
+
+def test_the_study_ends_with_table_figures_and_report(study):
+    folder, first, _ = study
+    assert first.code == 0, first.err
+    long = pd.read_csv(folder / "results" / "table.csv")
+    assert len(long) == 3 * 2 * (2 + 3)
+    assert set(long["model"]) == {"cnn", "convlstm_conv", "persistence", "climatology", "ridge"}
+    assert list(long.columns[:7]) == ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2"]
+    assert (long["data"] == "SYNTHETIC sample").all() and "SYNTHETIC" in first.out
+    for _, group in long.groupby(["experiment", "lead_days"]):
+        assert group["n"].nunique() == 1  # every model and baseline on the same samples
+    figures = folder / "results" / "figures"
+    assert (figures / "study.png").exists() and len(list(figures.glob("map_*.png"))) == 12
+    assert "<table" in (folder / "results" / "report.html").read_text()
+    for model in long["model"].unique():
+        assert model in first.out
+
+
+def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
+    folder, _, _ = study
+    for path in (folder / "results" / "runs").glob("**/checkpoint.pt"):
+        checkpoint = runs.load_checkpoint(path.parent)
+        smap_test = np.datetime64("2014-01-01") + 900 - 365
+        assert max(end for _, end in checkpoint.learned_from) < smap_test
+        assert (checkpoint.periods.test[0][1] - checkpoint.periods.test[0][0]).astype(int) == 364
+        published = {"cnn": (30, 100, 30), "convlstm_conv": (50, 20, 50)}[checkpoint.model]
+        index = ["ERA5test", "SMAPtest", "finetune-SMAPtest"].index(checkpoint.experiment)
+        assert checkpoint.settings["epochs"] <= published[index] / 3
+
+
+def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
+    folder, first, second = study
+    assert second.code == 0, second.err
+    assert first.out.rsplit("runs in", 1)[0] == second.out.rsplit("runs in", 1)[0]
+    stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("**/predictions.nc")]
+    assert len(stamps) == 12 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
+
+
+def test_scores_of_another_period_never_enter_the_table(study, script):
+    folder, first, _ = study
+    run_dir = folder / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
+    assert script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
+    arguments = ["--era5-land", folder / "era5.nc", "--smap", folder / "smap.nc", "--out", folder / "results"]
+    again = script("reproduce.py", *arguments, "--models", "cnn", "convlstm_conv", "--lead-days", 1, 3)
+    assert again.out.rsplit("runs in", 1)[0].splitlines()[-50:] == first.out.rsplit("runs in", 1)[0].splitlines()[-50:]
+
+
+def test_the_study_says_which_settings_are_its_own(study):
+    config = json.loads((study[0] / "results/runs/SMAPtest/cnn/lead3/seed0/config.json").read_text())
+    assert config["settings"]["epochs"] == {"value": 33, "from": "reproduce.py"}
+    assert config["settings"]["lr"]["from"] == "script"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lead-days"], "--lead-days has no value"),
+        (["--era5-land", "x.nc"], "are a pair"),
+        (["--models", "transformer"], "there is no ERA5test/train_transformer.py"),
+        (["--era5-land", "x.nc", "--smap", "y.nc"], "does not exist"),
+        (["--lead-day", "3"], "Unrecognized options"),
+    ],
+)
+def test_the_study_refuses_with_one_sentence(tmp_path, script, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in script("reproduce.py", *arguments, "--out", tmp_path / "out").sentence()
+
+
+def test_a_record_of_less_than_two_years_is_refused(smap, era5, tmp_path, script):
+    sentence = script("reproduce.py", "--era5-land", era5, "--smap", smap, "--out", tmp_path / "out").sentence()
+    assert "expected more than 730 days" in sentence
+
+
+def test_numbers_in_the_readme_are_those_of_the_committed_table():
+    long = pd.read_csv(ROOT / "docs" / "results" / "table.csv")
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| (\w[\w-]*) \| (\w+) \| (0\.\d{4}) \| (0\.\d{4}) \| (0\.\d{4}) \|$", readme, re.M)
+    assert len(rows) >= 10
+    for experiment, model, *figures in rows:
+        for lead_days, figure in zip((3, 5, 7), figures, strict=True):
+            of_run = long[(long.experiment == experiment) & (long.model == model) & (long.lead_days == lead_days)]
+            assert f"{of_run.rmse.item():.4f}" == figure, (experiment, model, lead_days)
+
+
+def test_the_committed_results_say_where_they_come_from():
+    provenance = json.loads((ROOT / "docs" / "results" / "provenance.json").read_text())
+    assert provenance["command"] and len(provenance["runs"]) == 45
+    assert all(run["synthetic_data"] for run in provenance["runs"])
+    assert "/work" not in json.dumps(provenance) and "/tmp" not in json.dumps(provenance)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real data set is not part of the project")
+def test_the_same_scripts_run_on_real_gappy_uneven_data(tmp_path, script):
+    conus = REAL / "conus"
+    source = ["--data", conus / "land_model_conus.nc", "--out", tmp_path / "source", "--epochs", 2]
+    source += "--train 2015-04-01 2015-12-31 2017-04-01 2017-12-31 --val 2018-01-01 2018-02-14".split()
+    assert script("ERA5test/train_cnn.py", *source, *"--test 2018-02-15 2018-03-31".split()).code == 0
+    target = ["--data", conus / "smap_l3_conus.nc", "--init-from", tmp_path / "source", "--out", tmp_path / "run"]
+    target += "--train 2015-04-01 2015-10-31 --val 2015-11-01 2015-12-31 --test 2016-01-01 2016-03-31".split()
+    assert script("finetune-SMAPtest/train_cnn.py", *target, "--epochs", 2).code == 0
+    result = script("finetune-SMAPtest/eval.py", tmp_path / "run")
+    assert result.code == 0, result.err
+    with (
+        xr.open_dataset(tmp_path / "run" / "predictions.nc") as ds,
+        xr.open_dataset(conus / "smap_l3_conus.nc") as data,
+    ):
+        np.testing.assert_array_equal(ds["lat"], data["lat"])
+        assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
+        assert ds.attrs["synthetic"] == "false"

@@ -1,0 +1,170 @@
+"""A train script's main: from settings to a finished run directory."""
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from utils import runs
+from utils.console import UserError, fold, given_on_command_line, one_sentence, parse
+from utils.data_processing import Record, Statistics, Windows
+from utils.files import file_hash
+from utils.forecasting import load_weights
+from utils.prepared_data import Grid, grid_of, is_synthetic, open_prepared, read_prepared
+from utils.runs import Checkpoint
+from utils.settings import RUNS, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
+from utils.training import fit
+
+Build = Callable[[Any, Grid], nn.Module]
+
+
+def train(name: str, settings: type[TrainSettings], build: Build) -> None:
+    """Parse the command line and train; `name` is <experiment>/<model>, `build` makes the model for a grid."""
+    with one_sentence():
+        arguments = sys.argv[1:]
+        chosen = parse(settings, arguments, sys.modules["__main__"].__doc__)
+        given = given_on_command_line(list(plain(chosen)), arguments)
+        defaults = settings()
+        for key in sorted(given):
+            print(f"{key} = {runs.words(getattr(chosen, key))}  (script: {runs.words(getattr(defaults, key))})")
+        if getattr(chosen, "target_days", None) is not None:
+            print("target_days stands in for train and val")
+        run_dir, checkpoint, trained = run(name, chosen, build, dict.fromkeys(given, "command line"))
+        result = f"best validation RMSE {checkpoint.best_rmse:.4f} m³ m⁻³ at epoch {checkpoint.best_epoch}"
+        if trained:
+            print(f"{run_dir}: {result} of {checkpoint.epoch}; {checkpoint.skipped} training days without full window")
+        else:
+            print(f"{run_dir} is finished ({result}); nothing to do.")
+        print(f"evaluate it with: python {checkpoint.experiment}/eval.py {shlex.quote(str(run_dir))}")
+
+
+def run(
+    name: str,
+    settings: TrainSettings,
+    build: Build,
+    origins: Mapping[str, str] = MappingProxyType({}),
+    on_epoch: Callable[[Checkpoint], None] | None = None,
+) -> tuple[Path, Checkpoint, bool]:
+    """Train as the settings say, or continue, or find that it is done: run directory, checkpoint, whether it trained.
+
+    `origins` says where settings came from that are not the script's own. Raises UserError for what
+    the user can mend.
+    """
+    experiment, script = name.split("/")
+    model_name = script + settings.variant
+    complete(settings)
+    split = split_of(settings)
+    run_dir = settings.out or default_run_dir(experiment, model_name, settings)
+    source = None
+    if isinstance(settings, FinetuneSettings):
+        settings.init_from = settings.init_from or default_run_dir("ERA5test", model_name, settings)
+        source = pretrained(settings, script, model_name, split)
+    checkpoint = Checkpoint(
+        experiment=experiment,
+        script=script,
+        model=model_name,
+        settings=plain(settings),
+        split=split.plain(),
+        pretraining=[[str(start), str(end)] for start, end in source.learned_from] if source else [],
+        data_hash=data_hash(settings.data),
+        source_hash=runs.weights_hash(source.best) if source else "",
+        commit=runs.git_commit(),
+    )
+    with runs.claimed(run_dir):
+        found = runs.found(run_dir, checkpoint, settings.overwrite)
+        if found and found.finished:
+            runs.write_log(run_dir, found)
+            return run_dir, found, False
+        ds = read_from(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
+        statistics = Statistics.fit(ds, split)
+        if source:
+            check_grid(source, grid_of(ds), settings.data, settings.init_from)
+            statistics = statistics.with_scaling_of(source.restored_statistics())
+        record = Record(ds, statistics)
+        training, validation, _ = (
+            Windows(record, periods, settings.lead_days, settings.input_days, period)
+            for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
+        )
+        training.require_targets("training")
+        validation.require_targets("validation")
+        torch.manual_seed(settings.seed)
+        model = build(settings, record.grid)
+        if source:
+            load_weights(model, source.best, settings.init_from)
+        if found is None:
+            checkpoint.synthetic, checkpoint.skipped = is_synthetic(ds), training.skipped
+            checkpoint.grid = {axis: torch.from_numpy(getattr(record.grid, axis)) for axis in ("lat", "lon")}
+            checkpoint.statistics = statistics.to_tensors()
+            runs.clear(run_dir)
+            runs.write_config(run_dir, checkpoint, origins)
+        return run_dir, fit(model, training, validation, settings, found or checkpoint, run_dir, on_epoch), True
+
+
+def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
+    return RUNS / experiment / model / f"lead{settings.lead_days}" / f"seed{settings.seed}"
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a data set; a UserError that names the command which makes it where it is missing."""
+    if not path.exists():
+        read_from(path)
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {fold(error.strerror or error)}.") from error
+
+
+def read_from(path: Path, start: np.datetime64 | None = None) -> xr.Dataset:
+    """A prepared data set from day `start` on, which must be in it."""
+    resolution = re.fullmatch(r"(?:era5_land|smap_l4)_(.+)deg\.nc", path.name)
+    made_by = ""
+    if resolution and path.parent == SAMPLE_SMAP.parent:
+        made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
+    if start is not None:
+        with open_prepared(path, made_by) as ds:
+            first = ds["time"].values[0].astype("datetime64[D]")
+        if first > start:
+            raise UserError(f"{path} begins on {first}, the last --target-days on {start}; ask for fewer of them.")
+    return read_prepared(path, start, made_by)
+
+
+def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
+    """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
+    source_dir = settings.init_from
+    command = f"python ERA5test/train_{script}.py --lead-days {settings.lead_days}"
+    command += f" --input-days {settings.input_days}" if settings.input_days != settings.lead_days else ""
+    command += f" --head {settings.head}" if settings.variant else ""
+    command += f" --seed {settings.seed}" if settings.seed else ""
+    if source_dir != default_run_dir("ERA5test", model, settings):
+        command += f" --out {shlex.quote(str(source_dir))}"
+    if not (source_dir / "checkpoint.pt").exists():
+        raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
+    source = runs.load_checkpoint(source_dir)
+    if not source.finished:
+        raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
+    for name, theirs, ours in (
+        ("model", source.model, model),
+        ("lead in days", source.lead_days, settings.lead_days),
+        ("number of input days", source.input_days, settings.input_days),
+    ):
+        if theirs != ours:
+            raise UserError(f"{source_dir} has the {name} {theirs}, expected {ours}; make one with: {command}")
+    if (day := overlap(source.learned_from, split.test)) is not None:
+        raise UserError(
+            f"{source_dir} was trained or validated on {day}, which lies in the test period of this run "
+            f"({split.test[0][0]} to {split.test[0][1]})."
+        )
+    return source
+
+
+def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:
+    if not checkpoint.restored_grid().matches(grid):
+        raise UserError(f"{data} has {grid}, but {run_dir} was trained on {checkpoint.restored_grid()}.")

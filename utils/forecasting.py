@@ -1,0 +1,80 @@
+"""Forecasts from a model and windows, and a model back from its run directory."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from utils.console import UserError, fold
+from utils.data_processing import Batch, Windows
+from utils.runs import Checkpoint
+from utils.settings import ROOT
+
+
+def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
+    """Sample numbers 0 … count − 1 in order, `size` at a time."""
+    for first in range(0, count, size):
+        yield np.arange(first, min(first + size, count))
+
+
+def forecast_batches(
+    model: nn.Module, windows: Windows, size: int, device: torch.device
+) -> Iterator[tuple[Batch, Float[Tensor, "batch lat lon"]]]:
+    """Each batch of samples in order, on `device`, with the model's scaled forecast, always in 32 bit."""
+    model.eval()
+    for samples in batches(len(windows), size):
+        batch = Batch(*(part.to(device) for part in windows.batch(samples)))
+        with torch.no_grad():  # around the model alone: a caller's code between two batches keeps its own mode
+            scaled = model(batch.features).float()
+        yield batch, scaled
+
+
+def forecast(
+    model: nn.Module, windows: Windows, size: int, device: torch.device
+) -> Float[np.ndarray, "sample lat lon"]:
+    """Forecast soil moisture, m3 m-3, of every sample; NaN in cells that are not scored."""
+    record = windows.record
+    maps = [record.unscale(scaled).cpu().numpy() for _, scaled in forecast_batches(model, windows, size, device)]
+    return np.where(record.statistics.scored, np.concatenate(maps), np.float32(np.nan))
+
+
+def restore_model(checkpoint: Checkpoint, run_dir: Path) -> nn.Module:
+    """The model with its best weights, built by the run's own train script.
+
+    Raises UserError when the script is gone or builds something else by now.
+    """
+    script = ROOT / checkpoint.experiment / f"train_{checkpoint.script}.py"
+    if not script.is_file():
+        raise UserError(f"{run_dir} was trained by {script.relative_to(ROOT)}, which does not exist.")
+    module = load_script(script)
+    try:
+        model = module.build(checkpoint.restored_settings(module.Settings), checkpoint.restored_grid())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{run_dir} has settings that {script.name} cannot build: {fold(error)[:200]}.") from error
+    load_weights(model, checkpoint.best, run_dir)
+    return model
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:
+    """Put the weights of a run into a model; a UserError where they do not fit it."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = next((line.strip() for line in str(error).splitlines()[1:] if line.strip()), fold(error))
+        raise UserError(
+            f"The weights of {run_dir} do not fit this model and its settings: {first.rstrip('.')}."
+        ) from error
+
+
+def load_script(script: Path):
+    """A train script as a module, without running its experiment."""
+    name = f"_script_{script.parent.name}_{script.stem}".replace("-", "_")
+    spec = importlib.util.spec_from_file_location(name, script)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

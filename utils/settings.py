@@ -1,0 +1,175 @@
+"""The settings every train script shares, and what periods of target days mean."""
+
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from utils.console import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs"
+SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
+SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
+EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
+
+Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
+Periods = tuple[str, ...]  # one or several START END pairs
+
+
+@dataclass(kw_only=True)
+class TrainSettings:
+    """What every train script has; the scripts list these again with their own values."""
+
+    data: Path  # a prepared data set (data/README.md)
+    train: Periods  # target days to learn from: one or several START END pairs
+    val: Period  # target days that choose the best epoch
+    test: Period  # target days that score it, seen by eval.py alone
+    lead_days: int = 3  # forecast this many days after the last input day
+    input_days: int | None = None  # days in the window; None: as many as lead_days
+    epochs: int | None = None  # passes over the training days; None: the published number
+    batch_size: int = 128  # samples per step
+    lr: float = 1e-3  # learning rate of Adam
+    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
+    seed: int = 0  # of the initial weights and the order of the samples
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
+    out: Path | None = None  # run directory; None: runs/<experiment>/<model>/lead<d>/seed<s>
+    overwrite: bool = False  # start again in a directory that holds another run
+
+    @property
+    def variant(self) -> str:
+        """What the model's name adds to its script's, such as _conv for train_convlstm.py --head conv."""
+        return ""
+
+    @property
+    def published_epochs(self) -> int | None:
+        """The published number of epochs, for scripts whose `epochs` defaults to None."""
+        return None
+
+
+@dataclass(kw_only=True)
+class TargetSettings(TrainSettings):
+    """A script of the target domain, whose record can be cut short to ask what little data is worth."""
+
+    target_days: int | None = None  # learn from the last N days before the test period alone; None: train and val
+
+
+@dataclass(kw_only=True)
+class FinetuneSettings(TargetSettings):
+    """A script that starts from pre-trained weights."""
+
+    init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
+
+
+def complete(settings: TrainSettings) -> None:
+    """Fill in what defaults to another setting and refuse values that mean nothing, with a UserError."""
+    if settings.input_days is None:
+        settings.input_days = settings.lead_days
+    if settings.epochs is None:
+        settings.epochs = settings.published_epochs
+    for name in ("data", "out", "init_from"):
+        if getattr(settings, name, None) is not None:
+            setattr(settings, name, getattr(settings, name).expanduser().resolve())
+    least = {"patience": 0, "seed": 0, "target_days": 2}
+    least["epochs"] = 0 if isinstance(settings, FinetuneSettings) else 1  # 0: the pre-trained weights as they are
+    for field in fields(settings):
+        value, flag = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers:
+            raise UserError(f"{flag} has no value, expected at least one.")
+        for number in numbers:
+            if isinstance(number, int) and not least.get(field.name, 1) <= number < 2**31 and field.name != "overwrite":
+                raise UserError(f"{flag} is {number}, expected {least.get(field.name, 1)} or more, below 2147483648.")
+    if not 0 < settings.lr < float("inf"):
+        raise UserError(f"--lr is {settings.lr}, expected a positive number.")
+
+
+def plain(settings: TrainSettings) -> dict[str, Any]:
+    """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettings:
+    """The settings back from `plain`; names the script no longer knows are left out."""
+    known = {field.name for field in fields(kind)} & values.keys()
+    back = {k: tuple(values[k]) if isinstance(values[k], list) else values[k] for k in known}
+    return kind(**back | {k: Path(back[k]) for k in ("data", "out", "init_from") if back.get(k) is not None})
+
+
+# ---------------------------------------------------------------------------------------------------------- periods
+
+
+Span = tuple[np.datetime64, np.datetime64]  # first and last day, inclusive
+
+
+@dataclass(frozen=True)
+class Split:
+    """Spans of target days. Training ends before validation starts, validation before the test."""
+
+    train: tuple[Span, ...]
+    val: tuple[Span, ...]
+    test: tuple[Span, ...]
+
+    def plain(self) -> dict[str, list[list[str]]]:
+        return {name: [[str(a), str(b)] for a, b in getattr(self, name)] for name in ("train", "val", "test")}
+
+    @classmethod
+    def from_plain(cls, periods: dict[str, list[list[str]]]) -> "Split":
+        day = np.datetime64
+        return cls(**{name: tuple((day(a, "D"), day(b, "D")) for a, b in periods[name]) for name in periods})
+
+
+def spans(name: str, words: Periods) -> tuple[Span, ...]:
+    """START END [START END …] as spans in order of time; UserError for anything that is no period."""
+    if not words or len(words) % 2:
+        raise UserError(f"--{name} has {len(words)} dates, expected START END pairs.")
+    days = [_day(name, word) for word in words]
+    found = sorted(zip(days[::2], days[1::2], strict=True))
+    for start, end in found:
+        if end < start:
+            raise UserError(f"--{name} {start} {end} is an empty period: it ends before it starts.")
+    for (_, end), (start, _) in pairwise(found):
+        if start <= end:
+            raise UserError(f"--{name} has overlapping periods: {start} lies in the one that ends on {end}.")
+    return tuple(found)
+
+
+def split_of(settings: TrainSettings) -> Split:
+    """The spans of target days the settings ask for, checked against each other.
+
+    With `target_days` N, training and validation are the last N days before the test period, the last fifth of them
+    (at least a day) for validation, whatever `train` and `val` say.
+    """
+    test = spans("test", settings.test)
+    target_days = getattr(settings, "target_days", None)
+    if target_days is None:
+        split = Split(spans("train", settings.train), spans("val", settings.val), test)
+    else:
+        end = test[0][0] - 1
+        start = max(np.datetime64("0001-01-01"), end + 1 - min(target_days, 10**6))
+        val_start = end - max(1, target_days // 5) + 1
+        split = Split(((start, val_start - 1),), ((val_start, end),), test)
+    for first, second in (("train", "val"), ("val", "test")):
+        end, start = getattr(split, first)[-1][1], getattr(split, second)[0][0]
+        if start <= end:
+            raise UserError(f"--{first} ends on {end}, expected before --{second} starts on {start}.")
+    return split
+
+
+def overlap(one: tuple[Span, ...], other: tuple[Span, ...]) -> np.datetime64 | None:
+    """The first day that lies in a span of both; each span counts by itself, never their hull."""
+    common = [max(a, c) for a, b in one for c, d in other if max(a, c) <= min(b, d)]
+    return min(common, default=None)
+
+
+def _day(name: str, word: str) -> np.datetime64:
+    try:
+        day = np.datetime64(word, "D")
+        if len(word) != 10 or np.isnat(day):
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--{name} has {word!r}, expected an ISO date such as 2015-03-31.") from None
+    return day

@@ -1,0 +1,51 @@
+"""The long table of scores: one row a run, and one row a baseline on the same samples."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+COLUMNS = [
+    "experiment",
+    "model",
+    "lead_days",
+    "seed",
+    "rmse",
+    "mse",
+    "r2",
+    "skill_over_persistence",
+    "n",
+    "input_days",
+    "epochs",
+    "best_epoch",
+    "data",
+    "note",
+]
+
+
+def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Long form from the content of metrics.json files; a baseline stands once for each set of samples."""
+    rows = []
+    for metrics in all_metrics:
+        kind = "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+        common = {name: metrics[name] for name in ("experiment", "lead_days", "input_days")} | {"data": kind}
+        rows.append({**metrics, **common, "note": "" if metrics["finished"] else "training not finished"})
+        rows += [{"note": "", **scores, **common, "model": name} for name, scores in metrics["baselines"].items()]
+    long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("seed", "epochs", "best_epoch", "n")})
+    # a baseline is the same for every model on the same samples, but for the rounding of another machine
+    return long.drop_duplicates(["experiment", "model", "lead_days", "input_days", "seed", "n"], ignore_index=True)
+
+
+def show(long: pd.DataFrame) -> str:
+    """The table as text for a terminal, runs and baselines side by side, notes below."""
+    lines = []
+    for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
+        lines.append(f"\n{experiment}, {lead_days} days ahead, {kind}; RMSE in m³ m⁻³")
+        short = rows[["model", "seed", "rmse", "r2", "skill_over_persistence", "n", "best_epoch", "epochs"]]
+        short = short.rename(columns={"skill_over_persistence": "skill over persistence"})
+        lines.append(short.to_string(index=False, na_rep="–", formatters=_FORMATS))
+        lines += [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
+    return "\n".join(lines)
+
+
+_FORMATS = {"rmse": "{:.4f}".format, "r2": "{:.3f}".format, "skill over persistence": "{:+.3f}".format}

@@ -1,0 +1,156 @@
+"""Training: one explicit loop on Fabric.
+
+loss         mean squared error of scaled soil moisture over the valid targets of the batch
+each epoch   validation RMSE (m3 m-3, in 32 bit), the best epoch's weights kept, the checkpoint written
+resume       from the last finished epoch with weights, optimiser and random state: on the CPU, at the same thread
+             count, the same weights bit for bit as without the interruption
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from utils import runs
+from utils.console import UserError
+from utils.data_processing import MOISTURE, Batch, Windows
+from utils.forecasting import batches, forecast_batches
+from utils.runs import Checkpoint
+from utils.settings import TrainSettings
+
+
+def fit(
+    model: nn.Module,
+    training: Windows,
+    validation: Windows,
+    settings: TrainSettings,
+    checkpoint: Checkpoint,
+    run_dir: Path,
+    on_epoch: Callable[[Checkpoint], None] | None = None,
+) -> Checkpoint:
+    """Train `model` from the checkpoint's epoch to the last, or until it stops getting better.
+
+    Writes checkpoint.pt, log.csv and run.json to `run_dir`. `on_epoch` sees the checkpoint after each epoch; without
+    it there is a progress bar, or a line an epoch where there is no terminal. Raises UserError for a loss that is no
+    longer finite.
+    """
+    fabric = start_fabric(settings.precision)
+    compiled, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr))
+    begun = _now()
+    if checkpoint.last:
+        model.load_state_dict(checkpoint.last["weights"])
+        optimiser.load_state_dict(checkpoint.last["optimiser"])
+        torch.set_rng_state(checkpoint.last["random"])
+        begun = runs.read_provenance(run_dir).get("start", begun)
+    elif settings.epochs == 0:  # the weights it starts from, as they are
+        checkpoint.best, checkpoint.best_rmse = _copy(model), validate(model, validation, settings.batch_size)[1]
+    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
+    bar = tqdm(
+        total=settings.epochs * len(training),
+        initial=checkpoint.epoch * len(training),
+        desc=f"{checkpoint.experiment}/{checkpoint.model} lead {settings.lead_days}",
+        unit=" samples",
+        disable=True if on_epoch else None,
+    )
+    while checkpoint.epoch < settings.epochs and not _stalled(checkpoint, settings.patience):
+        start = time.perf_counter()
+        train_loss = train_epoch(fabric, compiled, optimiser, training, settings.batch_size, bar)
+        seconds = time.perf_counter() - start
+        val_loss, val_rmse = validate(model, validation, settings.batch_size)
+        if not math.isfinite(train_loss + val_loss):
+            raise UserError(f"The loss is no longer finite in epoch {checkpoint.epoch + 1}; try a smaller --lr.")
+        checkpoint.epoch += 1
+        total = time.perf_counter() - start
+        checkpoint.log.append([checkpoint.epoch, train_loss, val_loss, val_rmse, total, len(training) / seconds])
+        if val_rmse < checkpoint.best_rmse:
+            checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = checkpoint.epoch, val_rmse, _copy(model)
+        checkpoint.last = {
+            "weights": model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        runs.save_checkpoint(run_dir, checkpoint)
+        bar.set_postfix(loss=f"{train_loss:.2e}", val_rmse=f"{val_rmse:.4f}")
+        if on_epoch:
+            on_epoch(checkpoint)
+        elif bar.disable:
+            print(f"epoch {checkpoint.epoch}: loss {train_loss:.3e}, validation RMSE {val_rmse:.4f} m³ m⁻³", flush=True)
+    bar.close()
+    checkpoint.last, checkpoint.finished = {}, True
+    runs.save_checkpoint(run_dir, checkpoint)
+    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=_now())
+    return checkpoint
+
+
+def start_fabric(precision: str) -> Fabric:
+    """Fabric on the best device there is; precision auto is bf16-mixed where the processor does bf16 natively."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("Training runs in one process for now; start it with python instead of torchrun.")
+    device = Fabric(accelerator="auto", devices=1).device
+    if precision == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        precision = "bf16-mixed" if native else "32-true"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
+    return Fabric(accelerator="auto", devices=1, precision=precision)
+
+
+def train_epoch(
+    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, windows: Windows, batch_size: int, bar: tqdm
+) -> float:
+    """One pass over the windows in a random order; returns the mean loss over all valid targets."""
+    model.train()
+    order = torch.randperm(len(windows)).numpy()
+    total, count = 0.0, 0
+    for samples in batches(len(windows), batch_size):
+        batch = windows.batch(order[samples])
+        valid = int(batch.valid.sum())
+        batch = Batch(*(part.to(fabric.device) for part in batch))
+        squares = sum_of_squares(model(batch.features), batch)
+        if valid:
+            optimiser.zero_grad(set_to_none=True)
+            fabric.backward(squares / valid)
+            optimiser.step()
+        total, count = total + squares.item(), count + valid
+        bar.update(len(samples))
+        bar.set_postfix(loss=f"{total / max(count, 1):.2e}", refresh=False)
+    return total / max(count, 1)
+
+
+def validate(model: nn.Module, windows: Windows, batch_size: int) -> tuple[float, float]:
+    """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for batch, scaled in forecast_batches(model, windows, batch_size, device):
+        total, count = total + sum_of_squares(scaled, batch).item(), count + int(batch.valid.sum())
+    loss = total / count
+    return loss, math.sqrt(loss) * float(windows.record.statistics.span[MOISTURE])
+
+
+def sum_of_squares(forecast: Float[Tensor, "batch lat lon"], batch: Batch) -> Float[Tensor, ""]:
+    """Squared errors summed over the valid targets alone; divided by their number, this is the loss."""
+    valid: Bool[Tensor, "batch lat lon"] = batch.valid
+    return torch.where(valid, forecast - batch.target, 0).square().sum()
+
+
+def _stalled(checkpoint: Checkpoint, patience: int) -> bool:
+    return bool(patience) and checkpoint.epoch - checkpoint.best_epoch >= patience
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
