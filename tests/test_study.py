@@ -230,6 +230,16 @@ def test_numbers_in_the_readme_are_those_of_the_committed_table():
             assert f"{of_run.rmse.item():.4f}" == figure, (experiment, model, lead_days)
 
 
+def test_the_readme_says_of_transfer_what_the_committed_table_shows():
+    """Its first sentence: transfer lowers every model's error, and ridge is still better than all."""
+    rmse = pd.read_csv(ROOT / "docs" / "results" / "table.csv").set_index(["experiment", "model", "lead_days"]).rmse
+    for model in ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm"):
+        for lead_days in (3, 5, 7):
+            tuned = rmse["finetune-SMAPtest", model, lead_days]
+            assert rmse["SMAPtest", "ridge", lead_days] < tuned < rmse["SMAPtest", model, lead_days]
+        assert rmse["SMAPtest", "persistence", 3] < rmse["finetune-SMAPtest", model, 3]
+
+
 def test_the_committed_results_say_where_they_come_from():
     provenance = json.loads((ROOT / "docs" / "results" / "provenance.json").read_text())
     assert provenance["command"] and len(provenance["runs"]) == 45

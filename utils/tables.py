@@ -41,6 +41,7 @@ def show(long: pd.DataFrame) -> str:
     lines = []
     for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
         lines.append(f"\n{experiment}, {lead_days} days ahead, {kind}; RMSE in m³ m⁻³")
+        rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
         short = rows[["model", "seed", "rmse", "r2", "skill_over_persistence", "n", "best_epoch", "epochs"]]
         short = short.rename(columns={"skill_over_persistence": "skill over persistence"})
         lines.append(short.to_string(index=False, na_rep="–", formatters=_FORMATS))
