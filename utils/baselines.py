@@ -49,7 +49,7 @@ def climatology(
     mean = np.where(record.statistics.scored, record.statistics.cell_mean[MOISTURE], np.float32(np.nan))
     days_of_year = (record.days[inside] - record.days[inside].astype("datetime64[Y]")).astype(int)
     if len(np.unique(days_of_year)) < 365:
-        return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: under one year of training days"
+        return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: the training days do not fill a year"
     observed = record.observed[inside] - mean
     valid = np.isfinite(observed)
     basis = annual_harmonics(record.days[inside])

@@ -1,5 +1,6 @@
 """What a study leaves behind: table.csv, figures, report.html and provenance.json."""
 
+import base64
 import html
 import json
 import shutil
@@ -10,6 +11,7 @@ import pandas as pd
 
 from utils import Drawmap
 from utils.files import whole_file, write_json
+from utils.tables import without_na
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -26,7 +28,7 @@ th, td {{ border-bottom: 1px solid #ddd; padding: 0.2rem 0.6rem; text-align: rig
 <p>RMSE in m³ m⁻³, MSE in m⁶ m⁻⁶, R² and skill 1 − MSE / MSE of persistence, pooled and unweighted over all valid
 cell-days of the test period. Persistence, climatology and ridge are scored on the same cell-days. One seed says
 nothing about significance.</p>
-<figure><img src="figures/study.png" alt="RMSE of every model and baseline by experiment and lead"></figure>
+<figure><img src="data:image/png;base64,{study}" alt="RMSE of every model and baseline by experiment and lead"></figure>
 {table}
 <h2>Maps and scatter plots</h2>
 <ul>{figures}</ul>
@@ -55,7 +57,8 @@ def write_report(out: Path, long: pd.DataFrame, run_dirs: list[Path], study: dic
     write_json(out / "provenance.json", provenance)
     page = _PAGE.format(
         title=title,
-        table=long.to_html(index=False, na_rep="–", float_format="{:.4g}".format, border=0),
+        study=base64.b64encode((figures / "study.png").read_bytes()).decode(),
+        table=without_na(long).to_html(index=False, float_format="{:.4g}".format, border=0),
         figures="".join(f'<li><a href="figures/{name}">{html.escape(name)}</a></li>' for name in names),
         provenance=html.escape(json.dumps(study | {"first run": provenance["runs"][0]}, indent=2)),
     )

@@ -1,6 +1,6 @@
 """The long table of scores: one row a run, and one row a baseline on the same samples."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -44,9 +44,18 @@ def show(long: pd.DataFrame) -> str:
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
         short = rows[["model", "seed", "rmse", "r2", "skill_over_persistence", "n", "best_epoch", "epochs"]]
         short = short.rename(columns={"skill_over_persistence": "skill over persistence"})
-        lines.append(short.to_string(index=False, na_rep="–", formatters=_FORMATS))
+        lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
         lines += [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
     return "\n".join(lines)
 
 
-_FORMATS = {"rmse": "{:.4f}".format, "r2": "{:.3f}".format, "skill over persistence": "{:+.3f}".format}
+def without_na(long: pd.DataFrame) -> pd.DataFrame:
+    """The table with a dash where there is no value, for people to read."""
+    return long.astype(object).where(long.notna(), "–")
+
+
+def _number(form: str) -> Callable[[Any], str]:
+    return lambda value: value if isinstance(value, str) else form.format(value)
+
+
+_FORMATS = {"rmse": _number("{:.4f}"), "r2": _number("{:.3f}"), "skill over persistence": _number("{:+.3f}")}
