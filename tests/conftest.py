@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; and the same sums on every machine
-install_import_hook("utils", "beartype.beartype")
+install_import_hook("utils", "typecheck.check")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
