@@ -1,4 +1,4 @@
-"""The checker of signatures while the tests run: beartype, where an int may stand for a float as in Python's own rules."""
+"""How signatures are checked while the tests run: by beartype, an int standing for a float as Python has it."""
 
 from beartype import BeartypeConf, beartype
 
