@@ -102,7 +102,9 @@ def _refuse_sparse(source: Source, variable: str, have: np.ndarray, need: int, d
     for i in source.of(variable):
         part = source.parts[i]
         times = part.stamps - (HOUR if variable == "precipitation" else 0 * HOUR)
-        touched = np.unique(times.astype("datetime64[D]"))
+        touched = np.intersect1d(times.astype("datetime64[D]"), days)  # a part may lie outside the window and its days
+        if not len(touched):
+            continue
         counts = have[np.searchsorted(days, touched)]
         # a file of one day may be the hour after another file's end, which its last day needs
         if len(touched) > 1 and np.median(counts) < need / 2:
@@ -218,8 +220,15 @@ def accumulation(hours: Float[np.ndarray, "hours rows columns"], stamps: np.ndar
             f"as from {hours[hour, row, column]:.2f} mm at {stamps[hour]} to {hours[hour + 1, row, column]:.2f} mm an "
             "hour later"
         )
+    wet = hours[0] > tolerance
+    if starts and not changes and wet.sum() >= 3:
+        same = (np.abs(hours[1] - hours[0]) <= tolerance)[wet]
+        if same.mean() > 0.9:
+            return "hourly", (
+                f"within {day.astype('datetime64[D]')} it stays the same from hour to hour and does not start anew "
+                f"after 00 UTC in {same.mean():.0%} of the wet cells"
+            )
     if rises.sum() >= 3 and falls.sum() <= 0.01 * changes and starts:
-        wet = hours[0] > tolerance
         reset = (hours[1] < hours[0] - tolerance)[wet]
         if wet.any() and reset.mean() > 0.5:
             return "since 00 UTC", (
@@ -232,25 +241,31 @@ def accumulation(hours: Float[np.ndarray, "hours rows columns"], stamps: np.ndar
 def sea_mask(source: Source) -> Bool[np.ndarray, "rows columns"] | None:
     """True on sea where the files do not say so with NaN; None where they do.
 
-    Old NetCDF and ERA5 single levels put one value near 0 on the sea. Sea is then where `lsm` is below 0.5 if a file
-    has it; otherwise where soil moisture is below 0.001 throughout all files and constant in time: exactly within each
-    file of packed integers, whose scale is its own, and to a packing step over all others.
+    Old NetCDF and ERA5 single levels put one value near 0, of either sign, on the sea. Sea is then where `lsm` is below
+    0.5 if files have it for the whole window; otherwise where soil moisture lies between packing noise and 0.001
+    throughout all files and is constant in time: exactly within each file of packed integers, whose scale is its own,
+    and to a packing step over all others.
     """
+    land = source.of("land")
+    masked = np.zeros(source.cells.shape, bool)
+    if land and source._cover(frozenset(land)):
+        masked = ~(source.read("land", source.parts[land[0]].stamps[:1])[0] >= 0.5)
     parts = [source.only([i]) for i in source.of("soil_moisture")]
     # the first hour of every file usually tells that there is no such sea, without reading the rest
     sea, seen = np.ones(source.cells.shape, bool), np.zeros(source.cells.shape, bool)
     for part in parts:
         first = part.read("soil_moisture", part.parts[0].stamps[:1])[0]
-        seen |= np.abs(first) < SEA
-        sea &= np.isnan(first) | (np.abs(first) < SEA)
-    if source.of("land") and seen.any():
-        return source.read("land", source.parts[source.of("land")[0]].stamps[:1])[0] < 0.5
-    if not (sea & seen).any():
+        if np.isfinite(first[masked]).any():
+            return masked
+        near_zero = (first >= PACKING_NOISE) & (first < SEA)
+        seen |= near_zero
+        sea &= np.isnan(first) | near_zero
+    if masked.any() or not (sea & seen).any():
         return None
     lowest, highest = np.full(sea.shape, np.inf), np.full(sea.shape, -np.inf)  # of all files that are not packed
     for part in parts:
         low, high = _extremes(part)
-        sea &= (low > -SEA) & (high < SEA)
+        sea &= (low >= PACKING_NOISE) & (high < SEA)
         if part.parts[0].packed:
             sea &= high <= low
         else:

@@ -4,6 +4,7 @@ A plane is one variable at one valid time on the file's own grid. Old and new Ne
 or dimension, and GRIB all come down to planes with a rank: 0 for final data (expver 1), 1 for preliminary (expver 5).
 """
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
@@ -117,13 +118,21 @@ def scan(file: RawFile) -> list[Part]:
         return scan_grib(file)
     if file.kind == "netcdf3":
         _refuse_truncated_netcdf3(file.path)
-    try:
-        ds = xr.open_dataset(
-            file.path, engine="netcdf4", mask_and_scale=False, decode_timedelta=False, decode_coords="all", cache=False
-        )
-    except Exception as error:  # the engine raises its own kinds; all mean the same here
-        raise Unreadable(f"damaged or truncated: {fold(error)}") from error
-    with ds:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # what xarray warns of is refused below, or does not matter here
+        try:
+            ds = xr.open_dataset(
+                file.path,
+                engine="netcdf4",
+                mask_and_scale=False,
+                decode_timedelta=False,
+                decode_coords="all",
+                cache=False,
+            )
+        except Exception as error:  # the engine raises its own kinds; all mean the same here
+            raise Unreadable(f"damaged or truncated: {fold(error)}") from error
+        stack.enter_context(ds)
         return [_scan_variable(file, ds, name, key) for name in ds.variables if (key := _wanted(ds[name]))]
 
 

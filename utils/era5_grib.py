@@ -1,5 +1,11 @@
 """GRIB files message by message with eccodes, so that instant and accumulated fields and expver may mix freely."""
 
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
 import eccodes
 import numpy as np
 
@@ -11,13 +17,32 @@ from utils.raw_files import RawFile
 _PARAMS = {raw.param: key for key, raw in RAW.items()}
 
 
+@contextlib.contextmanager
+def _heard(failure: type[Exception]) -> Iterator[None]:
+    """What eccodes writes to stderr, past Python, is caught; an error it only speaks of there becomes a `failure`."""
+    with tempfile.TemporaryFile() as caught:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        caught.seek(0)
+        said = caught.read().decode(errors="replace").splitlines()
+    errors = [line.split("ECCODES ERROR")[1].strip(" :") for line in said if "ECCODES ERROR" in line]
+    if errors:
+        raise failure(f"a damaged or truncated GRIB file: {fold(errors[0])}")
+
+
 def scan_grib(file: RawFile) -> list[Part]:
     """The parts of the wanted variables; headers alone are read. Raises Unreadable for a damaged file."""
     found: dict[str, list[tuple]] = {}
     grids: dict[str, tuple] = {}
     evidence: dict[str, str] = {}
     try:
-        with file.path.open("rb") as stream:
+        with _heard(Unreadable), file.path.open("rb") as stream:
             while (message := eccodes.codes_new_from_file(stream, eccodes.CODES_PRODUCT_GRIB, True)) is not None:
                 try:
                     if (key := _PARAMS.get(eccodes.codes_get_long(message, "paramId"))) is None:
@@ -56,7 +81,7 @@ def scan_grib(file: RawFile) -> list[Part]:
 def read_planes(part: Part, planes: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     """The planes of a part, float32 [planes, rows, columns], missing values NaN."""
     out = np.empty((len(planes), rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    with part.file.path.open("rb") as stream:
+    with _heard(OSError), part.file.path.open("rb") as stream:
         for i in np.argsort(part.index[planes, 0]):
             stream.seek(int(part.index[planes[i], 0]))
             message = eccodes.codes_grib_new_from_file(stream)

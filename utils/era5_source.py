@@ -165,7 +165,7 @@ class Source:
         room = max(1.0, BLOCK / (4 * hours))
         for axis, size, length in zip((self.rows, self.columns), sizes, self.cells.shape, strict=True):
             chunk = np.where(axis[part] >= 0, axis[part] // size, -1)
-            cuts = [0, *(np.flatnonzero(np.diff(chunk)) + 1), length]
+            cuts = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), length]
             edges.append(cuts)
         # as many whole chunk columns as fit, then as many chunk rows
         column_cuts = _joined(edges[1], max(1, int(room // max(np.diff(edges[0])))))
@@ -217,10 +217,16 @@ def source_of(parts: Sequence[Part], target: Cells, native: bool) -> Source:
     base = (target.lon_edges.min() + target.lon_edges.max()) / 2 - 180
     lat, row_positions = _common_axis([p.lat for p in parts], parts, "latitude", lambda lat: lat)
     lon, column_positions = _common_axis(
-        [p.lon for p in parts], parts, "longitude", lambda lon: (np.round(lon, 5) - base) % 360 + base
+        # rounded before and after: float32 coordinates must not fall on the other side of the cut
+        [p.lon for p in parts],
+        parts,
+        "longitude",
+        lambda lon: np.round(np.round((lon - base) % 360, 4) % 360 + base, 4),
     )
-    whole = latlon_cells(lat[::-1], lon)
-    rows, columns = _window(whole, target, native)
+    held = _held(parts, row_positions, "latitudes"), _held(parts, column_positions, "longitudes")
+    corner = len(lat) - held[0].stop, held[1].start
+    box = latlon_cells(lat[::-1], lon).window(slice(corner[0], len(lat) - held[0].start), held[1])
+    rows, columns = (slice(s.start + c, s.stop + c) for s, c in zip(_window(box, target, native), corner, strict=True))
     located = []
     for positions, window, size, flip in (
         (row_positions, rows, len(lat), True),
@@ -230,10 +236,22 @@ def source_of(parts: Sequence[Part], target: Cells, native: bool) -> Source:
         for position in positions:
             if id(position) not in axis:
                 at = np.full(size, -1)
-                at[position] = np.arange(len(position))
+                at[position[::-1]] = np.arange(len(position))[::-1]  # of a meridian that comes twice, the first
                 axis[id(position)] = (at[::-1] if flip else at)[window]
         located.append(tuple(axis[id(position)] for position in positions))
-    return Source(tuple(parts), *located, whole.window(rows, columns))
+    return Source(tuple(parts), *located, latlon_cells(lat[::-1], lon).window(rows, columns))
+
+
+def _held(parts: Sequence[Part], positions: list[np.ndarray], name: str) -> slice:
+    """The stretch of an axis that all three variables reach; a land mask may be larger or smaller."""
+    ends: dict[str, list[int]] = {}
+    for part, position in zip(parts, positions, strict=True):
+        if part.variable != "land":
+            ends.setdefault(part.variable, []).extend((int(position.min()), int(position.max())))
+    first, last = max(map(min, ends.values())), min(map(max, ends.values()))
+    if first >= last:
+        raise UserError(f"the files of the three variables have no two {name} in common.")
+    return slice(first, last + 1)
 
 
 def _common_axis(
@@ -245,15 +263,20 @@ def _common_axis(
     first = [kind.index(k) for k in range(len(kinds))]
     parts, axes = [parts[i] for i in first], [normal(raw[i]) for i in first]
     longest = max(axes, key=len)
-    if len(longest) < 2:
+    steps = np.diff(np.unique(longest))
+    if not len(steps):
         raise UserError(f"{parts[0].file.name} has a single {name}, expected at least two to tell the grid's spacing.")
-    tolerance = SAME_CELL * np.abs(np.diff(np.sort(longest))).min()
+    tolerance = SAME_CELL * steps.min()
     values = np.sort(np.concatenate([longest, *[a for a in axes if a is not longest]]))
     union = values[np.concatenate([[True], np.diff(values) > tolerance])]
     positions = [_nearest(union, a) for a in axes]
     spacing = np.diff(union)
     uneven = spacing.max() - spacing.min() > 4 * tolerance and any(len(a) != len(union) for a in axes)
-    if uneven or any(np.ptp(p) != len(p) - 1 for p in positions):  # a finer or shifted grid, or a gap between pieces
+    if uneven or any(
+        np.ptp(p) != len(np.unique(p)) - 1 for p in positions
+    ):  # a finer or shifted grid, or a gap between pieces
+        if len(axes) == 1:
+            raise UserError(f"{parts[0].file.name}: its values of {name} have a gap, expected an even grid.")
         steps = [float(np.median(np.abs(np.diff(a)))) if len(a) > 1 else np.nan for a in axes]
         odd = next((i for i, s in enumerate(steps) if abs(s - steps[0]) > tolerance), None)
         odd = odd if odd is not None else next((i for i, a in enumerate(axes) if len(a) != len(axes[0])), 1)
@@ -276,7 +299,8 @@ def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
         ("latitude", "N", cells.lat_edges, target.lat),
         ("longitude", "E", cells.lon_edges, target.lon),
     ):
-        low, high = edges.min() - 1e-6, edges.max() + 1e-6
+        tolerance = SAME_CELL * np.abs(np.diff(edges)).min()
+        low, high = edges.min() - tolerance, edges.max() + tolerance
         if wanted.min() < low or wanted.max() > high:
             centres = cells.lat if name == "latitude" else cells.lon
             raise UserError(
@@ -288,7 +312,8 @@ def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
         return cells.overlapping(target)
     windows = []
     for centres, wanted in ((cells.lat, target.lat), (cells.lon, target.lon)):
-        inside = np.flatnonzero((centres >= wanted.min() - 1e-6) & (centres <= wanted.max() + 1e-6))
+        tolerance = SAME_CELL * np.abs(np.diff(centres)).min()
+        inside = np.flatnonzero((centres >= wanted.min() - tolerance) & (centres <= wanted.max() + tolerance))
         if len(inside) < 2:
             raise UserError(
                 f"the region {target.lat.min():g} to {target.lat.max():g} °N, {target.lon.min():g} to "

@@ -26,8 +26,8 @@ class Cells:
 
     lat: Float[np.ndarray, " rows"]
     lon: Float[np.ndarray, " columns"]
-    lat_edges: Float[np.ndarray, " rows+1"]
-    lon_edges: Float[np.ndarray, " columns+1"]
+    lat_edges: Float[np.ndarray, " row_edges"]
+    lon_edges: Float[np.ndarray, " column_edges"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,6 +67,8 @@ def region_cells(south: float, north: float, west: float, east: float, resolutio
 
     Raises UserError where the bounds are no whole number of cells apart or no region at all.
     """
+    if not np.isfinite([south, north, west, east, resolution]).all():
+        raise UserError("--south, --north, --west, --east and --resolution must be finite numbers of degrees.")
     counts = []
     for low, high, names in ((south, north, "--south and --north"), (west, east, "--west and --east")):
         steps = (high - low) / resolution if resolution > 0 else -1.0
@@ -80,8 +82,8 @@ def region_cells(south: float, north: float, west: float, east: float, resolutio
     half = resolution / 2
     rows, columns = np.arange(counts[0] + 1), np.arange(counts[1] + 1)
     return Cells(
-        north - rows * resolution,
-        west + columns * resolution,
+        north - rows * float(resolution),
+        west + columns * float(resolution),
         np.clip(north + half - np.arange(counts[0] + 2) * resolution, -90, 90),
         west - half + np.arange(counts[1] + 2) * resolution,
     )
