@@ -39,7 +39,7 @@ SOURCES = {
 def prepare_era5(settings: Any) -> None:
     """Prepare `settings.raw` into `settings.out`; print and draw the report. Raises UserError for bad input."""
     target = settings.target()
-    files = find_files(settings.raw)
+    files = find_files(settings.raw, settings.out)
     with work_folder(settings.out) as folder:
         found = scan_files(files, scan, folder / "unpacked", "ERA5 files")
         parts = [as_days(part, settings.product) for parts in found for part in parts]

@@ -25,7 +25,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from utils.console import UserError, fold
-from utils.files import whole_file
+from utils.files import is_store, whole_file
 from utils.prepared_data import write_prepared
 from utils.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
 
@@ -52,10 +52,14 @@ class PrepareSettings:
 
     def target(self) -> Cells:
         """The cells to fill; for `native`, cells that only tell the bounds. Raises UserError for impossible ones."""
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers is {self.workers}, expected 1 or more.")
         if not 0 <= self.min_valid_fraction <= 1:
             raise UserError(f"--min-valid-fraction is {self.min_valid_fraction:g}, expected 0 to 1.")
         if self.resolution != "native":
             return region_cells(self.south, self.north, self.west, self.east, self.resolution)
+        if not np.isfinite([self.south, self.north, self.west, self.east]).all():
+            raise UserError("--south, --north, --west and --east must be finite numbers of degrees.")
         if self.south >= self.north or self.west >= self.east:
             raise UserError("the region is empty: --south must be below --north and --west below --east.")
         bounds = np.array([self.north, self.south]), np.array([self.west, self.east])
@@ -92,26 +96,44 @@ class Month:
 
 @contextlib.contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """The hidden folder beside `out` that holds finished months; removed when all went well, kept otherwise.
+    """The hidden folder beside `out` that holds finished months; removed when all went well, and when the input was
+    refused before any month was finished.
 
-    Raises UserError where another run is using it.
+    Raises UserError where another run is using it, and where `out` is nothing that may be written or replaced.
     """
-    folder = out.with_name(f".{out.name}.work")
+    _refuse_name(out)
+    folder = out.absolute().with_name(f".{out.name}.work")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {fold(error.strerror or error)}.") from error
     lock = filelock.FileLock(folder / "lock")
     try:
-        with lock.acquire(timeout=0):
-            yield folder
-            shutil.rmtree(folder, ignore_errors=True)
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"{out} is being prepared by another run; wait for it or choose another --out.") from None
-    finally:
-        # a run that failed before its first month leaves nothing worth keeping
-        if folder.is_dir() and not any(p for p in folder.iterdir() if p.name != "lock"):
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {fold(error.strerror or error)}.") from error
+    try:
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        # what was unpacked serves the next run after an interruption, but not after input that was refused
+        if not any(folder.glob("[0-9]*.nc" if isinstance(error, UserError) else "[!l]*")):
             shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def _refuse_name(out: Path) -> None:
+    """Raises UserError where writing `out` would replace something else than an earlier output."""
+    if out.name in ("", ".."):
+        raise UserError(f"--out {out} is a folder, expected a file name (.nc) or a Zarr store (.zarr).")
+    if out.is_dir() and not (out.suffix == ".zarr" and is_store(out)):
+        raise UserError(f"{out} is a folder, expected a file name (.nc) or a Zarr store (.zarr).")
+    if out.suffix == ".zarr" and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file, expected a Zarr store or a new name.")
 
 
 def refuse_full_disk(out: Path, days: int, cells: int) -> None:
@@ -159,7 +181,8 @@ def _finished(out: Path, made_from: str) -> dict[str, str] | None:
 
 def _run(months: Sequence[Month], folder: Path, scheduler: str, workers: int | None) -> list[Path]:
     """The months' files in order, those not there yet prepared: in this process, on its own workers, or on the Dask
-    cluster at the address `scheduler` (whose workers must see the same files). Raises the first UserError of any.
+    cluster at the address `scheduler` (whose workers must see the same files). Raises one UserError for all months that
+    failed, when the others are finished.
     """
     todo = [m for m in months if not (folder / m.file_name).exists()]
     if len(todo) < len(months):
@@ -167,16 +190,43 @@ def _run(months: Sequence[Month], folder: Path, scheduler: str, workers: int | N
     workers = workers or min(os.cpu_count() or 1, max(1, int(psutil.virtual_memory().total // WORKER_MEMORY)))
     with tqdm(total=len(todo), desc="preparing", unit="month", disable=None) as progress:
         if not scheduler and (workers == 1 or len(todo) < 2):
-            for month in todo:
-                _make(month, folder)
-                progress.update()
+            results = _one_by_one(todo, folder)
         else:
-            for _ in _distributed(todo, folder, scheduler, min(workers, len(todo))):
-                progress.update()
+            results = _distributed(todo, folder, scheduler, min(workers, len(todo)))
+        failed = {}
+        for month, error in results:
+            progress.update()
+            if error is not None:
+                failed[month.name] = str(error).rstrip(".")
+    if failed:
+        raise UserError(_sentence(failed, len(months)))
     return [folder / month.file_name for month in months]
 
 
-def _distributed(todo: Sequence[Month], folder: Path, scheduler: str, workers: int) -> Iterator[None]:
+def _sentence(failed: dict[str, str], count: int) -> str:
+    """What went wrong in the months of a record of `count` months."""
+    causes = list(dict.fromkeys(failed[name] for name in sorted(failed)))
+    if count == 1:
+        return f"{causes[0]}."
+    more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
+    rest = count - len(failed)
+    others = {0: "", 1: "; the other one is finished"}.get(rest, f"; the other {rest} are finished")
+    return f"{len(failed)} of {count} months failed: {'; '.join(causes[:5])}{more}{others}."
+
+
+def _one_by_one(todo: Sequence[Month], folder: Path) -> Iterator[tuple[Month, UserError | None]]:
+    for month in todo:
+        try:
+            _make(month, folder)
+        except UserError as error:
+            yield month, error
+        else:
+            yield month, None
+
+
+def _distributed(
+    todo: Sequence[Month], folder: Path, scheduler: str, workers: int
+) -> Iterator[tuple[Month, UserError | None]]:
     import distributed
 
     quiet = {"distributed.admin.log-format": "%(message)s", "logging.distributed": "error"}
@@ -191,17 +241,18 @@ def _distributed(todo: Sequence[Month], folder: Path, scheduler: str, workers: i
             client = stack.enter_context(distributed.Client(scheduler, timeout="20s"))
         except (OSError, ValueError) as error:
             raise UserError(f"no Dask scheduler answers at {scheduler}: {fold(error)}.") from error
-        futures = [client.submit(_make, month, folder.absolute(), pure=False) for month in todo]
+        futures = {client.submit(_make, month, folder, pure=False): month for month in todo}
         for future in distributed.as_completed(futures):
-            if future.status == "error":
-                error = future.exception()
-                client.cancel(futures)
+            error = future.exception() if future.status == "error" else None
+            if error is not None and not isinstance(error, UserError):
+                client.cancel(list(futures))
                 raise error
-            yield
+            yield futures[future], error
 
 
 def _make(month: Month, folder: Path) -> None:
-    with _ONE_MONTH:
+    # xarray would ask dask for a scheduler, and find the worker's own
+    with _ONE_MONTH, dask.config.set(scheduler="synchronous"):
         days = month.function(*month.arguments)
         with whole_file(folder / month.file_name) as partial:
             days.to_netcdf(partial, engine="netcdf4", encoding={"time": {"units": "days since 2000-01-01"}})

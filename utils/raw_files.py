@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import xarray as xr
 from tqdm import tqdm
 
 from utils.archives import Unreadable, unpack
@@ -34,16 +35,27 @@ class RawFile:
         return self.path.name, state.st_size, state.st_mtime_ns
 
 
-def find_files(patterns: Sequence[Path | str]) -> list[Path]:
+def find_files(patterns: Sequence[Path | str], out: Path | None = None) -> list[Path]:
     """Every file that the paths, folders (searched to the bottom) and glob patterns name, each once, sorted.
 
-    In folders, files of other kinds (a readme, a checksum) are passed over. Raises UserError where nothing matches.
+    Of folders and patterns, files of other kinds (a readme, a checksum) are passed over, and what an earlier run wrote
+    to `out`. Raises UserError where nothing matches, and where `out` is one of the raw files.
     """
     found: dict[Path, Path] = {}
+    target = None if out is None else out.resolve()
     for pattern in map(str, patterns):
         path = Path(pattern).expanduser()
         matches = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
         files = [f for match in matches for f in (_inside(match) if match.is_dir() else [match])]
+        if path.exists() and not path.is_dir():
+            named = files
+        else:
+            named = []
+            files = [f for f in files if _known(f)]
+        own = [f for f in files if target is not None and target in (f.resolve(), *f.resolve().parents)]
+        if own and (named or not _is_output(target)):
+            raise UserError(f"--out {out} is one of the raw files or holds them; choose another name.")
+        files = [f for f in files if f not in own]
         if not files:
             what = "holds no NetCDF, GRIB, HDF5 or ZIP file" if matches else "matches no file"
             raise UserError(f"--raw {pattern} {what}.")
@@ -54,7 +66,24 @@ def find_files(patterns: Sequence[Path | str]) -> list[Path]:
 def _inside(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     visible = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    return [p for p in visible if p.suffix.lower() in SUFFIXES or kind_of(p)]
+    return [p for p in visible if _known(p)]
+
+
+def _known(path: Path) -> bool:
+    try:
+        return path.suffix.lower() in SUFFIXES or kind_of(path) is not None
+    except OSError:  # named later, with all that cannot be read
+        return True
+
+
+def _is_output(path: Path) -> bool:
+    """Whether a file or Zarr store was prepared here."""
+    try:
+        kind = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
+        with xr.open_dataset(path, **kind) as ds:
+            return "prepared_from" in ds.attrs
+    except Exception:  # whatever lies there was not
+        return False
 
 
 def kind_of(path: Path) -> str | None:
@@ -99,9 +128,14 @@ def _raw_files(path: Path, scratch: Path) -> list[RawFile]:
         empty = "is empty" if path.stat().st_size == 0 else "is neither NetCDF, GRIB, HDF5 nor ZIP"
         raise Unreadable(empty)
     if kind != "zip":
-        return [RawFile(path, str(path), kind)]
+        return [RawFile(path.absolute(), str(path), kind)]  # workers may run in another folder
     members = [(p, kind_of(p)) for p in unpack(path, scratch)]
-    files = [RawFile(p, f"{path} › {p.name}", k) for p, k in members if k and k != "zip"]
+    for member, found in members:
+        if found == "zip":
+            raise Unreadable(f"its member {member.name} is a ZIP itself: unpack it first")
+        if found is None and member.suffix.lower() in SUFFIXES:
+            raise Unreadable(f"its member {member.name} is empty or damaged")
+    files = [RawFile(p, f"{path} › {p.name}", k) for p, k in members if k]
     if not files:
         raise Unreadable("a ZIP without any NetCDF, GRIB or HDF5 file in it")
     return files

@@ -25,12 +25,12 @@ def prepare_smap(settings: Any) -> None:
     if not 1 <= settings.min_granules <= PER_DAY:
         raise UserError(f"--min-granules is {settings.min_granules}, expected 1 to {PER_DAY} of a day's granules.")
     target = settings.target()
-    files = find_files(settings.raw)
+    files = find_files(settings.raw, settings.out)
     with work_folder(settings.out) as folder:
         granules = scan_files(files, scan, folder / "unpacked", "granules")
+        granules, notes = _newest(granules)
         rows, columns = _window(granules, target, settings.native)
         cells = window_cells(rows, columns)
-        granules, notes = _newest(granules)
         counts = _counts(granules)
         enough = np.array([d for d, n in counts.items() if n >= settings.min_granules], "datetime64[D]")
         reasons = _reasons(counts, settings.min_granules)
