@@ -47,6 +47,13 @@ def download_smap(settings: Any, patience: Patience = Patience(), system: Any = 
     )
     if not todo:
         return
+    try:  # before anything is asked of the server
+        settings.out.mkdir(parents=True, exist_ok=True)
+        writable = os.access(settings.out, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"--out {settings.out} cannot be written: it must be a folder of yours.")
     fetch = _whole(system, patience) if settings.whole_granules else _cut(settings.collection, box, system, patience)
     failed = []
     for first, last in tqdm(todo, desc="downloading", unit="month", disable=None):
@@ -140,13 +147,13 @@ def _whole(system: Any, patience: Patience) -> Callable[..., list[Path]]:
     import earthaccess
 
     def login() -> Any:
-        return earthaccess.login(strategy="all", system=system or earthaccess.PROD)
+        try:
+            return earthaccess.login(strategy="all", system=system or earthaccess.PROD)
+        except EOFError:  # earthaccess asks at the terminal where it finds no credentials
+            raise UserError(NO_ACCOUNT) from None
 
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            logged_in = patiently(login, "logging in to Earthdata", patience)
-    except EOFError:  # earthaccess asks at the terminal where it finds no credentials
-        raise UserError(NO_ACCOUNT) from None
+    with contextlib.redirect_stdout(io.StringIO()):
+        logged_in = patiently(login, "logging in to Earthdata", patience)
     if not logged_in.authenticated:
         raise UserError(NO_ACCOUNT)
 

@@ -40,6 +40,8 @@ FIELDS = {
     "soil_moisture": Field("Geophysical_Data/sm_surface", VARIABLES["soil_moisture"].spellings),
     "soil_temperature": Field("Geophysical_Data/soil_temp_layer1", VARIABLES["soil_temperature"].spellings),
 }
+# what h5py raises for damaged files, besides OSError
+_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 _NAME = re.compile(r"_(\d{8})T(\d{2})(\d{2})(\d{2})_(Vv\w+?_\d{3})")
 
 
@@ -83,7 +85,7 @@ def scan(file: RawFile) -> Granule:
         with h5py.File(file.path) as content:
             shapes = {name: _checked(file, content, name) for name in FIELDS}
             x, y = _centres(file, content)
-    except OSError as error:
+    except _DAMAGE as error:
         raise Unreadable(f"damaged or truncated: {fold(error)}") from error
     if len(set(shapes.values())) > 1 or shapes["soil_moisture"] != (len(y), len(x)):
         raise UserError(f"{file.name}: its fields have the shapes {shapes} on a grid of {len(y)} × {len(x)} cells.")
@@ -161,6 +163,6 @@ def read(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np.nd
                 fill = float(np.ravel(stored.attrs.get("_FillValue", FILL))[0])
                 values[(values == fill) | (values == FILL)] = np.nan
                 out[name] = values * np.float32(field.factor) if field.factor != 1 else values
-    except (OSError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{granule.file.name} cannot be read to its end, it may be damaged: {fold(error)}.") from error
     return out
