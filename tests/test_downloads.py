@@ -268,6 +268,20 @@ def test_whole_granules_through_earthaccess(tmp_path, monkeypatch, capsys):
         assert len(list((tmp_path / "raw").glob("*.h5"))) == 8
 
 
+def test_no_earthdata_account_and_an_unwritable_folder_are_sentences(tmp_path, monkeypatch):
+    import earthaccess
+
+    def asks_at_the_terminal(**_):
+        raise EOFError
+
+    monkeypatch.setattr(earthaccess, "login", asks_at_the_terminal)
+    with pytest.raises(UserError, match="Earthdata credentials are not set up"):
+        download_smap(Smap(tmp_path / "raw", whole_granules=True), QUICK)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        download_smap(Smap(tmp_path / "file" / "raw", whole_granules=True), QUICK)
+
+
 def test_credentials_are_cut_out_of_errors():
     texts = (
         f"https://name:{PASSWORD}@host/x failed",

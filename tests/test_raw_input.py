@@ -307,6 +307,17 @@ def test_a_land_mask_counts_whatever_the_sea_holds(prepare, tmp_path):
     assert_days(prepare(old_cds(tmp_path / "a.nc", t, values, lsm=lsm)), t, PACKED)
 
 
+def test_files_too_dry_to_check_are_reported(prepare, tmp_path, capsys):
+    t = truth(days=2)
+    t.rain[:] = 0
+    prepare(new_cds(tmp_path / "dry.nc", t, fields(t)))
+    said = capsys.readouterr().out
+    assert "too little rain to check how precipitation accumulates" in said and "dry.nc" in said
+    t = truth(days=2)
+    prepare(new_cds(tmp_path / "wet.nc", t, fields(t)))
+    assert "too little rain" not in capsys.readouterr().out
+
+
 def test_steady_hourly_totals_are_no_running_sum(refused, tmp_path):
     t = truth()
     t.rain[:] = 1e-4

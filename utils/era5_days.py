@@ -169,13 +169,15 @@ def _refuse_value(source: Source, variable: str, hours: np.ndarray, stamps: np.n
     )
 
 
-def check_accumulation(source: Source, days: np.ndarray, product: Product) -> None:
-    """Raises UserError where precipitation, within its days, contradicts the product's accumulation rule.
+def check_accumulation(source: Source, days: np.ndarray, product: Product) -> dict[str, bool]:
+    """Whether rain decided, of each file that was looked at.
 
-    ERA5-Land's running sums never fall from 01 to 24 UTC and start anew after; hourly totals fall as often as they
-    rise. Each file that holds several hours of a day is looked at, on up to six of its days, until rain decides.
+    Raises UserError where precipitation, within its days, contradicts the product's accumulation rule. ERA5-Land's
+    running sums never fall from 01 to 24 UTC and start anew after; hourly totals fall as often as they rise. Each file
+    that holds several hours of a day is looked at, on up to six of its days, until rain decides.
     """
     have = source.stamps("precipitation")
+    decided: dict[str, bool] = {}
     for i in source.of("precipitation"):
         own = np.unique(source.parts[i].stamps)
         own_days, counts = np.unique((own - HOUR).astype("datetime64[D]"), return_counts=True)
@@ -185,6 +187,8 @@ def check_accumulation(source: Source, days: np.ndarray, product: Product) -> No
         )
         if not len(several):
             continue
+        name = source.parts[i].file.name
+        decided.setdefault(name, False)
         tiles = list(source.tiles("precipitation", 24))
         for k, day in enumerate(several):
             stamps = (day + np.arange(25) * HOUR).astype("datetime64[m]")
@@ -197,12 +201,14 @@ def check_accumulation(source: Source, days: np.ndarray, product: Product) -> No
             if kind != expected:
                 other = {"era5": "era5-land"}.get(product, "era5")
                 raise UserError(
-                    f"{source.parts[i].file.name} contradicts --product {product}: {evidence}, so its precipitation is "
+                    f"{name} contradicts --product {product}: {evidence}, so its precipitation is "
                     + ("a running sum since 00 UTC" if kind == "since 00 UTC" else "hourly totals")
                     + f", not {'hourly totals' if product == 'era5' else 'a running sum since 00 UTC'}; "
                     f"try --product {other}."
                 )
+            decided[name] = True
             break
+    return decided
 
 
 def accumulation(hours: Float[np.ndarray, "hours rows columns"], stamps: np.ndarray) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """From raw ERA5-Land or ERA5 files to a prepared data set: the road that data/prepare_era5_land.py takes."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ def era5_month(
     source: Source, days: np.ndarray, product: Product, sea: np.ndarray | None, target: Cells, min_valid: float | None
 ) -> xr.Dataset:
     """The complete `days` of one month on the target cells (on the source's own where `min_valid` is None)."""
-    check_accumulation(source, days, product)
+    decided = check_accumulation(source, days, product)
     values = {variable: daily_values(source, variable, days, product, sea) for variable in VARIABLES}
-    return regridded(values, days, source.cells, target, min_valid)
+    return regridded(values, days, source.cells, target, min_valid).assign_attrs(decided=json.dumps(decided))
 
 
 def _remembered_sea(source: Source, folder: Path) -> np.ndarray | None:

@@ -20,6 +20,8 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> Non
     """
     with open_prepared(out) as ds:
         lines = [f"{out}: {_grid(ds)}", *_days(ds["time"].values.astype("datetime64[D]"), reasons), *notes]
+        if files := ds.attrs.get("accumulation_not_checked"):
+            lines.append(f"  too little rain to check how precipitation accumulates, --product is believed: {files}")
         for name, variable in VARIABLES.items():
             numbers, course, mean = _statistics(ds[name])
             lines += [f"  {name} [{variable.units}]: {numbers}", f"    mean by calendar month: {course}"]

@@ -32,7 +32,7 @@ from utils.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
 # netCDF4 is not safe with threads, and a Dask worker may have several; it also bounds the memory of a process
 _ONE_MONTH = threading.Lock()
-RECIPE = 1  # part of every month's fingerprint: raise it when the code gives other results
+RECIPE = 2  # part of every month's fingerprint: raise it when the code gives other results
 
 
 @dataclass
@@ -284,9 +284,12 @@ def regridded(
 def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extra: xr.Dataset | None) -> dict[str, str]:
     """Write the months as one prepared data set, streamed; returns the days left out while preparing and why."""
     left_out: dict[str, str] = {}
+    decided: dict[str, bool] = {}
     for file in files:
         with xr.open_dataset(file) as month:
             left_out |= json.loads(month.attrs["left_out"])
+            for name, yes in json.loads(month.attrs.get("decided", "{}")).items():
+                decided[name] = decided.get(name, False) or yes
     # one month's maps at a time, also for Zarr, whose chunks are all of one size
     with (
         dask.config.set(scheduler="synchronous"),
@@ -298,6 +301,9 @@ def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extr
         if extra is not None:
             ds = ds.assign(extra.sel(time=ds["time"]).variables)
         ds.attrs = attributes | {"left_out": json.dumps(left_out)}
+        if undecided := sorted(name for name, yes in decided.items() if not yes):
+            more = f" and {len(undecided) - 5} more" if len(undecided) > 5 else ""
+            ds.attrs["accumulation_not_checked"] = ", ".join(undecided[:5]) + more
         write_prepared(ds, out)
     return left_out
 

@@ -115,9 +115,11 @@ def scan_files(paths: Iterable[Path], scan: Callable[[RawFile], T], scratch: Pat
     if damaged:
         named = "; ".join(f"{name} ({fold(error).rstrip('.')})" for name, error in damaged[:5])
         more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        rest = count - len(damaged)
+        others = {0: "", 1: "; the other one is in order"}.get(rest, f"; the other {rest} are in order")
         raise UserError(
-            f"{len(damaged)} of {count} files cannot be read: {named}{more}; the other {count - len(damaged)} are in "
-            "order: download the damaged ones again, or leave them out of --raw."
+            f"{len(damaged)} of {count} files cannot be read: {named}{more}{others}: download the damaged ones again, "
+            "or leave them out of --raw."
         )
     return results
 
