@@ -92,7 +92,7 @@ def test_every_setting_changes_something(tmp_path, smap, script, change):
     result = script(CNN, *base, *change.split(), "--out", tmp_path / "b")
     assert result.code == 0, result.err
     one, other = runs.load_checkpoint(tmp_path / "a"), runs.load_checkpoint(tmp_path / "b")
-    assert one.log != other.log
+    assert [row[:4] for row in one.log] != [row[:4] for row in other.log]  # losses, not seconds
     # and each override is echoed
     name = change.split()[0][2:].replace("-", "_")
     assert f"{name} = " in result.out

@@ -44,7 +44,7 @@ def fit(
     longer finite.
     """
     fabric = start_fabric(settings.precision)
-    compiled, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr))
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr))
     begun = _now()
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
@@ -63,7 +63,7 @@ def fit(
     )
     while checkpoint.epoch < settings.epochs and not _stalled(checkpoint, settings.patience):
         start = time.perf_counter()
-        train_loss = train_epoch(fabric, compiled, optimiser, training, settings.batch_size, bar)
+        train_loss = train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, bar)
         seconds = time.perf_counter() - start
         val_loss, val_rmse = validate(model, validation, settings.batch_size)
         if not math.isfinite(train_loss + val_loss):
