@@ -19,8 +19,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to; it becomes `path` when the block ends well and vanishes when it does not.
 
-    Works for a file and for a directory (a Zarr store). Raises UserError when the disk is full or not writable.
+    Works for a file and for a directory (a Zarr store). Raises UserError when the disk is full or not writable, and
+    where `path` is a folder that is no Zarr store: that is never removed.
     """
+    if path.is_dir() and not is_store(path):
+        raise UserError(f"{path} is a folder, expected the name of a file or of a Zarr store; it was left as it is.")
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +32,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         if partial.is_file():
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-        if path.is_dir():
+        if path.is_dir() and is_store(path):
             _remove(path)
         os.replace(partial, path)
     except BaseException as error:
@@ -38,6 +41,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError | RuntimeError) and (mended := _write_error(path, error)) is not error:
             raise mended from error
         raise
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a Zarr store, or empty: one that may be replaced."""
+    return any((path / name).exists() for name in ("zarr.json", ".zgroup")) or not any(path.iterdir())
 
 
 def _write_error(path: Path, error: BaseException) -> BaseException:

@@ -1,0 +1,32 @@
+"""Download hourly ERA5-Land (or ERA5) over China from the Climate Data Store: one month a request.
+
+    python data/download_era5_land.py --start 2015-01-01 --end 2020-12-31
+    python data/download_era5_land.py --product era5 --start 2015-01-01 --end 2015-12-31
+
+Needs a free account and its key in ~/.cdsapirc (https://cds.climate.copernicus.eu/how-to-api), and the licence of the
+data set accepted once on its page. A month of ERA5-Land is about 1.5 GB and waits minutes to hours in the server's
+queue; a run that was interrupted continues with the same command, jobs in the queue included.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from utils.cds_download import download_era5
+from utils.console import one_sentence, parse
+from utils.downloading import DownloadSettings
+
+
+@dataclass
+class Settings(DownloadSettings):
+    """See utils/downloading.py for the period and the region."""
+
+    out: Path = Path("data/raw/era5_land")
+    product: Literal["era5-land", "era5"] = "era5-land"
+    queue: int = 4  # requests that wait on the server at a time
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        download_era5(parse(Settings, sys.argv[1:], __doc__))

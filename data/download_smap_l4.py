@@ -1,0 +1,30 @@
+"""Download SMAP L4 (SPL4SMGP, three-hourly) over China from NASA: variables and box cut on the server.
+
+    python data/download_smap_l4.py --start 2015-03-31 --end 2020-12-31
+    python data/download_smap_l4.py --start 2015-03-31 --end 2015-04-30 --whole-granules
+
+Needs a free Earthdata account in ~/.netrc (https://urs.earthdata.nasa.gov). Cut granules come to about 13 GB a year;
+whole ones to several hundred, so they are the fallback. A run that was interrupted continues with the same command.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.console import one_sentence, parse
+from utils.downloading import DownloadSettings
+from utils.smap_download import download_smap
+
+
+@dataclass
+class Settings(DownloadSettings):
+    """See utils/downloading.py for the period and the region."""
+
+    out: Path = Path("data/raw/smap_l4")
+    collection: str = "SPL4SMGP"  # or the concept id of one version, as NASA's Earthdata Search shows it
+    whole_granules: bool = False  # fetch whole granules through earthaccess instead of having them cut by Harmony
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        download_smap(parse(Settings, sys.argv[1:], __doc__))

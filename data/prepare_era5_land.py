@@ -1,0 +1,30 @@
+"""Raw ERA5-Land or ERA5 files in, a prepared data set out: daily precipitation, soil moisture and soil temperature.
+
+    python data/prepare_era5_land.py --raw data/raw/era5_land --out data/era5_land.nc
+    python data/prepare_era5_land.py --raw 'era5/*.grib' --product era5 --resolution native --out era5.zarr
+
+Any file shape of the Climate Data Store is read, in any order; see data/README.md. Ten years of hourly 0.1° data over
+China take hours and about 1.5 GB of memory a worker; a run that was interrupted continues with the same command.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.console import one_sentence, parse
+from utils.era5_days import Product
+from utils.era5_preparing import prepare_era5
+from utils.preparing import PrepareSettings
+
+
+@dataclass
+class Settings(PrepareSettings):
+    """See utils/preparing.py for the grid and the workers."""
+
+    out: Path = Path("data/era5_land.nc")  # .zarr makes a Zarr store, anything else NetCDF-4
+    product: Product = "era5-land"  # how the files count: ERA5-Land hours, ERA5 single-level hours, or daily statistics
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        prepare_era5(parse(Settings, sys.argv[1:], __doc__))
