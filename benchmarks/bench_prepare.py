@@ -24,8 +24,9 @@ import numpy as np
 import tyro
 import xarray as xr
 
+from utils.forecasting import load_script
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
 
 
 @dataclass
@@ -123,7 +124,8 @@ def bench_era5(settings: Settings, folder: Path) -> None:
 
 
 def bench_smap(settings: Settings, folder: Path) -> None:
-    from smap_granules import PATHS, granule
+    granules = load_script(ROOT / "tests" / "smap_granules.py")
+    PATHS, granule = granules.PATHS, granules.granule
 
     from utils.raw_files import RawFile
     from utils.regrid import region_cells

@@ -57,7 +57,7 @@ def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None
     `data` and `test` stand in for the run's own; the baselines still learn from the run's own data where that is to
     be had. Raises UserError for whatever the user can mend, and writes nothing then.
     """
-    runs.load_checkpoint(run_dir)  # says what is wrong with a folder before it is claimed
+    runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
     with runs.claimed(run_dir):
         checkpoint = runs.load_checkpoint(run_dir)
         if not checkpoint.best:

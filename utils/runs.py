@@ -88,11 +88,17 @@ class Checkpoint:
         return Statistics.from_tensors(self.statistics)
 
 
-def load_checkpoint(run_dir: Path) -> Checkpoint:
-    """The checkpoint of a run. A file that is damaged, foreign or holds code is a UserError; code in it never runs."""
+def checkpoint_file(run_dir: Path) -> Path:
+    """Where a run's checkpoint is; a UserError where there is none."""
     path = run_dir / "checkpoint.pt"
     if not path.is_file():
         raise UserError(f"{run_dir} holds no run: there is no checkpoint.pt.")
+    return path
+
+
+def load_checkpoint(run_dir: Path) -> Checkpoint:
+    """The checkpoint of a run. A file that is damaged, foreign or holds code is a UserError; code in it never runs."""
+    path = checkpoint_file(run_dir)
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself never looks at the checksums
             if damaged := archive.testzip():
