@@ -26,6 +26,7 @@ class Settings(TrainSettings):
     test: Period = ("2017-03-31", "2018-03-30")  # target days that score it, read by eval.py alone
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
+    predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
     epochs: int = 20  # at most; the published number
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 128  # samples per step
@@ -38,7 +39,7 @@ class Settings(TrainSettings):
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:
-    return Conv3dLSTM(grid, settings.filters, settings.kernel, settings.hidden)
+    return Conv3dLSTM(grid, settings.filters, settings.kernel, settings.hidden, settings.channels)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Settings(TargetSettings):
     test: Period = ("2018-03-31", "2019-03-30")  # target days that score it, read by eval.py alone
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
+    predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
     epochs: int | None = None  # None: the published number, 30 for the linear head and 20 for the conv head
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
@@ -47,7 +48,7 @@ class Settings(TargetSettings):
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:
-    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head)
+    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head, settings.channels)
 
 
 if __name__ == "__main__":

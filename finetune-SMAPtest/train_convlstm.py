@@ -26,6 +26,7 @@ class Settings(FinetuneSettings):
     test: Period = ("2018-03-31", "2019-03-30")  # target days that score it, read by eval.py alone
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
+    predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
     init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
     epochs: int = 50  # at most; the published number
@@ -44,7 +45,7 @@ class Settings(FinetuneSettings):
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:
-    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head)
+    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head, settings.channels)
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ DEFECTS = [
     Defect(
         "a module is missing",
         "utils/evaluation.py",
-        "from utils import Drawmap, runs",
-        "from utils import Drawmaps as Drawmap, runs",
+        "from utils import Drawmap, Drawplot, runs",
+        "from utils import Drawmaps as Drawmap, Drawplot, runs",
         "test_study.py -k test_every_script_runs",
     ),
     Defect(

@@ -20,9 +20,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scipy.stats import linregress
 
-from utils import Drawmap
+from utils import Drawmap, Drawplot, drawing
 from utils.console import UserError
-from utils.Drawmap import draw_maps, draw_scatter, draw_study
+from utils.Drawmap import draw_maps
+from utils.Drawplot import draw_scatter, draw_study
 from utils.prepared_data import read_prepared
 
 REAL = Path(__file__).parents[2] / "shared" / "realdata" / "conus" / "smap_l3_conus.nc"
@@ -46,8 +47,11 @@ def offline(monkeypatch):
 @pytest.fixture
 def saved(monkeypatch) -> list[Figure]:
     """The figures that were written to a file."""
-    figures, save = [], Drawmap._save
-    monkeypatch.setattr(Drawmap, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    figures, save = [], drawing.save
+    for module in (Drawmap, Drawplot):
+        monkeypatch.setattr(
+            module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
+        )
     return figures
 
 
@@ -84,7 +88,7 @@ REGIONS = {
 
 
 def runs(
-    models=Drawmap.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tuple(Drawmap.EXPERIMENTS)
+    models=drawing.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tuple(drawing.EXPERIMENTS)
 ) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [
@@ -214,8 +218,8 @@ def test_a_cell_is_drawn_where_it_is_whatever_the_order_of_the_file(flip):
 def test_the_whole_title_stands_on_the_page(title):
     pictures = (
         Drawmap._maps_figure(*REGIONS["uneven, descending"], title),
-        Drawmap._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), title),
-        Drawmap._study_figure(runs(), title),
+        Drawplot._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), title),
+        Drawplot._study_figure(runs(), title),
     )
     for figure in pictures:
         assert_tidy(figure)
@@ -230,11 +234,11 @@ def test_every_axis_and_colour_bar_says_its_unit():
     ]
     texts = [text for text, *_ in drawn_texts(figure)]
     assert {"80°E", "100°E", "120°E", "20°N", "30°N", "40°N", "50°N"} <= set(texts)
-    scatter = Drawmap._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), TITLE)
+    scatter = Drawplot._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), TITLE)
     assert scatter.axes[0].get_xlabel() == "observed soil moisture (m³ m⁻³)"
     assert scatter.axes[0].get_ylabel() == "predicted soil moisture (m³ m⁻³)"
     assert [ax.get_ylabel() for ax in colour_bars(scatter)] == ["number of cell-days"]
-    assert "m³ m⁻³" in Drawmap._study_figure(runs(), TITLE).axes[0].get_ylabel()
+    assert "m³ m⁻³" in Drawplot._study_figure(runs(), TITLE).axes[0].get_ylabel()
 
 
 @pytest.fixture
@@ -249,7 +253,7 @@ def pairs():
 
 
 def test_the_fitted_line_is_ordinary_least_squares_of_predicted_on_observed(pairs):
-    figure = Drawmap._scatter_figure(*pairs, TITLE)
+    figure = Drawplot._scatter_figure(*pairs, TITLE)
     identity, fit = figure.axes[0].get_lines()
     both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
     expected = linregress(pairs[0][both], pairs[1][both])
@@ -260,7 +264,7 @@ def test_the_fitted_line_is_ordinary_least_squares_of_predicted_on_observed(pair
 
 
 def test_the_scatter_says_r2_rmse_and_n_of_the_pairs_without_missing_values(pairs):
-    figure = Drawmap._scatter_figure(*pairs, TITLE)
+    figure = Drawplot._scatter_figure(*pairs, TITLE)
     both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
     o, p = pairs[0][both], pairs[1][both]
     r2 = 1 - ((p - o) ** 2).sum() / ((o - o.mean()) ** 2).sum()
@@ -276,7 +280,7 @@ def test_the_scatter_says_r2_rmse_and_n_of_the_pairs_without_missing_values(pair
 def test_the_scatter_has_equal_axes_and_counts_the_wild_forecasts_it_does_not_show(pairs):
     observed, predicted = pairs
     predicted.flat[np.flatnonzero(np.isfinite(observed) & np.isfinite(predicted))[:7]] = -30.0
-    ax = Drawmap._scatter_figure(observed, predicted, TITLE).axes[0]
+    ax = Drawplot._scatter_figure(observed, predicted, TITLE).axes[0]
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_xlim()[0] > -1
     assert "(7 outside)" in ax.texts[0].get_text()
@@ -285,7 +289,7 @@ def test_the_scatter_has_equal_axes_and_counts_the_wild_forecasts_it_does_not_sh
 
 @pytest.mark.parametrize("value", [0.0, 0.2])
 def test_a_scatter_of_one_observed_value_has_no_fit(value):
-    figure = Drawmap._scatter_figure(np.full(50, value), np.linspace(0.1, 0.3, 50), TITLE)
+    figure = Drawplot._scatter_figure(np.full(50, value), np.linspace(0.1, 0.3, 50), TITLE)
     assert len(figure.axes[0].get_lines()) == 1
     assert "R² not defined" in figure.axes[0].texts[0].get_text()
     assert_tidy(figure)
@@ -293,11 +297,11 @@ def test_a_scatter_of_one_observed_value_has_no_fit(value):
 
 def test_the_study_shows_the_mean_and_the_range_of_the_seeds_and_every_baseline():
     table = runs().sample(frac=1, random_state=0)
-    figure = Drawmap._study_figure(table, TITLE)
-    assert [ax.get_title(loc="left").split("\n")[0][4:] for ax in figure.axes] == list(Drawmap.EXPERIMENTS)
-    for ax, experiment in zip(figure.axes, Drawmap.EXPERIMENTS, strict=True):
+    figure = Drawplot._study_figure(table, TITLE)
+    assert [ax.get_title(loc="left").split("\n")[0][4:] for ax in figure.axes] == list(drawing.EXPERIMENTS)
+    for ax, experiment in zip(figure.axes, drawing.EXPERIMENTS, strict=True):
         names = [label.get_text() for label in ax.get_xticklabels()]
-        assert names == list(Drawmap.MODELS)
+        assert names == list(drawing.MODELS)
         whiskers, dots = ax.collections[0::2], ax.collections[1::2]
         stairs = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
         for x, name in enumerate(names):
@@ -310,7 +314,7 @@ def test_the_study_shows_the_mean_and_the_range_of_the_seeds_and_every_baseline(
             for i, baseline in enumerate(("persistence", "climatology", "ridge")):
                 rows = table[(table.experiment == experiment) & (table.model == baseline)].sort_values("lead_days")
                 np.testing.assert_allclose(stairs[3 * x + i].get_data().values, rows["rmse"])
-                assert stairs[3 * x + i].get_edgecolor() == to_rgba(Drawmap.BASELINES[baseline][0])
+                assert stairs[3 * x + i].get_edgecolor() == to_rgba(drawing.BASELINES[baseline][0])
     assert len({ax.get_ylim() for ax in figure.axes}) == 1
 
 
@@ -319,10 +323,10 @@ def test_the_study_shows_the_mean_and_the_range_of_the_seeds_and_every_baseline(
     [
         runs(),
         runs(seeds=(0,)),
-        runs((*Drawmap.MODELS, "simvp", "tau", "graph"), leads=(1, 3, 5, 7, 10)),
+        runs((*drawing.MODELS, "simvp", "tau", "graph"), leads=(1, 3, 5, 7, 10)),
         runs(models=("cnn",), leads=(3,), experiments=("SMAPtest",)),
         runs(experiments=("SMAPtest", "finetune-SMAPtest")),
-        runs()[lambda t: ~t["model"].isin(Drawmap.BASELINES)],
+        runs()[lambda t: ~t["model"].isin(drawing.BASELINES)],
         runs()[lambda t: (t["model"] != "cnn") | (t["lead_days"] == 3)],
         runs().assign(rmse=lambda t: t["rmse"].where(t["model"] != "lstm")),
     ],
@@ -350,7 +354,7 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_scatter, nothing.values, predicted.values),
         (draw_scatter, np.array([0.1]), np.array([0.2])),
         (draw_study, runs().assign(rmse=np.nan)),
-        (draw_study, runs()[lambda t: t["model"].isin(Drawmap.BASELINES)]),
+        (draw_study, runs()[lambda t: t["model"].isin(drawing.BASELINES)]),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:
@@ -382,7 +386,7 @@ def test_figures_and_settings_do_not_pile_up(tmp_path, pairs, monkeypatch):
             Counted.alive.add(self)
             Counted.drawn += 1
 
-    monkeypatch.setattr(Drawmap, "Figure", Counted)
+    monkeypatch.setattr(drawing, "Figure", Counted)
     settings = dict(plt.rcParams)
     for _ in range(2):
         draw_maps(*REGIONS["China at 2°"], TITLE, tmp_path / "map.png")

@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import solve
 
-from utils.data_processing import MOISTURE, Windows, in_spans
+from utils.data_processing import MOISTURE, Windows, annual_harmonics, in_spans
 from utils.forecasting import batches
 from utils.settings import Span
 
 HARMONICS = 2
-YEAR = 365.2425  # days
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days
 PENALTY = 1.0  # of ridge, on standardised predictors
 _BATCH = 64
@@ -52,19 +51,12 @@ def climatology(
         return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: the training days do not fill a year"
     observed = record.observed[inside] - mean
     valid = np.isfinite(observed)
-    basis = annual_harmonics(record.days[inside])
+    basis = annual_harmonics(record.days[inside], HARMONICS)
     penalty = SHRINKAGE * np.diag([0.0] + [1.0] * 2 * HARMONICS) + 1e-6 * np.eye(basis.shape[1])
     gram = np.einsum("tij,ta,tb->ijab", valid, basis, basis, optimize=True) + penalty
     moment = np.einsum("tij,ta->ija", np.where(valid, observed, 0), basis, optimize=True)
     cycle = np.linalg.solve(gram, moment[..., None])[..., 0]
-    return (mean + np.tensordot(annual_harmonics(test.valid_time), cycle, (1, 2))).astype(np.float32), ""
-
-
-def annual_harmonics(days: np.ndarray) -> Float[np.ndarray, "time term"]:
-    """1 and the cosine and sine of the first harmonics of the year, at each day."""
-    angle = 2 * np.pi * (days - np.datetime64("2000-01-01", "D")).astype(float)[:, None] / YEAR
-    waves = [wave(k * angle) for k in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
-    return np.concatenate([np.ones_like(angle), *waves], axis=1)
+    return (mean + np.tensordot(annual_harmonics(test.valid_time, HARMONICS), cycle, (1, 2))).astype(np.float32), ""
 
 
 def ridge(training: Windows, test: Windows) -> Float[np.ndarray, "sample lat lon"]:

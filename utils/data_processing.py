@@ -23,9 +23,10 @@ from torch import Tensor
 
 from utils.console import UserError
 from utils.prepared_data import VARIABLES, Grid, grid_of
-from utils.settings import Span, Split
+from utils.settings import SEASON, Span, Split
 
 OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
+YEAR = 365.2425  # days
 MOISTURE = list(VARIABLES).index("soil_moisture")
 
 
@@ -79,7 +80,7 @@ class Statistics:
 class Batch(NamedTuple):
     """Some samples: scaled features and target, and where the target is valid."""
 
-    features: Float[Tensor, "batch day 3 lat lon"]
+    features: Float[Tensor, "batch day channel lat lon"]
     target: Float[Tensor, "batch lat lon"]  # scaled; 0 where not valid
     valid: Bool[Tensor, "batch lat lon"]
 
@@ -87,23 +88,27 @@ class Batch(NamedTuple):
 class Record:
     """A data set in memory with its inputs filled and scaled, from which windows are cut."""
 
-    def __init__(self, ds: xr.Dataset, statistics: Statistics):
+    def __init__(self, ds: xr.Dataset, statistics: Statistics, predictors: tuple[str, ...] = tuple(VARIABLES)):
         self.statistics = statistics
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
         scored = statistics.scored
         moisture = ds["soil_moisture"].values
         self.observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, moisture, np.float32(np.nan))
-        scaled = np.full((len(self.days), len(VARIABLES), *self.grid.shape), OUTSIDE, np.float32)
+        maps = []
         for channel, name in enumerate(VARIABLES):
             values = ds[name].values
             filled = values if name == "precipitation" else fill_forward(values, self.days)
             filled = np.where(np.isfinite(filled), filled, statistics.cell_mean[channel])
             if channel == MOISTURE:
                 self.last_observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, filled, np.nan)
-            filled = (filled - statistics.low[channel]) / statistics.span[channel]
-            scaled[:, channel] = np.where(scored, filled, OUTSIDE)
-        self.features = torch.from_numpy(scaled)
+            if name in predictors:
+                filled = (filled - statistics.low[channel]) / statistics.span[channel]
+                maps.append(np.where(scored, filled, np.float32(OUTSIDE)))
+        if SEASON in predictors:
+            waves = (annual_harmonics(self.days, 1)[:, 1:] + 1) / 2
+            maps += [np.where(scored, wave[:, None, None], OUTSIDE).astype(np.float32) for wave in waves.T]
+        self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(np.stack(maps, axis=1))
         self.valid = torch.from_numpy(np.isfinite(self.observed))
         self.target = torch.from_numpy(self.scale(np.nan_to_num(self.observed)))
 
@@ -180,6 +185,13 @@ def in_spans(days: np.ndarray, periods: tuple[Span, ...]) -> Bool[np.ndarray, "t
     for start, end in periods:
         inside |= (days >= start) & (days <= end)
     return inside
+
+
+def annual_harmonics(days: np.ndarray, harmonics: int) -> Float[np.ndarray, "time term"]:
+    """1 and the cosine and sine of the first harmonics of the year, at each day."""
+    angle = 2 * np.pi * (days - np.datetime64("2000-01-01", "D")).astype(float)[:, None] / YEAR
+    waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
+    return np.concatenate([np.ones_like(angle), *waves], axis=1)
 
 
 def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:

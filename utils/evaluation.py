@@ -18,7 +18,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from utils import Drawmap, runs
+from utils import Drawmap, Drawplot, runs
 from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
 from utils.data_processing import Record, Windows
@@ -104,7 +104,7 @@ def _record(checkpoint: Checkpoint, path: Path, run_dir: Path) -> tuple[xr.Datas
     """A data set as the run would read it, on the run's grid and with the run's statistics."""
     ds = read_from(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None)
     check_grid(checkpoint, grid_of(ds), path, run_dir)
-    return ds, Record(ds, checkpoint.restored_statistics())
+    return ds, Record(ds, checkpoint.restored_statistics(), tuple(checkpoint.settings["predictors"]))
 
 
 @dataclass
@@ -162,7 +162,7 @@ def draw(run_dir: Path, predictions: xr.Dataset, synthetic: bool) -> None:
     path = run_dir / "figures"
     try:
         Drawmap.draw_maps(observed[day], predicted[day], f"{name}, {date}", path / "map.png")
-        Drawmap.draw_scatter(observed.values, predicted.values, name, path / "scatter.png")
+        Drawplot.draw_scatter(observed.values, predicted.values, name, path / "scatter.png")
     except UserError as error:
         print(fold(error))
 

@@ -18,7 +18,7 @@ from utils.console import UserError, fold, given_on_command_line, one_sentence, 
 from utils.data_processing import Record, Statistics, Windows
 from utils.files import file_hash
 from utils.forecasting import load_weights
-from utils.prepared_data import Grid, grid_of, is_synthetic, open_prepared, read_prepared
+from utils.prepared_data import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared
 from utils.runs import Checkpoint
 from utils.settings import RUNS, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
 from utils.training import fit
@@ -88,7 +88,7 @@ def run(
         if source:
             check_grid(source, grid_of(ds), settings.data, settings.init_from)
             statistics = statistics.with_scaling_of(source.restored_statistics())
-        record = Record(ds, statistics)
+        record = Record(ds, statistics, settings.predictors)
         training, validation, _ = (
             Windows(record, periods, settings.lead_days, settings.input_days, period)
             for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
@@ -143,6 +143,8 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     command += f" --input-days {settings.input_days}" if settings.input_days != settings.lead_days else ""
     command += f" --head {settings.head}" if settings.variant else ""
     command += f" --seed {settings.seed}" if settings.seed else ""
+    if settings.predictors != tuple(VARIABLES):
+        command += f" --predictors {runs.words(settings.predictors)}"
     if source_dir != default_run_dir("ERA5test", model, settings):
         command += f" --out {shlex.quote(str(source_dir))}"
     if not (source_dir / "checkpoint.pt").exists():
@@ -152,6 +154,7 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
         raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
     for name, theirs, ours in (
         ("model", source.model, model),
+        ("predictors", runs.words(source.settings.get("predictors")), runs.words(settings.predictors)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from utils import Drawmap
+from utils import Drawplot
 from utils.files import whole_file, write_json
 from utils.tables import without_na
 
@@ -44,7 +44,7 @@ def write_report(out: Path, long: pd.DataFrame, run_dirs: list[Path], study: dic
     synthetic = bool((long["data"] == "SYNTHETIC sample").any())
     title = "Soil-moisture forecasts" + (" of the SYNTHETIC sample" if synthetic else "")
     figures = out / "figures"
-    Drawmap.draw_study(long, title, figures / "study.png")
+    Drawplot.draw_study(long, title, figures / "study.png")
     names = []
     for run_dir in run_dirs:
         for figure in ("map", "scatter"):

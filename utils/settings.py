@@ -8,11 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from utils.console import UserError
+from utils.prepared_data import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs"
 SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
 SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
+SEASON = "season"  # as a predictor: cosine and sine of the day of the year
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
 
 Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
@@ -29,6 +31,7 @@ class TrainSettings:
     test: Period  # target days that score it, seen by eval.py alone
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
+    predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; SEASON can be added
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate of Adam
@@ -42,6 +45,11 @@ class TrainSettings:
     def variant(self) -> str:
         """What the model's name adds to its script's, such as _conv for train_convlstm.py --head conv."""
         return ""
+
+    @property
+    def channels(self) -> int:
+        """Input maps of a day: one a variable, two for the season."""
+        return len(self.predictors) + (SEASON in self.predictors)
 
     @property
     def published_epochs(self) -> int | None:
@@ -82,6 +90,10 @@ def complete(settings: TrainSettings) -> None:
         for number in numbers:
             if isinstance(number, int) and not least.get(field.name, 1) <= number < 2**31 and field.name != "overwrite":
                 raise UserError(f"{flag} is {number}, expected {least.get(field.name, 1)} or more, below 2147483648.")
+    known = (*VARIABLES, SEASON)
+    if strange := [name for name in settings.predictors if name not in known]:
+        raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
+    settings.predictors = tuple(name for name in known if name in settings.predictors)
     if not 0 < settings.lr < float("inf"):
         raise UserError(f"--lr is {settings.lr}, expected a positive number.")
 

@@ -5,21 +5,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.console import UserError
-from utils.prepared_data import VARIABLES, Grid
+from utils.prepared_data import Grid
 
 
 class CNN(nn.Module):
-    """Conv2d(3·days → filters, kernel, stride) → ReLU → Linear(→ H·W)."""
+    """Conv2d(channels·days → filters, kernel, stride) → ReLU → Linear(→ H·W)."""
 
-    def __init__(self, grid: Grid, input_days: int, filters: int = 48, kernel: int = 3, stride: int = 3):
+    def __init__(
+        self, grid: Grid, input_days: int, filters: int = 48, kernel: int = 3, stride: int = 3, channels: int = 3
+    ):
         super().__init__()
         height, width = self.shape = grid.shape
         rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
-        self.conv = nn.Conv2d(input_days * len(VARIABLES), filters, kernel, stride)
+        self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
         self.dense = nn.Linear(filters * rows * columns, height * width)
 
-    def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         hidden = torch.relu(self.conv(features.flatten(1, 2)))
         return self.dense(hidden.flatten(1)).unflatten(1, self.shape)

@@ -4,27 +4,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.console import UserError
-from utils.prepared_data import VARIABLES, Grid
+from utils.prepared_data import Grid
 
 
 class Conv3dLSTM(nn.Module):
-    """Conv3d(3 → filters, kernel and stride (1, 3, 3)) → LSTM(→ hidden) → last output → Linear(→ H·W).
+    """Conv3d(channels → filters, kernel and stride (1, 3, 3)) → LSTM(→ hidden) → last output → Linear(→ H·W).
 
     `hidden` None: H·W, as published.
     """
 
-    def __init__(self, grid: Grid, filters: int = 10, kernel: int = 3, hidden: int | None = None):
+    def __init__(self, grid: Grid, filters: int = 10, kernel: int = 3, hidden: int | None = None, channels: int = 3):
         super().__init__()
         height, width = self.shape = grid.shape
         cells = height * width
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         hidden = cells if hidden is None else hidden
-        self.conv = nn.Conv3d(len(VARIABLES), filters, (1, kernel, kernel), (1, kernel, kernel))
+        self.conv = nn.Conv3d(channels, filters, (1, kernel, kernel), (1, kernel, kernel))
         self.lstm = nn.LSTM(filters * (height // kernel) * (width // kernel), hidden, batch_first=True)
         self.dense = nn.Linear(hidden, cells)
 
-    def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         maps = self.conv(features.transpose(1, 2))  # [batch, filters, day, rows, columns]
         outputs, _ = self.lstm(maps.transpose(1, 2).flatten(2))
         return self.dense(outputs[:, -1]).unflatten(1, self.shape)

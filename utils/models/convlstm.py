@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.prepared_data import VARIABLES, Grid
+from utils.prepared_data import Grid
 
 
 class ConvLSTMLayer(nn.Module):
@@ -37,13 +37,18 @@ class ConvLSTM(nn.Module):
     """
 
     def __init__(
-        self, grid: Grid, hidden: tuple[int, ...] = (8, 4), kernel: int = 3, head: Literal["linear", "conv"] = "linear"
+        self,
+        grid: Grid,
+        hidden: tuple[int, ...] = (8, 4),
+        kernel: int = 3,
+        head: Literal["linear", "conv"] = "linear",
+        channels: int = 3,
     ):
         super().__init__()
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
-        channels = (len(VARIABLES), *hidden)
-        self.layers = nn.Sequential(*(ConvLSTMLayer(a, b, kernel) for a, b in zip(channels, hidden, strict=False)))
+        widths = (channels, *hidden)
+        self.layers = nn.Sequential(*(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False)))
         if head == "linear":
             self.reduce = nn.ReLU()
             self.dense = nn.Linear(hidden[-1] * cells, cells)
@@ -51,6 +56,6 @@ class ConvLSTM(nn.Module):
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())
             self.dense = nn.Linear(cells, cells)
 
-    def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         last = self.layers(features)[:, -1]
         return self.dense(self.reduce(last).flatten(1)).unflatten(1, self.shape)

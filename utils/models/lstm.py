@@ -3,20 +3,20 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.prepared_data import VARIABLES, Grid
+from utils.prepared_data import Grid
 
 
 class LSTM(nn.Module):
-    """LSTM(3·H·W → hidden) over the days → its last output → Linear(→ H·W). `hidden` None: H·W, as published."""
+    """LSTM(channels·H·W → hidden) over the days → its last output → Linear(→ H·W). `hidden` None: H·W, as published."""
 
-    def __init__(self, grid: Grid, hidden: int | None = None):
+    def __init__(self, grid: Grid, hidden: int | None = None, channels: int = 3):
         super().__init__()
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
         hidden = cells if hidden is None else hidden
-        self.lstm = nn.LSTM(len(VARIABLES) * cells, hidden, batch_first=True)
+        self.lstm = nn.LSTM(channels * cells, hidden, batch_first=True)
         self.dense = nn.Linear(hidden, cells)
 
-    def forward(self, features: Float[Tensor, "batch day 3 lat lon"]) -> Float[Tensor, "batch lat lon"]:
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         outputs, _ = self.lstm(features.flatten(2))
         return self.dense(outputs[:, -1]).unflatten(1, self.shape)
