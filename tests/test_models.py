@@ -133,10 +133,11 @@ def test_convlstm_layer_agrees_with_a_loop_over_cells_and_gates():
     for day in range(4):
         stacked = np.concatenate([maps[0, day].numpy(), h])
         gates = np.stack([sum(correlate2d(m, k, mode="same") for m, k in zip(stacked, w, strict=True)) for w in weight])
-        i, f, o, g = np.split(gates + bias[:, None, None], 4)
+        i, f, g, o = np.split(gates + bias[:, None, None], 4)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
-    np.testing.assert_allclose(layer(maps)[0, -1].detach().numpy(), h, atol=1e-5)
+    h_last = layer(maps.permute(1, 0, 3, 4, 2))
+    np.testing.assert_allclose(h_last[-1][0].permute(2, 0, 1).detach().numpy(), h, atol=1e-5)
 
 
 def test_lstm_agrees_with_the_equations_day_by_day():

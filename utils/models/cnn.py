@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.console import UserError
+from utils.models.dense import Dense
 from utils.prepared_data import Grid
 
 
@@ -20,7 +21,7 @@ class CNN(nn.Module):
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
-        self.dense = nn.Linear(filters * rows * columns, height * width)
+        self.dense = Dense(filters * rows * columns, height * width)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         hidden = torch.relu(self.conv(features.flatten(1, 2)))

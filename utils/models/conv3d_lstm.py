@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.console import UserError
+from utils.models.dense import Dense
+from utils.models.recurrence import LastState
 from utils.prepared_data import Grid
 
 
@@ -21,10 +23,9 @@ class Conv3dLSTM(nn.Module):
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         hidden = cells if hidden is None else hidden
         self.conv = nn.Conv3d(channels, filters, (1, kernel, kernel), (1, kernel, kernel))
-        self.lstm = nn.LSTM(filters * (height // kernel) * (width // kernel), hidden, batch_first=True)
-        self.dense = nn.Linear(hidden, cells)
+        self.lstm = LastState(filters * (height // kernel) * (width // kernel), hidden)
+        self.dense = Dense(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         maps = self.conv(features.transpose(1, 2))  # [batch, filters, day, rows, columns]
-        outputs, _ = self.lstm(maps.transpose(1, 2).flatten(2))
-        return self.dense(outputs[:, -1]).unflatten(1, self.shape)
+        return self.dense(self.lstm(maps.transpose(1, 2).flatten(2))).unflatten(1, self.shape)

@@ -5,28 +5,35 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from utils.models.dense import Dense
+from utils.models.recurrence import recur
 from utils.prepared_data import Grid
 
 
 class ConvLSTMLayer(nn.Module):
-    """One ConvLSTM layer: a convolution of input and hidden state gives the four gates."""
+    """One ConvLSTM layer: a convolution of input and hidden state gives the four gates i, f, g, o.
+
+    It is done in two parts: over the inputs of all days at once, and over the state from the second day on.
+    """
 
     def __init__(self, channels: int, hidden: int, kernel: int):
         super().__init__()
-        self.hidden = hidden
         self.gates = nn.Conv2d(channels + hidden, 4 * hidden, kernel, padding="same")
 
-    def forward(self, maps: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch day hidden lat lon"]:
-        batch, _, _, height, width = maps.shape
-        h = c = maps.new_zeros(batch, self.hidden, height, width)
-        outputs = []
-        for day in maps.unbind(1):
-            i, f, o, g = self.gates(torch.cat([day, h], dim=1)).chunk(4, dim=1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            outputs.append(h)
-        return torch.stack(outputs, dim=1)
+    def forward(self, maps: Float[Tensor, "day batch lat lon channel"]) -> list[Float[Tensor, "batch lat lon hidden"]]:
+        channels = maps.shape[-1]
+        from_input, from_state = self.gates.weight[:, :channels], self.gates.weight[:, channels:]
+        shares = convolve(maps.flatten(0, 1), from_input, self.gates.bias).unflatten(0, maps.shape[:2])
+        return recur(shares, lambda h: convolve(h, from_state))
+
+
+def convolve(
+    maps: Float[Tensor, "batch lat lon channel"], weight: Float[Tensor, "out channel k k"], bias: Tensor | None = None
+) -> Float[Tensor, "batch lat lon out"]:
+    """A convolution that keeps the grid, its channels last in memory before and after."""
+    return F.conv2d(maps.permute(0, 3, 1, 2), weight, bias, padding="same").permute(0, 2, 3, 1)
 
 
 class ConvLSTM(nn.Module):
@@ -48,14 +55,16 @@ class ConvLSTM(nn.Module):
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
         widths = (channels, *hidden)
-        self.layers = nn.Sequential(*(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False)))
+        self.layers = nn.ModuleList(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False))
         if head == "linear":
             self.reduce = nn.ReLU()
-            self.dense = nn.Linear(hidden[-1] * cells, cells)
+            self.dense = Dense(hidden[-1] * cells, cells)
         else:
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())
-            self.dense = nn.Linear(cells, cells)
+            self.dense = Dense(cells, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
-        last = self.layers(features)[:, -1]
-        return self.dense(self.reduce(last).flatten(1)).unflatten(1, self.shape)
+        days = list(features.permute(1, 0, 3, 4, 2))
+        for layer in self.layers:
+            days = layer(torch.stack(days))
+        return self.dense(self.reduce(days[-1].permute(0, 3, 1, 2)).flatten(1)).unflatten(1, self.shape)

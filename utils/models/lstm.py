@@ -3,6 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from utils.models.dense import Dense
+from utils.models.recurrence import LastState
 from utils.prepared_data import Grid
 
 
@@ -14,9 +16,8 @@ class LSTM(nn.Module):
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
         hidden = cells if hidden is None else hidden
-        self.lstm = nn.LSTM(channels * cells, hidden, batch_first=True)
-        self.dense = nn.Linear(hidden, cells)
+        self.lstm = LastState(channels * cells, hidden)
+        self.dense = Dense(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
-        outputs, _ = self.lstm(features.flatten(2))
-        return self.dense(outputs[:, -1]).unflatten(1, self.shape)
+        return self.dense(self.lstm(features.flatten(2))).unflatten(1, self.shape)

@@ -1,0 +1,109 @@
+"""What the recurrent models share: the LSTM cell with its own derivative, and the recurrence over the days.
+
+All inputs' share of the gates is computed before the recurrence begins, for all days at once. The channel axis is the
+last one, so convolutions run in the layout the processor likes best and dense layers need no other code.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from utils.models.dense import linear
+
+WIDE = (torch.complex128, torch.int64, torch.int32, torch.int16)
+
+
+class Cell(torch.autograd.Function):
+    """One day of an LSTM from its gates before activation, in nn.LSTM's order i, f, g, o: (h, c).
+
+    `recurrent` and `c` None: the first day, whose state is zero. The four gates are separated once,
+    activated by one sigmoid (tanh x = 2 σ(2x) − 1), and are all that the derivative needs beside c and tanh c.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        share: Float[Tensor, "*batch gates"],
+        recurrent: Float[Tensor, "*batch gates"] | None,
+        c: Float[Tensor, "*batch hidden"] | None,
+    ) -> tuple[Float[Tensor, "*batch hidden"], Float[Tensor, "*batch hidden"]]:
+        gates = separated(share if recurrent is None else share + recurrent)
+        i, f, g, o = gates
+        g.mul_(2)
+        gates.sigmoid_()
+        g.mul_(2).sub_(1)
+        new = i * g if c is None else torch.addcmul(i * g, f, c)
+        tanh = (2 * new).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(gates, c, tanh)
+        ctx.set_materialize_grads(False)
+        return o * tanh, new
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        gates, c, tanh = ctx.saved_tensors
+        i, f, g, o = gates
+        dh = torch.zeros_like(tanh) if dh is None else dh
+        through_h = tanh_slope(dh * o, tanh, torch.empty_like(tanh))
+        dc = through_h if dc is None else through_h.add_(dc)
+        slopes = torch.empty_like(gates)
+        sigmoid_slope(dc * g, i, slopes[0])
+        slopes[1].zero_() if c is None else sigmoid_slope(dc * c, f, slopes[1])
+        tanh_slope(dc * i, g, slopes[2])
+        sigmoid_slope(dh * tanh, o, slopes[3])
+        slopes = together(slopes)
+        return slopes, None if c is None else slopes, None if c is None else dc * f
+
+
+def sigmoid_slope(slope: Tensor, output: Tensor, out: Tensor) -> Tensor:
+    """slope · output · (1 − output), into `out`."""
+    return torch.ops.aten.sigmoid_backward.grad_input(slope, output, grad_input=out)
+
+
+def tanh_slope(slope: Tensor, output: Tensor, out: Tensor) -> Tensor:
+    """slope · (1 − output²), into `out`."""
+    return torch.ops.aten.tanh_backward.grad_input(slope, output, grad_input=out)
+
+
+def separated(gates: Float[Tensor, "*batch gates"]) -> Float[Tensor, "4 *batch hidden"]:
+    """A copy in which each of the four gates is contiguous."""
+    parts = gates.contiguous().unflatten(-1, (4, -1))
+    return _wide(parts).movedim(-2, 0).clone(memory_format=torch.contiguous_format).view(gates.dtype)
+
+
+def together(gates: Float[Tensor, "4 *batch hidden"]) -> Float[Tensor, "*batch gates"]:
+    """The inverse of `separated`."""
+    return _wide(gates).movedim(0, -2).clone(memory_format=torch.contiguous_format).view(gates.dtype).flatten(-2)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """The same bytes in elements of up to 16: a copy that moves few large elements is several times as fast."""
+    size = values.shape[-1] * values.element_size()
+    return values.view(next(kind for kind in WIDE if size % kind.itemsize == 0))
+
+
+def recur(
+    shares: Float[Tensor, "day *batch gates"], product: Callable[[Tensor], Tensor]
+) -> list[Float[Tensor, "*batch hidden"]]:
+    """The hidden state of every day; `product` is the recurrent part of the gates, left out where there is no state."""
+    first, *later = shares.unbind(0)
+    h, c = Cell.apply(first, None, None)
+    states = [h]
+    for share in later:
+        h, c = Cell.apply(share, product(h), c)
+        states.append(h)
+    return states
+
+
+class LastState(nn.LSTM):
+    """An nn.LSTM of one layer that gives its last hidden state alone; one product for all days' inputs."""
+
+    def __init__(self, inputs: int, hidden: int):
+        super().__init__(inputs, hidden)
+
+    def forward(self, days: Float[Tensor, "batch day inputs"]) -> Float[Tensor, "batch hidden"]:
+        shares = linear(days.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        return recur(shares, lambda h: linear(h, self.weight_hh_l0))[-1]
