@@ -99,6 +99,7 @@ def run(
         model = build(settings, record.grid)
         if source:
             load_weights(model, source.best, settings.init_from)
+            source.best.clear()  # the pages of its file would count as this process's memory
         if found is None:
             checkpoint.synthetic, checkpoint.skipped = is_synthetic(ds), training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(record.grid, axis)) for axis in ("lat", "lon")}

@@ -143,6 +143,11 @@ def save_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
     write_log(run_dir, checkpoint)
 
 
+def best_weights(run_dir: Path) -> dict[str, Tensor]:
+    """The best weights in the checkpoint just written, read from the file when they are needed."""
+    return torch.load(run_dir / "checkpoint.pt", map_location="cpu", weights_only=True, mmap=True)["best"]
+
+
 def write_log(run_dir: Path, checkpoint: Checkpoint) -> None:
     lines = [",".join(LOG_COLUMNS), *(",".join(f"{value:.8g}" for value in row) for row in checkpoint.log)]
     with whole_file(run_dir / "log.csv") as partial:

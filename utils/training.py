@@ -6,9 +6,11 @@ resume       from the last finished epoch with weights, optimiser and random sta
              count, the same weights bit for bit as without the interruption
 """
 
+import ctypes
 import logging
 import math
 import os
+import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -44,12 +46,14 @@ def fit(
     longer finite.
     """
     fabric = start_fabric(settings.precision)
-    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr))
+    keep_freed_memory()
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True))
     begun = _now()
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
         optimiser.load_state_dict(checkpoint.last["optimiser"])
         torch.set_rng_state(checkpoint.last["random"])
+        checkpoint.last = {}
         begun = runs.read_provenance(run_dir).get("start", begun)
     elif settings.epochs == 0:  # the weights it starts from, as they are
         checkpoint.best, checkpoint.best_rmse = _copy(model), validate(model, validation, settings.batch_size)[1]
@@ -65,20 +69,20 @@ def fit(
         start = time.perf_counter()
         train_loss = train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, bar)
         seconds = time.perf_counter() - start
+        optimiser.zero_grad(set_to_none=True)
         val_loss, val_rmse = validate(model, validation, settings.batch_size)
         if not math.isfinite(train_loss + val_loss):
             raise UserError(f"The loss is no longer finite in epoch {checkpoint.epoch + 1}; try a smaller --lr.")
         checkpoint.epoch += 1
         total = time.perf_counter() - start
         checkpoint.log.append([checkpoint.epoch, train_loss, val_loss, val_rmse, total, len(training) / seconds])
+        weights = model.state_dict()
         if val_rmse < checkpoint.best_rmse:
-            checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = checkpoint.epoch, val_rmse, _copy(model)
-        checkpoint.last = {
-            "weights": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "random": torch.get_rng_state(),
-        }
+            checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = checkpoint.epoch, val_rmse, weights
+        checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
+        return_freed_memory()
         runs.save_checkpoint(run_dir, checkpoint)
+        checkpoint.best = runs.best_weights(run_dir)  # in the file, not in memory
         bar.set_postfix(loss=f"{train_loss:.2e}", val_rmse=f"{val_rmse:.4f}")
         if on_epoch:
             on_epoch(checkpoint)
@@ -89,6 +93,19 @@ def fit(
     runs.save_checkpoint(run_dir, checkpoint)
     runs.write_provenance(run_dir, checkpoint, fabric, begun, end=_now())
     return checkpoint
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large blocks that are freed; returning them costs a page fault for each 4 kB of the next step."""
+    if libc := _glibc():
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end is not cut off
+
+
+def return_freed_memory() -> None:
+    """Give back what an epoch leaves behind, so that it does not stand beside what the checkpoint needs."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
 
 
 def start_fabric(precision: str) -> Fabric:
@@ -150,6 +167,10 @@ def _stalled(checkpoint: Checkpoint, patience: int) -> bool:
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def _now() -> str:
