@@ -73,3 +73,21 @@ def test_the_benchmark_runs_and_writes_its_numbers(tmp_path):
     convolution, dense = 2 * 8 * 16 * 48 * 81, 2 * 8 * (48 * 16) * (12 * 14)
     assert ours["flops"] == 2 * convolution + 3 * dense
     assert ours["parameters"] == 82 * 48 + (48 * 16 + 1) * 12 * 14
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_in_mixed_precision_stay_near_those_in_32_bit(name):
+    settings, build = settings_and_build(name)
+    settings.input_days = 7
+    torch.manual_seed(0)
+    model = build(settings, Grid(np.linspace(50, 20, 18), np.linspace(70, 90, 13)))
+    features, target = torch.rand(16, 7, 3, 18, 13), torch.rand(16, 18, 13)
+    found = {}
+    for mixed in (True, False):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            forecast = model(features)
+        (forecast.float() - target).square().mean().backward()
+        found[mixed] = [weight.grad.clone() for weight in model.parameters()]
+    for ours, exact in zip(found[True], found[False], strict=True):
+        assert (ours - exact).norm() < 0.06 * exact.norm()

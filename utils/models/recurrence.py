@@ -19,8 +19,8 @@ WIDE = (torch.complex128, torch.int64, torch.int32, torch.int16)
 class Cell(torch.autograd.Function):
     """One day of an LSTM from its gates before activation, in nn.LSTM's order i, f, g, o: (h, c).
 
-    `recurrent` and `c` None: the first day, whose state is zero. The four gates are separated once,
-    activated by one sigmoid (tanh x = 2 σ(2x) − 1), and are all that the derivative needs beside c and tanh c.
+    `recurrent` and `c` None: the first day, whose state is zero. The four gates are separated once and
+    activated in place; beside c and tanh c they are all that the derivative needs.
     """
 
     @staticmethod
@@ -32,11 +32,9 @@ class Cell(torch.autograd.Function):
     ) -> tuple[Float[Tensor, "*batch hidden"], Float[Tensor, "*batch hidden"]]:
         gates = separated(share if recurrent is None else share + recurrent)
         i, f, g, o = gates
-        g.mul_(2)
-        gates.sigmoid_()
-        g.mul_(2).sub_(1)
+        gates[:2].sigmoid_(), tanh_(g), o.sigmoid_()
         new = i * g if c is None else torch.addcmul(i * g, f, c)
-        tanh = (2 * new).sigmoid_().mul_(2).sub_(1)
+        tanh = tanh_(new.clone())
         ctx.save_for_backward(gates, c, tanh)
         ctx.set_materialize_grads(False)
         return o * tanh, new
@@ -56,6 +54,11 @@ class Cell(torch.autograd.Function):
         sigmoid_slope(dh * tanh, o, slopes[3])
         slopes = together(slopes)
         return slopes, None if c is None else slopes, None if c is None else dc * f
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh in place; in 32 bit as 2 σ(2x) − 1, twice as fast on a processor. In 16 bit that would lose small values."""
+    return x.tanh_() if x.element_size() == 2 else x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def sigmoid_slope(slope: Tensor, output: Tensor, out: Tensor) -> Tensor:
