@@ -1,10 +1,9 @@
-"""Scores of forecasts, and the evaluation of a run: predictions.nc, metrics.json and figures in its directory.
+"""The evaluation of a run: predictions.nc, metrics.json and figures in its directory.
 
-RMSE, MSE and R² are pooled and unweighted over all valid cell-days, as in the paper; R² is the coefficient of
-determination. Every baseline is scored on exactly the same cell-days.
+RMSE, MSE and R² are pooled and unweighted over all valid cell-days, as in the paper; the rest is in `metrics`. Every
+baseline is scored on exactly the same cell-days, and every score comes with its 95 % interval (`significance`).
 """
 
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,42 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
-from sklearn.metrics import mean_squared_error, r2_score
 from tqdm import tqdm
 from tyro.conf import Positional
 
 from utils import Drawmap, Drawplot, runs
 from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
-from utils.data_processing import Record, Windows
+from utils.data_processing import Permuted, Record, Statistics, Windows
 from utils.experiment import check_grid, data_hash, read_from
-from utils.files import whole_file, write_json
+from utils.files import read_json, write_json
 from utils.forecasting import forecast, restore_model
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, grid_of, is_synthetic
+from utils.predictions import dataset, described, judged, write_predictions
+from utils.prepared_data import VARIABLES, grid_of, is_synthetic
 from utils.runs import Checkpoint
-from utils.settings import RUNS, Period, overlap, spans
+from utils.settings import RUNS, Period, Span, Split, overlap, spans
 from utils.tables import show, table
 
 _BATCH = 64
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
-
-
-def scores(
-    observed: Float[np.ndarray, "*cell_days"], predicted: Float[np.ndarray, "*cell_days"]
-) -> dict[str, float | int | None]:
-    """rmse (m3 m-3), mse, r2 and n over the pairs with a valid observation.
-
-    r2 is None where it is not defined: fewer than two pairs, or observations without any variation. Raises UserError
-    when there is no pair, ValueError when an observation has no finite forecast.
-    """
-    valid = np.isfinite(observed)
-    truth, guess = observed[valid].astype(np.float64), predicted[valid].astype(np.float64)
-    if not truth.size:
-        raise UserError("The test period has no valid soil moisture to score forecasts with.")
-    mse = float(mean_squared_error(truth, guess))
-    r2 = float(r2_score(truth, guess)) if truth.size > 1 and np.ptp(truth) > 0 else None
-    return {"rmse": math.sqrt(mse), "mse": mse, "r2": r2, "n": int(truth.size)}
 
 
 def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None) -> dict[str, Any]:
@@ -70,25 +51,114 @@ def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
         path = own if data is None else data
-        ds, record = _record(checkpoint, path, run_dir)
-        learned = _record(checkpoint, own, run_dir)[1] if data is not None and own_is_there else record
-        reach = (checkpoint.lead_days, checkpoint.input_days)
-        windows = Windows(record, periods, *reach, "test")
-        training = Windows(learned, checkpoint.periods.train, *reach, "training")
+        learn_from = own if own_is_there else path
+        ds = _data_set(checkpoint, path, run_dir)
+        windows = Windows(checkpoint.record(ds), periods, checkpoint.lead_days, checkpoint.input_days, "test")
         predicted = forecast(restore_model(checkpoint, run_dir), windows, _BATCH, torch.device("cpu"))
-        metrics = _metrics(checkpoint, windows, predicted, baselines(training, windows, checkpoint.periods.train))
-        metrics |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
-        metrics |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
-        metrics |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
-        predictions = _dataset(checkpoint, windows, predicted, path, is_synthetic(ds))
-        encoding = {name: {"zlib": True, "complevel": 1} for name in predictions.data_vars}
-        encoding |= {name: {"_FillValue": None} for name in ("lat", "lon")}
-        encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
-        with whole_file(run_dir / "predictions.nc") as partial:
-            predictions.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-        write_json(run_dir / "metrics.json", metrics)
+        references = reference_forecasts(samples_of(checkpoint, learn_from, path, periods))
+        predictions = dataset(windows, predicted, references, described(checkpoint), path, is_synthetic(ds))
+        found = judged(predictions, references)
+        found |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
+        found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
+        found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
+        found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
+        found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
+        write_predictions(run_dir, predictions)
+        write_json(run_dir / "metrics.json", found)
         draw(run_dir, predictions, is_synthetic(ds))
-    return metrics
+    return found
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which samples baselines learn from, and which they forecast."""
+
+    learn_from: Path  # data set of the training period
+    data: Path  # data set of the test period
+    train: tuple[Span, ...]
+    test: tuple[Span, ...]
+    lead_days: int
+    input_days: int
+    start: np.datetime64 | None  # no earlier day is read
+
+    def windows(self) -> tuple[Windows, Windows]:
+        """The training and the test samples."""
+        ds = read_from(self.learn_from, self.start)
+        statistics = Statistics.fit(ds, Split(self.train, (), self.test))
+        learned = Record(ds, statistics)
+        asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
+        reach = (self.lead_days, self.input_days)
+        return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
+
+
+def samples_of(checkpoint: Checkpoint, learn_from: Path, data: Path, periods: tuple[Span, ...]) -> Samples:
+    """The samples of a run: its own training period, and `periods` to be forecast."""
+    train = checkpoint.periods.train
+    start = train[0][0] if checkpoint.settings.get("target_days") else None
+    return Samples(learn_from, data, train, periods, checkpoint.lead_days, checkpoint.input_days, start)
+
+
+def reference_forecasts(samples: Samples) -> dict[str, tuple[np.ndarray, str]]:
+    """The baselines' forecasts and their notes. The last two sets are kept: a study asks for them model after model."""
+    key = (samples, data_hash(samples.learn_from), data_hash(samples.data))
+    if key not in _kept:
+        if len(_kept) == 2:
+            del _kept[next(iter(_kept))]
+        _kept[key] = baselines(*samples.windows(), samples.train)
+    return _kept[key]
+
+
+_kept: dict[tuple, dict[str, tuple[np.ndarray, str]]] = {}
+
+
+def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
+    """Write each baseline's predictions.nc and metrics.json as a run's: <into>/<name><suffix>/lead<d>/.
+
+    Nothing is done where they are there already, for the same data and periods.
+    """
+    names = ("persistence", "damped_persistence", "climatology", "ridge", "ridge_memory")
+    folders = {name: into / f"{name}{suffix}" / f"lead{samples.lead_days}" for name in names}
+    state = {"data_sha256": data_hash(samples.data), "input_days": samples.input_days}
+    state |= {f: [[str(a), str(b)] for a, b in getattr(samples, f)] for f in ("train", "test")}
+    if all(read_json(folder / "metrics.json").get("state") == state for folder in folders.values()):
+        return
+    references, (_, windows) = reference_forecasts(samples), samples.windows()
+    with read_from(samples.data) as ds:
+        synthetic = is_synthetic(ds)
+    for name, (values, note) in references.items():
+        attrs = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
+        predictions = dataset(windows, values, references, attrs, samples.data, synthetic)
+        write_predictions(folders[name], predictions)
+        found = judged(predictions, references)
+        del found["baselines"]
+        note = {"note": note} if note else {}
+        write_json(folders[name] / "metrics.json", found | note | {"state": state, "synthetic_data": synthetic})
+
+
+def evaluate_permuted(run_dir: Path, predictor: str, into: Path) -> dict[str, Any]:
+    """The scores of a run when one predictor's windows are shuffled among the days of the test period.
+
+    What the trained model owes to the predictor, its seasonal cycle included. Writes predictions.nc and metrics.json
+    to `into`; nothing is done where they are there already, for the same weights.
+    """
+    checkpoint = runs.load_checkpoint(run_dir)
+    weights = runs.weights_hash(checkpoint.best)
+    if (there := read_json(into / "metrics.json")).get("weights_sha256") == weights:
+        return there
+    data = Path(checkpoint.settings["data"])
+    ds = _data_set(checkpoint, data, run_dir)
+    test, reach = checkpoint.periods.test, (checkpoint.lead_days, checkpoint.input_days)
+    windows = Windows(checkpoint.record(ds), test, *reach, "test")
+    channel = list(VARIABLES).index(predictor)
+    predicted = forecast(restore_model(checkpoint, run_dir), Permuted(windows, channel), _BATCH, torch.device("cpu"))
+    references = reference_forecasts(samples_of(checkpoint, data, data, test))
+    attributes = described(checkpoint) | {"model": f"{checkpoint.model}_permuted_{predictor}"}
+    predictions = dataset(windows, predicted, references, attributes, data, is_synthetic(ds))
+    found = judged(predictions, references) | {"weights_sha256": weights, "synthetic_data": is_synthetic(ds)}
+    found |= {"finished": checkpoint.finished, "note": f"{predictor} shuffled among the test days"}
+    write_predictions(into, predictions)
+    write_json(into / "metrics.json", found)
+    return found
 
 
 def is_current(metrics: dict[str, Any], checkpoint: Checkpoint) -> bool:
@@ -100,11 +170,11 @@ def is_current(metrics: dict[str, Any], checkpoint: Checkpoint) -> bool:
     )
 
 
-def _record(checkpoint: Checkpoint, path: Path, run_dir: Path) -> tuple[xr.Dataset, Record]:
-    """A data set as the run would read it, on the run's grid and with the run's statistics."""
+def _data_set(checkpoint: Checkpoint, path: Path, run_dir: Path) -> xr.Dataset:
+    """A data set as the run would read it, on the run's grid."""
     ds = read_from(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None)
     check_grid(checkpoint, grid_of(ds), path, run_dir)
-    return ds, Record(ds, checkpoint.restored_statistics(), tuple(checkpoint.settings["predictors"]))
+    return ds
 
 
 @dataclass
@@ -165,47 +235,3 @@ def draw(run_dir: Path, predictions: xr.Dataset, synthetic: bool) -> None:
         Drawplot.draw_scatter(observed.values, predicted.values, name, path / "scatter.png")
     except UserError as error:
         print(fold(error))
-
-
-def _metrics(checkpoint: Checkpoint, windows: Windows, predicted: np.ndarray, references: dict) -> dict[str, Any]:
-    """metrics.json: the model's scores first, then each baseline's on the same cell-days."""
-    observed = windows.observed
-    names = {name: getattr(checkpoint, name) for name in ("experiment", "model", "lead_days", "input_days", "seed")}
-    found = {name: scores(observed, forecast) for name, (forecast, _) in references.items()}
-    reference = found["persistence"]["mse"]
-    for row in (model := scores(observed, predicted)), *found.values():
-        row["skill_over_persistence"] = 1 - row["mse"] / reference if reference else None
-    for name, (_, note) in references.items():
-        found[name] |= {"note": note} if note else {}
-    epochs = {"epochs": checkpoint.settings["epochs"], "best_epoch": checkpoint.best_epoch}
-    return {**model, **names, **epochs, "commit": checkpoint.commit, "baselines": found}
-
-
-def _dataset(checkpoint: Checkpoint, windows: Windows, predicted: np.ndarray, data: Path, synthetic: bool):
-    """predictions.nc: forecast and observation, m3 m-3, by valid date."""
-    moisture = {"units": "m3 m-3", **VARIABLES["soil_moisture"].attributes}
-    dims = ("time", "lat", "lon")
-    return xr.Dataset(
-        {
-            "predicted": (dims, predicted, {**moisture, "long_name": "forecast soil moisture"}),
-            "observed": (dims, windows.observed, {**moisture, "long_name": "soil moisture of the data set"}),
-        },
-        coords={
-            "time": ("time", windows.valid_time.astype("datetime64[ns]"), AXES["time"]),
-            "lat": ("lat", windows.record.grid.lat, AXES["lat"]),
-            "lon": ("lon", windows.record.grid.lon, AXES["lon"]),
-            "init_time": (
-                "time",
-                windows.init_time.astype("datetime64[ns]"),
-                {"standard_name": "forecast_reference_time", "long_name": "last input day"},
-            ),
-        },
-        attrs={
-            "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts and observations",
-            **{name: getattr(checkpoint, name) for name in ("model", "experiment", "lead_days", "input_days", "seed")},
-            "data": str(data),
-            "commit": checkpoint.commit,
-            "synthetic": str(synthetic).lower(),
-        },
-    )

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import json
 import platform
 import re
 import shutil
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from utils.console import UserError, fold
-from utils.data_processing import Statistics
+from utils.data_processing import Record, Statistics
 from utils.files import whole_file, write_json
 from utils.prepared_data import Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_plain
@@ -86,6 +86,10 @@ class Checkpoint:
 
     def restored_statistics(self) -> Statistics:
         return Statistics.from_tensors(self.statistics)
+
+    def record(self, ds: xr.Dataset) -> Record:
+        """A data set as the model sees it."""
+        return Record(ds, self.restored_statistics(), tuple(self.settings["predictors"]))
 
 
 def checkpoint_file(run_dir: Path) -> Path:
@@ -267,12 +271,6 @@ def write_provenance(run_dir: Path, checkpoint: Checkpoint, fabric: Fabric, star
         "end": end,
     }
     write_json(run_dir / "run.json", content)
-
-
-def read_provenance(run_dir: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    return {}
 
 
 def words(value: Any) -> str:
