@@ -4,13 +4,18 @@ BIN := .venv/bin
 ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
 
-.PHONY: reproduce paper test defects lint clean
+RESULTS ?= results
+
+.PHONY: reproduce paper figures test defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
 
 paper: .venv/installed  ## the study on the real pair with the published epochs, three seeds: results-paper/
 	$(BIN)/python reproduce.py --full --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
+
+figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
+	$(BIN)/python -m utils.report $(RESULTS)
 
 test: .venv/installed  ## lint and all tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

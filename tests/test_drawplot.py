@@ -95,7 +95,8 @@ def marks(ax: Axes) -> list[tuple[float, float, str]]:
 
 def curve(ax: Axes, label: str) -> np.ndarray:
     (line,) = [line for line in ax.get_lines() if line.get_label() == label]
-    return np.column_stack(line.get_data())
+    x, y = line.get_data()
+    return np.column_stack([date2num(x) if np.asarray(x).dtype.kind == "M" else x, np.asarray(y, float)])
 
 
 def runs(
@@ -336,8 +337,9 @@ def test_the_study_shows_mean_interval_and_seeds_of_every_score_and_every_baseli
     for k, ax in enumerate(figure.axes):
         score, experiment = list(SCORES)[k // 3], list(drawing.EXPERIMENTS)[k % 3]
         here = table[table["experiment"] == experiment]
-        names = [label.get_text() for label in ax.get_xticklabels()]
-        assert names == list(drawing.MODELS)
+        names = drawing.MODELS
+        if k >= 6:
+            assert [label.get_text() for label in ax.get_xticklabels()] == list(names)
         intervals, seeds, dots = ax.collections
         columns = [score, f"{SCORES[score]}_low", f"{SCORES[score]}_high"]
         means = here.groupby(["model", "lead_days"])[columns].mean()
@@ -426,7 +428,8 @@ def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_basel
     for ax, model in zip(figure.axes, drawing.MODELS, strict=True):
         assert ax.get_xscale() == "log"
         np.testing.assert_array_equal(ax.get_xticks(), [30, 90, 180, 365, 730])
-        assert [t.get_text() for t in ax.get_xticklabels()] == ["30", "90", "180", "365", "730\n(all)"]
+        if model in drawing.MODELS[2:]:  # nothing stands below
+            assert [t.get_text() for t in ax.get_xticklabels()] == ["30", "90", "180", "365", "730\n(all)"]
         for i, (experiment, label) in enumerate(
             {"SMAPtest": "from scratch", "finetune-SMAPtest": "with transfer"}.items()
         ):
@@ -570,10 +573,9 @@ def test_series_show_observed_and_forecasts_and_cross_no_gap(tmp_path, saved):
         assert rmse == "RMSE (m³ m⁻³): persistence 0.0100, convlstm with transfer 0.0213"
         for label, values in ({"observed": cell["observed"]} | cell["forecasts"]).items():
             drawn = curve(ax, label)
-            days = date2num(drawn[:, 0])
-            there = np.isin(days, date2num(cell["time"]))
-            np.testing.assert_allclose(drawn[there, 1].astype(float), values)
-            assert (~there).sum() == 10 and np.isnan(drawn[~there, 1].astype(float)).all(), "missing days are a gap"
+            there = np.isin(drawn[:, 0], date2num(cell["time"]))
+            np.testing.assert_allclose(drawn[there, 1], values)
+            assert (~there).sum() == 10 and np.isnan(drawn[~there, 1]).all(), "missing days are a gap"
     assert len({ax.get_xlim() for ax in saved[0].axes}) == 1
 
 

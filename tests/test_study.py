@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,11 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, subprocess_script, tiny
+from scipy.stats import linregress
+from sklearn.metrics import mean_squared_error, r2_score
 
 from utils import runs
+from utils.drawing import BASELINES
 from utils.prepared_data import write_prepared
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
@@ -147,21 +151,128 @@ def study(tmp_path_factory):
     return folder, subprocess_script("reproduce.py", *arguments), subprocess_script("reproduce.py", *arguments)
 
 
+def main_rows(folder):
+    long = pd.read_csv(folder / "results" / "table.csv")
+    return long[long["model"].isin(["cnn", "convlstm_conv", *BASELINES]) & long["lead_days"].isin([1, 3])]
+
+
 def test_the_study_ends_with_table_figures_and_report(study):
     folder, first, _ = study
     assert first.code == 0, first.err
-    long = pd.read_csv(folder / "results" / "table.csv")
-    assert len(long) == 3 * 2 * (2 + 3)
-    assert set(long["model"]) == {"cnn", "convlstm_conv", "persistence", "climatology", "ridge"}
+    long = main_rows(folder)
+    assert len(long) == 3 * 2 * (2 + 5)
+    assert set(long["model"]) == {"cnn", "convlstm_conv", *BASELINES}
     assert list(long.columns[:7]) == ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2"]
     assert (long["data"] == "SYNTHETIC sample").all() and "SYNTHETIC" in first.out
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
-    figures = folder / "results" / "figures"
-    assert (figures / "study.png").exists() and len(list(figures.glob("map_*.png"))) == 12
-    assert "<table" in (folder / "results" / "report.html").read_text()
+    names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
+    assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf")
+    }
+    page = (folder / "results" / "report.html").read_text()
+    assert page.count("<img") == len(names) and page.count("data:image/png") == len(names)
+    assert "SYNTHETIC" in page and "<table" in page
     for model in long["model"].unique():
         assert model in first.out
+
+
+def recomputed(path):
+    """Scores of a predictions.nc by scikit-learn and scipy alone."""
+    with xr.open_dataset(path) as ds:
+        valid = np.isfinite(ds["observed"].values)
+        truth, guess, last = (ds[n].values[valid].astype(float) for n in ("observed", "predicted", "persistence"))
+    mse = mean_squared_error(truth, guess)
+    line = linregress(truth, guess)
+    return {
+        "rmse": mse**0.5,
+        "mse": mse,
+        "r2": r2_score(truth, guess),
+        "n": len(truth),
+        "bias": guess.mean() - truth.mean(),
+        "pearson_r": line.rvalue,
+        "slope": line.slope,
+        "skill_over_persistence": 1 - mse / mean_squared_error(truth, last),
+    }
+
+
+def test_table_and_metrics_agree_with_a_recomputation_from_predictions(study):
+    results = study[0] / "results"
+    long = pd.read_csv(results / "table.csv")
+    runs_of_table = long[long["seed"].notna()]
+    assert len(runs_of_table) == len(list((results / "runs").glob("*/*/*/seed0/predictions.nc")))
+    for _, row in runs_of_table.iterrows():
+        folder = results / "runs" / row["experiment"] / row["model"] / f"lead{row['lead_days']}" / "seed0"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        for name, value in recomputed(folder / "predictions.nc").items():
+            assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
+            assert metrics[name] == pytest.approx(value, abs=1e-6), (folder, name)
+    smap = long[long["seed"].isna() & (long["experiment"] == "SMAPtest")]
+    assert len(smap) > 10
+    for _, row in smap.iterrows():
+        folder = results / "runs" / "SMAPtest" / row["model"] / f"lead{row['lead_days']}"
+        for name, value in recomputed(folder / "predictions.nc").items():
+            assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
+
+
+def decimals_of(page):
+    """Numbers with a decimal point in the answers of a report."""
+    answers = re.findall(r'<p class="answer">(.*?)</p>', page, re.S)
+    assert len(answers) >= 10
+    return [n for answer in answers for n in re.findall(r"\d+\.\d+", answer)]
+
+
+def written(long):
+    """Every number of a table as an answer would write it: four or three digits, shares as per cent with one."""
+    values = long.select_dtypes("number").to_numpy().ravel()
+    values = np.abs(values[np.isfinite(values)])
+    return {f"{v:.4f}" for v in values} | {f"{v:.3f}" for v in values} | {f"{100 * v:.1f}" for v in values}
+
+
+def test_every_number_in_the_answers_is_in_the_table(study):
+    numbers = decimals_of((study[0] / "results" / "report.html").read_text())
+    assert len(numbers) > 20
+    assert not set(numbers) - written(pd.read_csv(study[0] / "results" / "table.csv"))
+
+
+def test_the_committed_answers_quote_the_committed_table():
+    results = ROOT / "docs" / "results"
+    numbers = decimals_of((results / "report.html").read_text())
+    assert not set(numbers) - written(pd.read_csv(results / "table.csv"))
+
+
+def test_figures_and_report_are_drawn_again_from_predictions_without_training(study, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(study[0] / "results", folder)
+    for path in folder.glob("**/checkpoint.pt"):
+        path.unlink()
+    shutil.rmtree(folder / "figures")
+    (folder / "table.csv").unlink()
+    result = subprocess_script("utils/report.py", folder)
+    assert result.code == 0, result.err
+    assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
+    assert len(list((folder / "figures").glob("*.png"))) == 10
+    (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
+    assert "predictions.nc is missing; make it with: python reproduce.py" in (
+        subprocess_script("utils/report.py", folder).sentence()
+    )
+    assert "holds no study" in subprocess_script("utils/report.py", tmp_path).sentence()
+
+
+def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
+    below = study[0] / "results" / "runs"
+
+    def settings(name):
+        return runs.load_checkpoint(below / name / "lead1" / "seed0").settings
+
+    short = settings("finetune-SMAPtest/cnn_30days")
+    assert short["target_days"] == 30
+    assert short["init_from"] == str(below / "ERA5test" / "cnn" / "lead1" / "seed0")
+    assert short["epochs"] > settings("finetune-SMAPtest/cnn")["epochs"]  # as many steps on fewer days
+    without = settings("finetune-SMAPtest/cnn_without_precipitation")
+    assert without["predictors"] == ["soil_moisture", "soil_temperature"]
+    assert without["init_from"] == str(below / "ERA5test" / "cnn_without_precipitation" / "lead1" / "seed0")
+    assert "season" in settings("finetune-SMAPtest/cnn_with_season")["predictors"]
 
 
 def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
@@ -171,6 +282,8 @@ def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
         smap_test = np.datetime64("2014-01-01") + 900 - 365
         assert max(end for _, end in checkpoint.learned_from) < smap_test
         assert (checkpoint.periods.test[0][1] - checkpoint.periods.test[0][0]).astype(int) == 364
+        if checkpoint.settings.get("target_days"):
+            continue  # as many steps as on the whole record
         published = {"cnn": (30, 100, 30), "convlstm_conv": (50, 20, 50)}[checkpoint.model]
         index = ["ERA5test", "SMAPtest", "finetune-SMAPtest"].index(checkpoint.experiment)
         assert checkpoint.settings["epochs"] <= published[index] / 3
@@ -180,8 +293,8 @@ def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
     folder, first, second = study
     assert second.code == 0, second.err
     assert first.out.rsplit("runs in", 1)[0] == second.out.rsplit("runs in", 1)[0]
-    stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("**/predictions.nc")]
-    assert len(stamps) == 12 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
+    stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("*/*/*/seed0/predictions.nc")]
+    assert len(stamps) == 12 + 8 + 8 + 8 + 3 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
 
 
 def test_scores_of_another_period_never_enter_the_table(study, script):

@@ -27,6 +27,7 @@ from utils.drawing import (
     new_figure,
     ordered,
     save,
+    wrap,
 )
 from utils.Drawplot import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
 
@@ -117,7 +118,7 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Figure:
     columns = max(-(-len(models) // rows), 2)
     free = rows * columns > len(models)  # a place for the legend
     left, right, gap, head, h = 0.46, 0.08, 0.08, 0.2, 1.6 if len(models) > 1 else 2.2
-    bottom = 0.45 if free else 0.9
+    bottom = 0.45 if free else 1.0
     w = (DOUBLE - left - right - gap * (columns - 1)) / columns if len(models) > 1 else 4.1
     figure, place = new_figure(DOUBLE, bottom + rows * (h + head), title)
     clipped = False
@@ -167,7 +168,8 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Figure:
     models = [name for name in names if name not in BASELINES]
     ends = table.loc[table["model"].isin(models), ["low", "high"]].to_numpy().ravel()
     limits = axis_limits(np.concatenate([table["rmse"], ends])), axis_limits(table["skill"].to_numpy(), WORST_SKILL)
-    left, right, gap, h, bottom = 0.5, 0.08, 0.5, 2.0, 0.66
+    left, right, gap, h = 0.5, 0.08, 0.5, 2.0
+    bottom = 0.36 + 0.15 * -(-(len(names) + 2) // 4)  # names, interval, off the axis
     w = (DOUBLE - left - right - gap) / 2
     figure, place = new_figure(DOUBLE, bottom + h + 0.2, title)
     clipped, keys = False, {}
@@ -188,7 +190,7 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Figure:
     handles = [keys[name] for name in (*models, *(n for n in names if n in BASELINES))]
     handles[len(models) : len(models)] = [band] * bool(np.isfinite(ends).any())
     handles += [CLIPPED] * clipped
-    legend(figure, place(DOUBLE / 2, 0.04, 0, 0), handles, -(-len(handles) // 2))
+    legend(figure, place(DOUBLE / 2, 0.04, 0, 0), handles, 4)
     return figure
 
 
@@ -288,13 +290,15 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Figure:
         raise UserError("No time series can be drawn: no cell has an observed value.")
     names = ordered([name for cell in cells for name in cell["forecasts"]], ())
     times = np.concatenate([np.asarray(cell["time"], "datetime64[D]") for cell in cells])
-    left, right, bottom, head, h = 0.58, 0.08, 0.42, 0.32, 1.05
+    left, right, h = 0.58, 0.08, 1.05
     w = DOUBLE - left - right
+    titles = [f"({chr(ord('a') + i)}) {cell['name']}\n{_errors(cell, w)}" for i, cell in enumerate(cells)]
+    head = 0.1 + 0.12 * max(title.count("\n") + 1 for title in titles)
+    bottom = 0.28 + 0.15 * -(-(len(names) + 1) // 4)
     figure, place = new_figure(DOUBLE, bottom + len(cells) * (h + head), title)
     for i, cell in enumerate(cells):
         ax = figure.add_axes(place(left, bottom + (len(cells) - 1 - i) * (h + head), w, h))
-        scores = ", ".join(f"{name} {cell['rmse'][name]:.4f}" for name in names if name in cell["rmse"])
-        ax.set_title(f"({chr(ord('a') + i)}) {cell['name']}\nRMSE ({UNITS}): {scores}")
+        ax.set_title(titles[i])
         series = pd.DataFrame({"observed": cell["observed"], **cell["forecasts"]}, pd.DatetimeIndex(cell["time"]))
         series = series.astype(float).resample("D").mean()  # NaN on missing days
         ax.plot(series.index, series["observed"], ".", color="black", markersize=1.8, zorder=3, label="observed")
@@ -309,8 +313,14 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Figure:
     figure.align_ylabels()
     keys = [Line2D([], [], color="black", marker=".", markersize=3, linestyle="none", label="observed")]
     keys += [Line2D([], [], label=name, **_line(name, names)) for name in names]
-    legend(figure, place(DOUBLE / 2, 0.04, 0, 0), keys)
+    legend(figure, place(DOUBLE / 2, 0.04, 0, 0), keys, 4)
     return figure
+
+
+def _errors(cell: dict[str, Any], width: float) -> str:
+    """The RMSE of each forecast, in as many lines as a panel of this width, inches, needs."""
+    scores = ", ".join(f"{name} {cell['rmse'][name]:.4f}" for name in cell["forecasts"] if name in cell["rmse"])
+    return "\n".join(wrap(f"RMSE ({UNITS}): {scores}", width, 7))
 
 
 def _draw_changes(ax: Axes, part: pd.DataFrame, place: np.ndarray, how: str, upright: bool) -> None:

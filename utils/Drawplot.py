@@ -151,7 +151,7 @@ def _scatters_figure(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]
     counts = {key: np.histogram2d(*values, bins=80, range=span) for key, values in pairs.items()}
     most = max(count.max() for count, *_ in counts.values())
 
-    left, right, bottom, top, gap = 0.58, 0.56, 0.52, 0.18, 0.07
+    left, right, bottom, top, gap = 0.6, 0.56, 0.52, 0.18, 0.16
     side = min((DOUBLE - left - right - gap * (len(columns) - 1)) / len(columns), 2.3)
     width, height = [n * side + (n - 1) * gap for n in (len(columns), len(rows))]
     figure, place = new_figure(left + width + right, bottom + height + top, title)
@@ -163,11 +163,13 @@ def _scatters_figure(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]
         lowest = not any((below, column) in pairs for below in rows[i + 1 :])
         first = not any((row, before) in pairs for before in columns[:j])
         ax.locator_params(nbins=5, steps=[1, 2, 5, 10])
-        ax.tick_params(labelbottom=lowest, labelleft=first)
+        ax.tick_params(labelbottom=lowest, labelleft=first, pad=3.5)
         ax.set_ylabel(f"{row}\npredicted ({UNITS})" if first else "")
         summary = _summary(*pairs[row, column], outside=len(pairs[row, column][0]) - int(count.sum()))
-        box = _BOX | {"boxstyle": "round,pad=0.2"}
-        ax.text(0.97, 0.03, summary, transform=ax.transAxes, ha="right", va="bottom", fontsize=5.5, bbox=box)
+        box = _BOX | {"boxstyle": "round,pad=0.15", "linewidth": 0}
+        ax.text(
+            0.97, 0.03, summary, transform=ax.transAxes, ha="right", va="bottom", fontsize=5, linespacing=1.05, bbox=box
+        )
     up = bottom + height
     for j, column in enumerate(columns):
         figure.text(*place(left + j * (side + gap) + side / 2, up + 0.05, 0, 0)[:2], column, ha="center")
@@ -200,7 +202,7 @@ def _study_figure(table: pd.DataFrame, title: str) -> Figure:
 
     shades = lead_shades(len(leads))
     left, right, gap, h = 0.58, 0.08, 0.08, 1.6
-    bottom = 0.62 + 0.035 * max(map(len, models))  # names slope
+    bottom = 0.68 + 0.035 * max(map(len, models))  # names slope
     w = (DOUBLE - left - right - gap * (len(experiments) - 1)) / len(experiments)
     figure, place = new_figure(DOUBLE, bottom + len(scores) * (h + gap) + 0.28, title)
     clipped, off = False, []

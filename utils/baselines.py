@@ -11,12 +11,12 @@ ridge_memory        the same on a longer memory of observations and rain (utils/
                     towards damped persistence where the training days say little
 
 Anomalies are from the mean, not from the annual cycle: a cycle fitted to two years of the synthetic sample made the
-damped forecast of the third worse (RMSE 0.038 for 0.036 m3 m-3 a week ahead), for it holds those years' weather.
+damped forecast of the third worse (RMSE 0.037 for 0.035 m3 m-3 a week ahead), for it holds those years' weather.
 
 The mean of a short record lies close to its own days, so that anomalies seem to fade faster than they do, and a
 forecast of later days is drawn to a mean that is no longer theirs. Both fits therefore count samples whose observations
-all lie off by the error of the mean, for which persistence is right. The constants were chosen on SMAP L3 over
-the United States, April to December 2015: trained on 16 to 184 of these days, scored on later ones.
+all lie off by the error of the mean, for which persistence is right. The constants were chosen on SMAP L3 over the
+United States, April to December 2015: trained on 16 to 184 of these days, scored on others.
 """
 
 from collections.abc import Callable
