@@ -20,7 +20,7 @@ from utils.baselines import PENALTY, climatology, persistence, ridge
 from utils.data_processing import Record, Statistics, Windows
 from utils.drawing import BASELINES
 from utils.forecasting import restore_model
-from utils.predictions import dataset, judged
+from utils.predictions import References, dataset, judged
 from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
 from utils.tables import table
@@ -56,11 +56,12 @@ def test_persistence_is_the_last_observation_at_or_before_the_last_input_day():
 
 def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persistence():
     _, test, _ = train_and_test(gappy())
-    references = {name: (persistence(test), "") for name in ("persistence", "climatology")}
+    names = ("persistence", "climatology")
+    references = References({name: persistence(test) for name in names}, dict.fromkeys(names, ""))
     copied = test.observed.copy()  # the last observation, found in another way
     values = pd.DataFrame(test.record.observed.reshape(len(test.record.days), -1)).ffill().to_numpy()
     copied = values.reshape(test.record.observed.shape)[test.target_index - test.lead_days].astype(np.float32)
-    copied = np.where(np.isfinite(copied), copied, references["persistence"][0])
+    copied = np.where(np.isfinite(copied), copied, references.forecasts["persistence"])
     attributes = {"experiment": "SMAPtest", "model": "copy", "lead_days": 3, "input_days": 3, "seed": 0}
     found = judged(dataset(test, copied, references, attributes, Path("smap.nc"), True), references)
     assert found["skill_over_persistence"] == pytest.approx(0, abs=1e-9)

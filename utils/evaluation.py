@@ -22,7 +22,7 @@ from utils.data_processing import Permuted, Record, Statistics, Windows
 from utils.experiment import check_grid, data_hash, read_from
 from utils.files import read_json, write_json
 from utils.forecasting import forecast, restore_model
-from utils.predictions import dataset, described, judged, write_predictions
+from utils.predictions import References, dataset, described, judged, write_predictions
 from utils.prepared_data import VARIABLES, grid_of, is_synthetic
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, Span, Split, overlap, spans
@@ -98,17 +98,18 @@ def samples_of(checkpoint: Checkpoint, learn_from: Path, data: Path, periods: tu
     return Samples(learn_from, data, train, periods, checkpoint.lead_days, checkpoint.input_days, start)
 
 
-def reference_forecasts(samples: Samples) -> dict[str, tuple[np.ndarray, str]]:
-    """The baselines' forecasts and their notes. The last two sets are kept: a study asks for them model after model."""
+def reference_forecasts(samples: Samples) -> References:
+    """The baselines' forecasts. The last two sets are kept: a study asks for them model after model."""
     key = (samples, data_hash(samples.learn_from), data_hash(samples.data))
     if key not in _kept:
         if len(_kept) == 2:
             del _kept[next(iter(_kept))]
-        _kept[key] = baselines(*samples.windows(), samples.train)
+        forecasts = baselines(*samples.windows(), samples.train)
+        _kept[key] = References(*({name: parts[i] for name, parts in forecasts.items()} for i in (0, 1)))
     return _kept[key]
 
 
-_kept: dict[tuple, dict[str, tuple[np.ndarray, str]]] = {}
+_kept: dict[tuple, References] = {}
 
 
 def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
@@ -125,14 +126,12 @@ def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: di
     references, (_, windows) = reference_forecasts(samples), samples.windows()
     with read_from(samples.data) as ds:
         synthetic = is_synthetic(ds)
-    for name, (values, note) in references.items():
+    for name, values in references.forecasts.items():
         attrs = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
         predictions = dataset(windows, values, references, attrs, samples.data, synthetic)
         write_predictions(folders[name], predictions)
-        found = judged(predictions, references)
-        del found["baselines"]
-        note = {"note": note} if note else {}
-        write_json(folders[name] / "metrics.json", found | note | {"state": state, "synthetic_data": synthetic})
+        found = judged(predictions, references)["baselines"][name] | attrs
+        write_json(folders[name] / "metrics.json", found | {"state": state, "synthetic_data": synthetic})
 
 
 def evaluate_permuted(run_dir: Path, predictor: str, into: Path) -> dict[str, Any]:

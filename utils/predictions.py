@@ -1,5 +1,6 @@
 """What a forecast leaves behind: predictions.nc, and the scores of metrics.json with intervals and tests."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 from utils.runs import Checkpoint
 
 
+@dataclass
+class References:
+    """The baselines' forecasts of a set of samples [sample, lat, lon], m3 m-3, and what is known of them."""
+
+    forecasts: dict[str, np.ndarray]
+    notes: dict[str, str]  # where one is less than its name says
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by the first who asks
+
+
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
     """What predictions.nc says about its run."""
     names = ("model", "experiment", "lead_days", "input_days", "seed", "commit")
@@ -22,14 +32,14 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
 def dataset(
     windows: Windows,
     predicted: np.ndarray,
-    references: dict[str, tuple[np.ndarray, str]],
+    references: References,
     attributes: dict[str, Any],
     data: Path,
     synthetic: bool,
 ) -> xr.Dataset:
     """predictions.nc: forecast and observation, m3 m-3, by valid date, and what their scores are made with."""
     moisture = {"units": "m3 m-3", **VARIABLES["soil_moisture"].attributes}
-    dims, grid = ("time", "lat", "lon"), windows.record.grid
+    dims, grid, simple = ("time", "lat", "lon"), windows.record.grid, references.forecasts
     rain = windows.record.statistics.cell_mean[list(VARIABLES).index("precipitation")]
     regions = {
         "flag_values": np.arange(len(metrics.REGIONS), dtype=np.int8),
@@ -40,8 +50,12 @@ def dataset(
         {
             "predicted": (dims, predicted, {**moisture, "long_name": "forecast soil moisture"}),
             "observed": (dims, windows.observed, {**moisture, "long_name": "soil moisture of the data set"}),
-            "persistence": (dims, references["persistence"][0], {**moisture, "long_name": "last observation"}),
-            "climatology": (dims, references["climatology"][0], {**moisture, "long_name": "training climatology"}),
+            "persistence": (dims, simple["persistence"], {**moisture, "long_name": "last observation"}),
+            "climatology": (
+                dims,
+                simple["climatology"],
+                {**moisture, "long_name": "training climatology"},
+            ),
             "region": (dims[1:], metrics.region_of(rain), regions),
             "cell_area": (dims[1:], metrics.cell_area(grid.lat, grid.lon), {"units": "km2"}),
         },
@@ -73,21 +87,26 @@ def write_predictions(run_dir: Path, predictions: xr.Dataset) -> None:
         predictions.to_netcdf(partial, engine="netcdf4", encoding=encoding)
 
 
-def judged(predictions: xr.Dataset, references: dict[str, tuple[np.ndarray, str]]) -> dict[str, Any]:
+def judged(predictions: xr.Dataset, references: References) -> dict[str, Any]:
     """metrics.json: the model's scores first, with intervals and tests against each baseline, then the baselines'."""
+    if not references.scores:
+        for name, forecast in references.forecasts.items():
+            found = _judge(predictions.assign(predicted=predictions["observed"].copy(data=forecast)), references)
+            found["comparisons"].pop(name)
+            references.scores[name] = found | ({"note": references.notes[name]} if references.notes[name] else {})
     names = ("experiment", "model", "lead_days", "input_days", "seed")
     names = {name: predictions.attrs[name] for name in names if name in predictions.attrs}
-    rivals = {name: predictions["observed"].copy(data=values) for name, (values, _) in references.items()}
-    daily = significance.calendar(predictions[["observed", "predicted"]].assign(rivals))
-    observed, found = daily["observed"].values, {}
-    for name in ("predicted", *rivals):
-        forecast = daily[name].values
-        found[name] = metrics.scores(predictions.assign(predicted=rivals.get(name, predictions["predicted"])))
-        found[name] |= intervals(observed, forecast, daily["persistence"].values)
-        found[name]["comparisons"] = {r: difference(observed, forecast, daily[r].values) for r in rivals if r != name}
-        found[name] |= fitted_line(observed, forecast)
-        found[name] |= {"note": references[name][1]} if name in rivals and references[name][1] else {}
-    return {**found.pop("predicted"), **names, "baselines": found}
+    return {**_judge(predictions, references), **names, "baselines": references.scores}
+
+
+def _judge(predictions: xr.Dataset, references: References) -> dict[str, Any]:
+    """All scores of one forecast."""
+    rivals = {name: predictions["observed"].copy(data=values) for name, values in references.forecasts.items()}
+    days = significance.calendar(predictions[["observed", "predicted"]].assign(rivals))
+    observed, predicted = days["observed"].values, days["predicted"].values
+    found = metrics.scores(predictions) | intervals(observed, predicted, days["persistence"].values)
+    comparisons = {name: difference(observed, predicted, days[name].values) for name in rivals}
+    return {**found, **fitted_line(observed, predicted), "comparisons": comparisons}
 
 
 def intervals(observed: np.ndarray, predicted: np.ndarray, persistence: np.ndarray) -> dict[str, float | None]:
