@@ -1,8 +1,6 @@
 import gc
-import socket
 import weakref
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 
 import frykit.shp as fshp
@@ -10,12 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from figures import assert_tidy, drawn_texts, offline  # noqa: F401
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from utils import Drawmap, drawing
 from utils.console import UserError
@@ -27,17 +24,6 @@ TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days, 2018-07-14"
 UNEVEN = np.array(
     [49.9, 48.2, 46.5, 44.9, 43.3, 41.8, 40.2, 38.8, 37.3, 35.9, 34.5, 33.1, 31.8, 30.5, 28.0, 26.8, 25.5]
 )
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """Any attempt to reach the network fails the test."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("a figure reached for the network")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
 
 
 @pytest.fixture
@@ -117,30 +103,11 @@ FIGURES: dict[str, Callable[..., Figure]] = {
 }
 
 
-def drawn_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
-    """Every text a reader sees: what it says, where (pixels), its rotation."""
-    figure.draw_without_rendering()
-    unseen = set()
+def assert_tidy_maps(figure: Figure) -> None:
+    """Tidy, and no text lies on a map."""
+    assert_tidy(figure)
     for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = axis.get_major_ticks() + axis.get_minor_ticks()
-            unseen |= {label for t in ticks if not low <= t.get_loc() <= high for label in (t.label1, t.label2)}
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
-    return [(t.get_text(), t.get_window_extent(), t.get_rotation()) for t in texts]
-
-
-def assert_tidy(figure: Figure) -> None:
-    """No text leaves the page, touches another one or lies on a map."""
-    page = figure.bbox.padded(0.5)
-    texts = drawn_texts(figure)
-    for text, box, _ in texts:
-        assert page.containsx(box.x0) and page.containsx(box.x1), f"{text!r} is cut off"
-        assert page.containsy(box.y0) and page.containsy(box.y1), f"{text!r} is cut off"
-    for (text, box, _), (other, place, _) in combinations(texts, 2):
-        assert not box.overlaps(place), f"{text!r} touches {other!r}"
-    for ax in figure.axes:
-        assert not any(box.overlaps(ax.bbox) for _, box, _ in texts)
+        assert not any(box.overlaps(ax.bbox) for _, box, _ in drawn_texts(figure))
     assert figure.get_figheight() < 23.8 / 2.54, "it fits on a page"
 
 
@@ -165,14 +132,14 @@ def cells_where(mask: xr.DataArray) -> set[tuple[float, float]]:
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("kind", FIGURES)
 def test_maps_of_any_region_are_drawn_offline_and_tidy(kind, region):
-    assert_tidy(FIGURES[kind](*REGIONS[region]))
+    assert_tidy_maps(FIGURES[kind](*REGIONS[region]))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_fewer_columns_are_tidy_too(number):
     figure = Drawmap._cells_figure(columns(REGIONS["the Yangtze"][0], number), TITLE)
     assert len(maps(figure)) == 2 * number
-    assert_tidy(figure)
+    assert_tidy_maps(figure)
 
 
 def test_the_map_of_a_run_is_a_png_at_300_dpi(tmp_path):
@@ -206,7 +173,7 @@ def test_maps_of_real_smap_data_over_the_united_states(tmp_path, saved):
     observed, predicted = moisture.isel(time=100), moisture.isel(time=slice(90, 100)).mean("time")
     draw_maps(observed, predicted, "SMAP L3, 2015-07-10", tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 20_000
-    assert_tidy(saved[0])
+    assert_tidy_maps(saved[0])
     shown = maps(saved[0])[0].collections[0].get_array()
     assert np.ma.count(shown) == np.isfinite(observed).sum()
 
@@ -333,7 +300,7 @@ def test_zero_stays_on_the_scale_whatever_the_scores(r2):
     low, high = maps(figure)[0].collections[0].get_clim()
     assert low <= 0 < high
     assert maps(figure)[0].get_title(loc="left") == f"(a) median {r2:.2f}".replace("-", "−")
-    assert_tidy(figure)
+    assert_tidy_maps(figure)
 
 
 def test_a_minus_sign_marks_each_cell_whose_r2_is_below_zero():
@@ -393,7 +360,7 @@ def test_the_shares_are_of_the_scored_cells():
 @pytest.mark.parametrize("title", ["", "short", TITLE * 4, "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])
 def test_the_whole_title_stands_on_the_page(title):
     figure = maps_figure(*REGIONS["uneven, descending"], title)
-    assert_tidy(figure)
+    assert_tidy_maps(figure)
     assert "".join(figure.texts[0].get_text().split()) == "".join(title.split())
 
 

@@ -1,6 +1,5 @@
 import errno
 import gc
-import socket
 import weakref
 from itertools import combinations
 from pathlib import Path
@@ -9,14 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from figures import assert_tidy, drawn_texts, offline  # noqa: F401
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import StepPatch
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from scipy.stats import linregress
 
 from utils import Drawcurves, Drawplot, drawing
@@ -29,17 +27,6 @@ LONGEST = "convlstm_conv_without_soil_temperature"
 SCORES = {"rmse": "rmse", "r2": "r2", "skill_over_persistence": "skill"}
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """Any attempt to reach the network fails the test."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("a figure reached for the network")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-
-
 @pytest.fixture
 def saved(monkeypatch) -> list[Figure]:
     """The figures that were written to a file."""
@@ -49,37 +36,6 @@ def saved(monkeypatch) -> list[Figure]:
             module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
         )
     return figures
-
-
-def drawn_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
-    """Every text a reader sees: what it says, where (pixels), its rotation."""
-    figure.draw_without_rendering()
-    unseen = set()
-    for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = axis.get_major_ticks() + axis.get_minor_ticks()
-            unseen |= {label for t in ticks if not low <= t.get_loc() <= high for label in (t.label1, t.label2)}
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
-    return [(t.get_text(), t.get_window_extent(), t.get_rotation()) for t in texts]
-
-
-def assert_tidy(figure: Figure) -> None:
-    """No text leaves the page or touches another one; slanting names stay clear of the legends."""
-    page = figure.bbox.padded(0.5)
-    texts = drawn_texts(figure)
-    for text, box, _ in texts:
-        assert page.containsx(box.x0) and page.containsx(box.x1), f"{text!r} is cut off"
-        assert page.containsy(box.y0) and page.containsy(box.y1), f"{text!r} is cut off"
-    upright = [(text, box) for text, box, rotation in texts if rotation % 90 == 0]
-    for (text, box), (other, place) in combinations(upright, 2):
-        assert not box.overlaps(place), f"{text!r} touches {other!r}"
-    legends = [legend.get_window_extent() for legend in figure.legends]
-    assert all(page.containsx(legend.x0) and page.containsx(legend.x1) for legend in legends), "a legend is cut off"
-    slanted = [box for _, box, rotation in texts if rotation % 90]
-    assert not any(box.overlaps(legend) for box in slanted for legend in legends)
-    axes = [ax.get_window_extent() for ax in figure.axes]
-    assert not any(box.overlaps(legend) for box in axes for legend in legends), "a legend covers a panel"
 
 
 def marks(ax: Axes) -> list[tuple[float, float, str]]:
@@ -211,10 +167,22 @@ def pictures(title: str) -> dict[str, Figure]:
     }
 
 
+def assert_tidy_plot(figure: Figure) -> None:
+    """Tidy, and slanting names and panels stay clear of the legends."""
+    assert_tidy(figure)
+    page, texts = figure.bbox.padded(0.5), drawn_texts(figure)
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    assert all(page.containsx(legend.x0) and page.containsx(legend.x1) for legend in legends), "a legend is cut off"
+    slanted = [box for _, box, rotation in texts if rotation % 90]
+    assert not any(box.overlaps(legend) for box in slanted for legend in legends)
+    axes = [ax.get_window_extent() for ax in figure.axes]
+    assert not any(box.overlaps(legend) for box in axes for legend in legends), "a legend covers a panel"
+
+
 @pytest.mark.parametrize("title", ["", "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])
 def test_the_whole_title_stands_on_the_page(title):
     for figure in pictures(title).values():
-        assert_tidy(figure)
+        assert_tidy_plot(figure)
         assert "".join(figure.texts[0].get_text().split()) == "".join(title.split())
 
 
@@ -288,7 +256,7 @@ def test_a_scatter_of_one_observed_value_has_no_fit(value):
     for figure in (Drawplot._scatter_figure(*data, TITLE), Drawplot._scatters_figure({("a", "b"): data}, TITLE)):
         assert len(figure.axes[0].get_lines()) == 1
         assert "R² not defined" in figure.axes[0].texts[0].get_text()
-        assert_tidy(figure)
+        assert_tidy_plot(figure)
 
 
 def test_the_scatters_share_axes_and_colours_and_say_slope_r2_and_rmse():
@@ -324,7 +292,7 @@ def test_the_scatters_share_axes_and_colours_and_say_slope_r2_and_rmse():
 )
 def test_the_scatters_are_tidy_whatever_has_run(data, tmp_path, saved):
     draw_scatters(data, TITLE, tmp_path / "scatters.png")
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
     assert (tmp_path / "scatters.pdf").stat().st_size < 300_000
     assert len(saved[0].axes) == 1 + sum(np.isfinite(observed).any() for observed, _ in data.values())
 
@@ -374,7 +342,7 @@ def test_one_bad_model_does_not_ruin_the_study_and_is_marked_with_its_value():
     table.loc[bad, ["r2", "r2_low", "r2_high"]] = -5.0
     table.loc[bad, ["skill_over_persistence", "skill_low", "skill_high"]] = -40.0
     figure = Drawplot._study_figure(table, TITLE)
-    assert_tidy(figure)
+    assert_tidy_plot(figure)
     for row, (high, text) in enumerate([(0.06, "0.432"), (1, "-5.00"), (0.6, "-40.0")]):
         left, ax, right = figure.axes[3 * row : 3 * row + 3]
         assert ax.get_ylim()[1] < high and ax.get_ylim()[0] > (-0.01, 0.7, -1.1)[row]
@@ -414,7 +382,7 @@ def test_the_study_is_tidy_whatever_has_run(table, tmp_path, saved):
     draw_study(table, TITLE, tmp_path / "study.png")
     assert imread(tmp_path / "study.png").shape[1] == pytest.approx(17 / 2.54 * 300, abs=1)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["study.pdf", "study.png"]
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
     assert len(saved[0].axes) == table["experiment"].nunique() * len(table.columns.intersection(list(SCORES)))
     said = {text for text, *_ in drawn_texts(saved[0])}
     assert ("95 % interval" in said) == ("rmse_low" in table)
@@ -455,20 +423,20 @@ def test_a_skill_far_too_low_is_an_arrow_with_its_value():
     assert figure.axes[1].get_ylim()[0] > -1.2
     assert [(round(x), text) for x, _, text in marks(figure.axes[1])] == [(28, "-7.43")]
     assert not any(marks(ax) for ax in figure.axes if ax is not figure.axes[1])
-    assert_tidy(figure)
+    assert_tidy_plot(figure)
 
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_training_days_are_tidy_for_any_number_of_models(count, tmp_path, saved):
     draw_target_days(target_days(drawing.MODELS[:count]), TITLE, tmp_path / "days.png")
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
     assert len(saved[0].axes) == count and (tmp_path / "days.pdf").exists()
 
 
 def test_leads_show_rmse_with_its_band_and_skill():
     table = lead_scores().sample(frac=1, random_state=0)
     figure = Drawcurves._leads_figure(table, TITLE)
-    assert_tidy(figure)
+    assert_tidy_plot(figure)
     for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
         for name in ("convlstm", *drawing.BASELINES):
             rows = table[table["model"] == name].sort_values("lead_days")
@@ -490,14 +458,14 @@ def test_leads_show_rmse_with_its_band_and_skill():
 @pytest.mark.parametrize("models", [(), ("convlstm", "simvp", LONGEST)], ids=["baselines alone", "three models"])
 def test_leads_are_tidy_whatever_has_run(models, tmp_path, saved):
     draw_leads(lead_scores(models, (1, 3, 5)).assign(low=np.nan), TITLE, tmp_path / "leads.png")
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
     assert "95 % interval" in {text for text, *_ in drawn_texts(saved[0])} or not models
 
 
 def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not():
     table = gains()
     figure = Drawcurves._transfer_gain_figure(table.sample(frac=1, random_state=0), TITLE)
-    assert_tidy(figure)
+    assert_tidy_plot(figure)
     (ax,) = figure.axes
     intervals, dots = ax.collections[0::2], ax.collections[1::2]
     for lead, interval, dot in zip((3, 5, 7), intervals, dots, strict=True):
@@ -517,7 +485,7 @@ def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not()
 def test_predictors_show_their_worth_over_all_seasons_and_by_season():
     table = predictors().sample(frac=1, random_state=0)
     figure = Drawcurves._predictors_figure(table, TITLE)
-    assert_tidy(figure)
+    assert_tidy_plot(figure)
     left, *strips = figure.axes
     names = ["soil_moisture", "soil_temperature", "precipitation", "season"]
     assert [label.get_text() for label in left.get_yticklabels()] == [name.replace("_", " ") for name in names]
@@ -559,13 +527,13 @@ def test_predictors_show_their_worth_over_all_seasons_and_by_season():
 )
 def test_predictors_are_tidy_whatever_was_tried(table, tmp_path, saved):
     draw_predictors(table, TITLE, tmp_path / "predictors.png")
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
 
 
 def test_series_show_observed_and_forecasts_and_cross_no_gap(tmp_path, saved):
     shown = cells()
     draw_series(shown, TITLE, tmp_path / "series.png")
-    assert_tidy(saved[0])
+    assert_tidy_plot(saved[0])
     assert len(saved[0].axes) == 3 and len(saved[0].legends) == 1
     for ax, cell in zip(saved[0].axes, shown, strict=True):
         name, rmse = ax.get_title(loc="left").split("\n")
@@ -583,7 +551,7 @@ def test_series_of_one_cell_with_five_forecasts_are_tidy():
     (cell,) = cells(["humid cell"])
     names = ["persistence", "ridge_memory", "convlstm with transfer", "convlstm from scratch", "conv3d_lstm"]
     cell |= {"forecasts": dict.fromkeys(names, cell["observed"]), "rmse": dict.fromkeys(names, 0.0123)}
-    assert_tidy(Drawcurves._series_figure([cell], TITLE))
+    assert_tidy_plot(Drawcurves._series_figure([cell], TITLE))
 
 
 def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
