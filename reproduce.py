@@ -4,11 +4,12 @@ python reproduce.py                                             the synthetic sa
 python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
 """
 
+import json
 import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from tqdm import tqdm
 
 from utils import experiment
 from utils.console import UserError, one_sentence, parse
-from utils.evaluation import Samples, evaluate, evaluate_baselines, evaluate_permuted, is_current
+from utils.drawing import BASELINES
+from utils.evaluation import Samples, evaluate, evaluate_baselines, is_current
+from utils.experiment import data_hash
 from utils.files import read_json, write_json
 from utils.forecasting import load_script
+from utils.predictions import SCORING
 from utils.prepared_data import VARIABLES
 from utils.report import write_report
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, split_of
@@ -57,6 +61,8 @@ def main(settings: Settings) -> None:
     for name in ("models", "lead_days", "seeds"):
         if getattr(settings, name) == ():
             raise UserError(f"--{name.replace('_', '-')} has no value, expected at least one.")
+        if getattr(settings, name):
+            setattr(settings, name, tuple(dict.fromkeys(getattr(settings, name))))  # each once
     for name, model in product(EXPERIMENTS, settings.models):
         configured(name, model, settings.full)  # an unknown model is told now, not hours later
     source, target = data_sets(settings)
@@ -73,14 +79,15 @@ def main(settings: Settings) -> None:
         study.permute([Task("finetune-SMAPtest", detail, lead, seed) for seed in seeds])
     leads = sorted({*settings.lead_days, *(LEADS if settings.details else ())})
     study.baselines(leads)
-    seconds = round(time.monotonic() - start)
-    made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
-    earlier = read_json(settings.out / "study.json")
-    if not study.worked and earlier:  # the study was complete: how long it took is known from the call that made it
-        made |= {name: earlier[name] for name in made if name in earlier}
     content = {"models": settings.models, "lead_days": settings.lead_days, "seeds": seeds, "full": settings.full}
     content |= {"detail": detail, "best": best, "all_leads": leads, "target_days": plan.target_days}
-    write_json(settings.out / "study.json", made | content | {"periods": plan.periods, "runs": study.runs})
+    content |= {"periods": plan.periods, "data_sha256": {name: data_hash(path) for name, path in plan.data.items()}}
+    content = json.loads(json.dumps(content | {"runs": study.runs, "baselines": study.baseline_runs}))
+    earlier, seconds = read_json(settings.out / "study.json"), round(time.monotonic() - start)
+    made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
+    if not study.worked and {name: earlier.get(name) for name in content} == content:
+        made = {name: earlier[name] for name in made}  # it was complete: the call that made it is what counts
+    write_json(settings.out / "study.json", made | content)
     print(show(write_report(settings.out)))
     print(f"\n{len(study.runs)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
 
@@ -91,6 +98,7 @@ class Study:
     def __init__(self, plan: Plan, tasks: list[Task]):
         self.plan, self.tasks, self.worked = plan, tasks, False
         self.runs: dict[str, dict] = {}
+        self.baseline_runs: list[str] = []  # of the baselines at leads where no run's table row brings them
         self.validation: dict[Task, float] = {}  # RMSE, m3 m-3
 
     def run(self, tasks: Iterable[Task]) -> None:
@@ -100,7 +108,7 @@ class Study:
                 self.run_one(task, bar)
 
     def run_one(self, task: Task, bar: tqdm) -> None:
-        run_dir, folder = task.below(self.plan.runs), str(task.below(Path())).replace("\\", "/")
+        run_dir, folder = task.below(self.plan.runs), task.folder
         bar.set_description(folder)
         settings, script, build = self.plan.settings(task)
         _, checkpoint, trained = experiment.run(
@@ -131,9 +139,14 @@ class Study:
     def permute(self, tasks: Iterable[Task]) -> None:
         """Forecasts of trained runs with one predictor shuffled, as runs of their own."""
         for task, name in product(tasks, VARIABLES):
-            permuted = Task(task.experiment, task.model, task.lead_days, task.seed, f"_permuted_{name}")
-            evaluate_permuted(task.below(self.plan.runs), name, permuted.below(self.plan.runs))
-            self.runs[str(permuted.below(Path()))] = {}
+            run_dir, permuted = task.below(self.plan.runs), replace(task, variant=f"_permuted_{name}")
+            into = permuted.below(self.plan.runs)
+            weights = read_json(run_dir / "metrics.json")["weights_sha256"]
+            there = read_json(into / "metrics.json")
+            current = there.get("weights_sha256") == weights and there.get("scoring") == SCORING
+            if not (current and (into / "predictions.nc").exists()):
+                evaluate(run_dir, permuted=name, into=into)
+            self.runs[permuted.folder] = {"note": f"{name} shuffled among the test days"}
 
     def baselines(self, leads: Iterable[int]) -> None:
         """The baselines' forecasts of SMAP's test period at every lead, and from every record length of the study."""
@@ -154,6 +167,8 @@ class Study:
                 start=split.train[0][0] if target_days else None,
             )
             evaluate_baselines(samples, into, suffix, {"experiment": "SMAPtest"})
+            if lead not in {task.lead_days for task in self.tasks}:
+                self.baseline_runs += [f"SMAPtest/{name}/lead{lead}" for name in BASELINES]
 
 
 def data_sets(settings: Settings) -> tuple[Path, Path]:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from scipy.signal import lfilter
 from scipy.stats import t
 
@@ -37,14 +36,31 @@ def test_the_usual_correction_cries_wolf_where_this_one_does_not():
     assert usual.mean() > 0.15 > 0.08 >= rejected(series)
 
 
-def test_slow_errors_under_fast_noise_and_with_days_missing():
+def test_slow_errors_under_fast_noise():
     slow = autoregressive(0.9, 730, 3000) + 3 * np.random.default_rng(1).standard_normal((730, 3000))
     assert rejected(slow) <= 0.09
-    there = np.random.default_rng(2).random((365, 3000)) < 0.42  # as on real SMAP L3
-    series = autoregressive(0.8, 365, 3000)
-    mean = np.where(there, series, 0).sum(axis=0) / there.sum(axis=0)
-    variance, freedom = variance_of_mean(np.where(there, series - mean, 0) * 365 / there.sum(axis=0))
-    assert 0.03 <= (2 * t.sf(np.abs(mean) / np.sqrt(variance), freedom) < 0.05).mean() <= 0.08
+
+
+DAY = np.arange(365)[:, None]
+MISSING = {
+    "at random": lambda rng: rng.random((365, 3000)) > 0.42,  # as on real SMAP L3
+    "a frozen winter": lambda rng: (DAY < 75) | (DAY > 325),
+    "all but one season": lambda rng: (DAY < 152) | (DAY >= 244),
+    "a winter of each cell's own": lambda rng: rng.integers(30, 150, 3000) > DAY,
+}
+
+
+@pytest.mark.parametrize("days", MISSING)
+def test_days_without_a_value_are_not_days_without_error(days):
+    missing = np.broadcast_to(MISSING[days](np.random.default_rng(2)), (365, 3000))
+    series = np.where(missing, np.nan, autoregressive(0.8, 365, 3000))
+    variance, freedom = variance_of_mean(series)
+    rate = (2 * t.sf(np.abs(np.nanmean(series, axis=0)) / np.sqrt(variance), freedom) < 0.05).mean()
+    assert 0.03 <= rate <= 0.085
+    sums = np.stack([~missing[:, 0], *np.nan_to_num([series[:, 0]] * 4)], axis=1).astype(float)
+    sums[:, 4] = 0
+    found = estimate([sums], significance.mse_difference)  # of pooled days the same as of a cell
+    assert found.p == pytest.approx(2 * t.sf(abs(np.nanmean(series[:, 0])) / variance[0] ** 0.5, freedom[0]), rel=1e-6)
 
 
 def test_white_noise_has_the_textbook_variance():
@@ -121,15 +137,10 @@ def test_a_claim_about_a_model_carries_the_chance_of_its_seeds():
     assert together / 300 <= 0.08 < alone / 300
 
 
-def test_few_days_and_missing_days():
+def test_too_few_days_are_said():
     observed = np.full((10, 2), 0.2)
     found = compare(observed, [observed + 0.1], [observed])
     assert np.isnan(found.p) and np.isnan(found.low) and verdict(found) == "too few days"
-    ds = xr.Dataset(
-        {"observed": ("time", [1.0, 2.0])},
-        coords={"time": np.array(["2015-01-01", "2015-01-04"], dtype="datetime64[ns]")},
-    )
-    np.testing.assert_array_equal(significance.calendar(ds)["observed"], [1, np.nan, np.nan, 2])
 
 
 def test_cells_named_significant_are_mostly_right():
@@ -141,7 +152,8 @@ def test_cells_named_significant_are_mostly_right():
         difference[rng.random(difference.shape) < 0.3] = np.nan
         difference[:, 0, :5] = np.nan
         difference[40:, 1, :5] = np.nan  # too few days
-        better, worse = better_and_worse(difference)
+        better, worse, tested = better_and_worse(difference)
+        assert not tested[0, :5].any() and not tested[1, :5].any() and tested.sum() == 390
         assert not better[0, :5].any() and not better[1, :5].any() and not worse[:10].any()
         wrong += int(better[10:].sum() + worse.sum())
         named += int((better | worse).sum())

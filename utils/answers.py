@@ -9,6 +9,8 @@ from utils.console import UserError
 from utils.page import Section
 from utils.results import Results
 
+FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
+
 
 def answers(results: Results, figures: Path) -> list[Section]:
     """All questions that the study's runs can answer, their figures drawn into `figures`."""
@@ -33,4 +35,8 @@ def answers(results: Results, figures: Path) -> list[Section]:
             continue
         if section:
             found.append(section)
+    drawn = {figure.path.stem for section in found for figure in section.figures}
+    for stale in set(FIGURES) - drawn:  # of an earlier, larger study
+        for suffix in (".png", ".pdf"):
+            (figures / stale).with_suffix(suffix).unlink(missing_ok=True)
     return found

@@ -11,6 +11,7 @@ from utils.prepared_data import VARIABLES
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.settings import SEASON
 from utils.study import TARGET_DAYS
+from utils.wording import days, number
 
 
 def predictors(results: Results, figures: Path) -> Section | None:
@@ -32,21 +33,22 @@ def predictors(results: Results, figures: Path) -> Section | None:
     if not rows:
         return None
     path = figures / "predictors.png"
-    title = f"What each predictor is worth: {model} with transfer, {lead} days ahead"
+    title = f"What each predictor is worth: {model} with transfer, {days(lead)} ahead"
     Drawcurves.draw_predictors(pd.DataFrame(rows).dropna(subset=["rmse_change"]), results.title(title), path)
-    scores = results.table[(results.table["experiment"] == TRANSFERRED) & (results.table["lead_days"] == lead)]
-    scores = scores.groupby("model")["rmse"].mean()
-    said = [f"{how} {_words(p)} {scores[model + v]:.4f}" for how, v, p in asked if model + v in scores]
+    scores, said = results.rows["rmse"], []
+    for how, variant, predictor in asked:
+        if results.has(TRANSFERRED, model + variant, lead):
+            words = results.verdict(TRANSFERRED, model + variant, lead, rival)
+            chance = "" if words in ("better", "worse") else " (n.s.)"
+            rmse = number(scores[TRANSFERRED, model + variant, lead], 4)
+            said.append(f"{how} {predictor.replace('_', ' ')} {rmse}{chance}")
     return Section(
         "What is each predictor worth?",
-        f"RMSE (m³ m⁻³) of {model} with transfer, {lead} days ahead: {scores[model]:.4f}; {'; '.join(said)}.",
+        f"RMSE (m³ m⁻³) of {model} with transfer, {days(lead)} ahead: "
+        f"{number(scores[TRANSFERRED, model, lead], 4)}; {'; '.join(said)}. n.s.: not significantly different from it.",
         [Figure(path, "Change of RMSE without each predictor, permuted, and with the season added", "95 % intervals.")],
         results.reservations("Permuting shuffles windows over the test year, so the predictor's season is lost too."),
     )
-
-
-def _words(predictor: str) -> str:
-    return predictor.replace("_", " ")
 
 
 def target_days(results: Results, figures: Path) -> Section | None:
@@ -54,35 +56,33 @@ def target_days(results: Results, figures: Path) -> Section | None:
     variants = {n: f"_{n}days" for n in TARGET_DAYS if results.has(TRANSFERRED, f"{model}_{n}days", lead)}
     if not variants:
         return None
+    least = model + variants[min(variants)]  # cells that the shortest record has never observed are left out
     variants[results.study["target_days"]] = ""
     for count, variant in variants.items():
         for experiment, name in ((SCRATCH, model), (TRANSFERRED, model), *((SCRATCH, b) for b in BASELINES)):
-            found = results.estimate(significance.skill, experiment, name + variant, lead)
+            found = results.estimate(significance.skill, experiment, name + variant, lead, cells_of=least)
             rows.append(
                 {"experiment": experiment, "model": name, "target_days": count, "whole": not variant}
                 | {"skill": found.value, "low": found.low, "high": found.high}
             )
     curves, path = pd.DataFrame(rows), figures / "target_days.png"
-    Drawcurves.draw_target_days(curves, results.title(f"How much SMAP transfer replaces, {lead} days ahead"), path)
-    scores = results.table[results.table["lead_days"] == lead].groupby(["experiment", "model"])["rmse"].mean()
+    Drawcurves.draw_target_days(curves, results.title(f"How much SMAP transfer replaces, {days(lead)} ahead"), path)
+    scores, rival = results.rows["rmse"], (SCRATCH, model)
     said = [
-        f"{n} days {scores[SCRATCH, model + v]:.4f} and {scores[TRANSFERRED, model + v]:.4f}"
+        f"{n} days {number(scores[SCRATCH, model + v, lead], 4)} and {number(scores[TRANSFERRED, model + v, lead], 4)}"
         for n, v in variants.items()
     ]
-    rival = (SCRATCH, model)
-    tested = {
-        n: significance.verdict(
-            results.estimate(significance.mse_difference, TRANSFERRED, model + v, lead, rival=rival)
-        )
-        for n, v in variants.items()
-        if v
-    }
-    enough = [n for n, words in tested.items() if words in ("better", "not significant")]
-    least = f"{min(enough)} days with transfer are" if enough else "none of the shorter records with transfer is"
+    enough = []
+    for n, variant in sorted(variants.items(), reverse=True)[1:]:  # from the longest of the shorter records down
+        if results.verdict(TRANSFERRED, model + variant, lead, rival) != "better":
+            break
+        enough.append(n)
+    which = f"{min(enough)} days with transfer are" if enough else "no shorter record with transfer is"
     return Section(
         "How much SMAP does pre-training replace?",
-        f"RMSE (m³ m⁻³) of {model} from scratch and with transfer, {lead} days ahead, by the SMAP days it learns from: "
-        f"{'; '.join(said)}. Against the whole record from scratch, {least} not significantly worse.",
+        f"RMSE (m³ m⁻³) of {model} from scratch and with transfer, {days(lead)} ahead, by the SMAP days it learns "
+        f"from: {'; '.join(said)}. {which[0].upper()}{which[1:]} significantly better than the whole record from "
+        "scratch.",
         [
             Figure(
                 path,
@@ -91,6 +91,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
             )
         ],
         results.reservations(
-            "Every record length gets as many training steps; the last fifth of the days chooses the epoch."
+            "Every record length gets as many training steps at most; of N days the last fifth chooses the epoch, of "
+            "the whole record its last year."
         ),
     )

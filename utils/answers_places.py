@@ -5,29 +5,31 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from utils import Drawcurves, Drawmap, metrics, significance
+from utils import Drawcurves, Drawmap, metrics
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.wording import days as ahead
+from utils.wording import number, percent
+
+DAY = np.timedelta64(1, "D")
 
 
 def cells(results: Results, figures: Path) -> Section:
-    runs = {f"{results.detail}, SMAP alone": SCRATCH, f"{results.detail}, with transfer": TRANSFERRED}
+    model = results.detail
+    runs = {f"{model}, SMAP alone": SCRATCH, f"{model}, with transfer": TRANSFERRED}
     shown = {
-        name: metrics.by_cell(results.predictions(experiment, results.detail, results.lead, results.seeds[0]))
+        name: metrics.by_cell(results.predictions(experiment, model, results.lead, results.seeds[0]))
         for name, experiment in runs.items()
     }
     shown["persistence"] = metrics.by_cell(results.predictions(SCRATCH, "persistence", results.lead))
     path = figures / "cells.png"
-    Drawmap.draw_cell_maps(shown, results.title(f"R² and RMSE over time in each cell, {results.lead} days ahead"), path)
-    rows = results.main()
-    rows = rows[(rows["lead_days"] == results.lead) & (rows["seed"].isna() | (rows["seed"] == results.seeds[0]))]
+    Drawmap.draw_cell_maps(
+        shown, results.title(f"R² and RMSE over time in each cell, {ahead(results.lead)} ahead"), path
+    )
     said = []
-    for name, experiment, model in (
-        *((name, experiment, results.detail) for name, experiment in runs.items()),
-        ("persistence", SCRATCH, "persistence"),
-    ):
-        row = rows[(rows["experiment"] == experiment) & (rows["model"] == model)].iloc[0]
-        said.append(f"{name} {row['r2_median_cell']:.3f} against {row['r2']:.3f}")
+    for name, which in zip(shown, [(SCRATCH, model), (TRANSFERRED, model), (SCRATCH, "persistence")], strict=True):
+        row = results.rows.loc[(*which, results.lead)]
+        said.append(f"{name} {number(row['r2_median_cell'], 3)} against {number(row['r2'], 3)}")
     return Section(
         "Where are the forecasts good, once each cell is held against its own mean?",
         "The median over cells of R² over time, against the pooled R², which mostly knows that deserts are dry: "
@@ -42,22 +44,22 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
     tuned, scratch = (
         metrics.by_cell(results.predictions(e, model, lead, results.seeds[0])) for e in (TRANSFERRED, SCRATCH)
     )
-    tested = results.transfer_by_cell(model, lead, results.seeds[:1])
+    tested = results.transfer_by_cell(model, lead)
     change = xr.Dataset(
         {n: tuned[n] - scratch[n] for n in ("r2", "rmse")} | {n: tested[n] for n in ("better", "worse")}
     )
     path = figures / "transfer_cells.png"
-    Drawmap.draw_transfer_maps(change, results.title(f"What transfer changes: {model}, {lead} days ahead"), path)
-    table = results.main()
-    rows = table[(table["lead_days"] == lead) & (table["seed"] == results.seeds[0]) & table["cells_gain"].notna()]
-    said = [
-        f"{row['model']} {100 * row['cells_gain']:.1f} % ({100 * row['cells_better']:.1f} % significantly; "
-        f"{100 * row['cells_worse']:.1f} % lose significantly)"
-        for _, row in rows.iterrows()
-    ]
+    Drawmap.draw_transfer_maps(change, results.title(f"What transfer changes: {model}, {ahead(lead)} ahead"), path)
+    said = []
+    for name in results.models:
+        row = results.rows.loc[(TRANSFERRED, name, lead)]
+        said.append(
+            f"{name} {percent(row['cells_gain'])} ({percent(row['cells_better'])} significantly; "
+            f"{percent(row['cells_worse'])} lose significantly)"
+        )
     return Section(
         "Where does transfer help?",
-        f"Share of cells whose error it lowers, {lead} days ahead: {'; '.join(said)}. False discoveries are held at "
+        f"Share of cells whose error it lowers, {ahead(lead)} ahead: {'; '.join(said)}. False discoveries are held at "
         "5 % of the cells named significant.",
         [
             Figure(
@@ -82,7 +84,7 @@ def days(results: Results, figures: Path) -> Section:
     dates = {name: str(run["time"].values[int(i)])[:10] for name, i in picked.items()}
     shown = [(f"{n}, {dates[n]}", observed[int(i)], predicted[int(i)]) for n, i in picked.items()]
     path = figures / "days.png"
-    title = f"The wettest, the driest and a middling day: {results.detail} with transfer, {results.lead} days ahead"
+    title = f"The wettest, the driest and a middling day: {results.detail} with transfer, {ahead(results.lead)} ahead"
     Drawmap.draw_days(shown, results.title(title), path)
     return Section(
         "What does a forecast look like?",
@@ -97,7 +99,8 @@ def series(results: Results, figures: Path) -> Section:
     model, lead = results.detail, results.lead
     run = results.predictions(TRANSFERRED, model, lead, results.seeds[0])
     error = metrics.by_cell(run)["rmse"]
-    calendar, shown = significance.calendar(run), []
+    time = run["time"].values
+    calendar, shown = run.reindex(time=np.arange(time[0], time[-1] + DAY, DAY)), []  # lines break where days miss
     for index, region in enumerate(metrics.REGIONS):
         inside = error.where(run["region"] == index)
         if not inside.notnull().any():
@@ -113,7 +116,7 @@ def series(results: Results, figures: Path) -> Section:
             {"name": place, "time": cell["time"].values, "observed": observed, "forecasts": forecasts, "rmse": rmse}
         )
     path = figures / "series.png"
-    Drawcurves.draw_series(shown, results.title(f"One cell in each climate region, {lead} days ahead"), path)
+    Drawcurves.draw_series(shown, results.title(f"One cell in each climate region, {ahead(lead)} ahead"), path)
     return Section(
         "How do forecasts follow single places?",
         "In each region the cell whose error is the region's median: "

@@ -19,10 +19,11 @@ from utils import Drawmap, Drawplot, runs
 from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
 from utils.data_processing import Permuted, Record, Statistics, Windows
+from utils.drawing import BASELINES
 from utils.experiment import check_grid, data_hash, read_from
-from utils.files import read_json, write_json
+from utils.files import read_json
 from utils.forecasting import forecast, restore_model
-from utils.predictions import References, dataset, described, judged, write_predictions
+from utils.predictions import SCORING, References, dataset, described, judged, write_predictions
 from utils.prepared_data import VARIABLES, grid_of, is_synthetic
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, Span, Split, overlap, spans
@@ -32,11 +33,19 @@ _BATCH = 64
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
 
 
-def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None) -> dict[str, Any]:
+def evaluate(
+    run_dir: Path,
+    data: Path | None = None,
+    test: Period | None = None,
+    permuted: str | None = None,
+    into: Path | None = None,
+) -> dict[str, Any]:
     """Forecast the test period with the best weights of a run; write its files; return the metrics.
 
     `data` and `test` stand in for the run's own; the baselines still learn from the run's own data where that is to
-    be had. Raises UserError for whatever the user can mend, and writes nothing then.
+    be had. With `permuted`, the windows of that variable are shuffled among the test days: what is lost then, its
+    seasonal cycle included, is what the trained model owes to it; the files go to the folder `into`. Raises UserError
+    for whatever the user can mend, and writes nothing then.
     """
     runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
     with runs.claimed(run_dir):
@@ -51,21 +60,27 @@ def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
         path = own if data is None else data
-        learn_from = own if own_is_there else path
         ds = _data_set(checkpoint, path, run_dir)
-        windows = Windows(checkpoint.record(ds), periods, checkpoint.lead_days, checkpoint.input_days, "test")
+        reach, about = (checkpoint.lead_days, checkpoint.input_days), described(checkpoint)
+        windows = Windows(checkpoint.record(ds), periods, *reach, "test")
+        if permuted:
+            windows = Permuted(windows, list(VARIABLES).index(permuted))
+            about["model"] += f"_permuted_{permuted}"
         predicted = forecast(restore_model(checkpoint, run_dir), windows, _BATCH, torch.device("cpu"))
-        references = reference_forecasts(samples_of(checkpoint, learn_from, path, periods))
-        predictions = dataset(windows, predicted, references, described(checkpoint), path, is_synthetic(ds))
+        train, learn_from = checkpoint.periods.train, own if own_is_there else path
+        start = train[0][0] if checkpoint.settings.get("target_days") else None
+        samples = Samples(learn_from, path, train, periods, *reach, start)
+        references = reference_forecasts(samples, checkpoint.restored_statistics())
+        predictions = dataset(windows, predicted, references, about, path, is_synthetic(ds))
         found = judged(predictions, references)
         found |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
         found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
         found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
         found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
         found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
-        write_predictions(run_dir, predictions)
-        write_json(run_dir / "metrics.json", found)
-        draw(run_dir, predictions, is_synthetic(ds))
+        write_predictions(into or run_dir, predictions, found)
+        if not permuted:
+            draw(run_dir, predictions, is_synthetic(ds))
     return found
 
 
@@ -81,30 +96,26 @@ class Samples:
     input_days: int
     start: np.datetime64 | None  # no earlier day is read
 
-    def windows(self) -> tuple[Windows, Windows]:
+    def statistics(self) -> Statistics:
+        """What the training period says, the same as of a run with these samples."""
+        return Statistics.fit(read_from(self.learn_from, self.start), Split(self.train, (), self.test))
+
+    def windows(self, statistics: Statistics) -> tuple[Windows, Windows]:
         """The training and the test samples."""
-        ds = read_from(self.learn_from, self.start)
-        statistics = Statistics.fit(ds, Split(self.train, (), self.test))
-        learned = Record(ds, statistics)
+        learned = Record(read_from(self.learn_from, self.start), statistics)
         asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
         reach = (self.lead_days, self.input_days)
         return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
 
 
-def samples_of(checkpoint: Checkpoint, learn_from: Path, data: Path, periods: tuple[Span, ...]) -> Samples:
-    """The samples of a run: its own training period, and `periods` to be forecast."""
-    train = checkpoint.periods.train
-    start = train[0][0] if checkpoint.settings.get("target_days") else None
-    return Samples(learn_from, data, train, periods, checkpoint.lead_days, checkpoint.input_days, start)
-
-
-def reference_forecasts(samples: Samples) -> References:
+def reference_forecasts(samples: Samples, statistics: Statistics) -> References:
     """The baselines' forecasts. The last two sets are kept: a study asks for them model after model."""
-    key = (samples, data_hash(samples.learn_from), data_hash(samples.data))
+    cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
+    key = (samples, data_hash(samples.learn_from), data_hash(samples.data), hash(cells))
     if key not in _kept:
         if len(_kept) == 2:
             del _kept[next(iter(_kept))]
-        forecasts = baselines(*samples.windows(), samples.train)
+        forecasts = baselines(*samples.windows(statistics), samples.train)
         _kept[key] = References(*({name: parts[i] for name, parts in forecasts.items()} for i in (0, 1)))
     return _kept[key]
 
@@ -117,53 +128,27 @@ def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: di
 
     Nothing is done where they are there already, for the same data and periods.
     """
-    names = ("persistence", "damped_persistence", "climatology", "ridge", "ridge_memory")
-    folders = {name: into / f"{name}{suffix}" / f"lead{samples.lead_days}" for name in names}
-    state = {"data_sha256": data_hash(samples.data), "input_days": samples.input_days}
+    folders = {name: into / f"{name}{suffix}" / f"lead{samples.lead_days}" for name in BASELINES}
+    state = {"data_sha256": data_hash(samples.data), "input_days": samples.input_days, "scoring": SCORING}
     state |= {f: [[str(a), str(b)] for a, b in getattr(samples, f)] for f in ("train", "test")}
-    if all(read_json(folder / "metrics.json").get("state") == state for folder in folders.values()):
+    there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
+    if all(written and found.get("state") == state for found, written in there):
         return
-    references, (_, windows) = reference_forecasts(samples), samples.windows()
-    with read_from(samples.data) as ds:
-        synthetic = is_synthetic(ds)
+    statistics = samples.statistics()
+    references, (_, windows) = reference_forecasts(samples, statistics), samples.windows(statistics)
+    synthetic = is_synthetic(read_from(samples.data, samples.start))
     for name, values in references.forecasts.items():
-        attrs = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
-        predictions = dataset(windows, values, references, attrs, samples.data, synthetic)
-        write_predictions(folders[name], predictions)
-        found = judged(predictions, references)["baselines"][name] | attrs
-        write_json(folders[name] / "metrics.json", found | {"state": state, "synthetic_data": synthetic})
-
-
-def evaluate_permuted(run_dir: Path, predictor: str, into: Path) -> dict[str, Any]:
-    """The scores of a run when one predictor's windows are shuffled among the days of the test period.
-
-    What the trained model owes to the predictor, its seasonal cycle included. Writes predictions.nc and metrics.json
-    to `into`; nothing is done where they are there already, for the same weights.
-    """
-    checkpoint = runs.load_checkpoint(run_dir)
-    weights = runs.weights_hash(checkpoint.best)
-    if (there := read_json(into / "metrics.json")).get("weights_sha256") == weights:
-        return there
-    data = Path(checkpoint.settings["data"])
-    ds = _data_set(checkpoint, data, run_dir)
-    test, reach = checkpoint.periods.test, (checkpoint.lead_days, checkpoint.input_days)
-    windows = Windows(checkpoint.record(ds), test, *reach, "test")
-    channel = list(VARIABLES).index(predictor)
-    predicted = forecast(restore_model(checkpoint, run_dir), Permuted(windows, channel), _BATCH, torch.device("cpu"))
-    references = reference_forecasts(samples_of(checkpoint, data, data, test))
-    attributes = described(checkpoint) | {"model": f"{checkpoint.model}_permuted_{predictor}"}
-    predictions = dataset(windows, predicted, references, attributes, data, is_synthetic(ds))
-    found = judged(predictions, references) | {"weights_sha256": weights, "synthetic_data": is_synthetic(ds)}
-    found |= {"finished": checkpoint.finished, "note": f"{predictor} shuffled among the test days"}
-    write_predictions(into, predictions)
-    write_json(into / "metrics.json", found)
-    return found
+        about = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
+        predictions = dataset(windows, values, references, about, samples.data, synthetic)
+        found = judged(predictions, references)["baselines"][name] | about
+        write_predictions(folders[name], predictions, found | {"state": state, "synthetic_data": synthetic})
 
 
 def is_current(metrics: dict[str, Any], checkpoint: Checkpoint) -> bool:
     """Whether metrics are those of this checkpoint on its own data and test period."""
     return (
-        metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
+        metrics.get("scoring") == SCORING
+        and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
     )

@@ -9,9 +9,11 @@ import xarray as xr
 
 from utils import metrics, significance
 from utils.data_processing import Windows
-from utils.files import whole_file
+from utils.files import whole_file, write_json
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 from utils.runs import Checkpoint
+
+SCORING = 1  # of metrics.json; another number where the same forecasts get other scores or baselines
 
 
 @dataclass
@@ -79,12 +81,18 @@ def dataset(
     )
 
 
-def write_predictions(run_dir: Path, predictions: xr.Dataset) -> None:
+def write_predictions(run_dir: Path, predictions: xr.Dataset, found: dict[str, Any]) -> None:
+    """predictions.nc, scores.nc (maps over time and days over cells) and metrics.json, the last one last."""
     encoding = {name: {"zlib": True, "complevel": 1} for name in predictions.data_vars}
     encoding |= {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     with whole_file(run_dir / "predictions.nc") as partial:
         predictions.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+    cells, days = metrics.by_cell(predictions), metrics.by_day(predictions)
+    parts = cells.assign({f"{name}_of_day": values for name, values in days.items()})
+    with whole_file(run_dir / "scores.nc") as partial:
+        parts.to_netcdf(partial, engine="netcdf4", encoding={"time": DAYS_ENCODING})
+    write_json(run_dir / "metrics.json", found | {"scoring": SCORING})
 
 
 def judged(predictions: xr.Dataset, references: References) -> dict[str, Any]:
@@ -101,16 +109,14 @@ def judged(predictions: xr.Dataset, references: References) -> dict[str, Any]:
 
 def _judge(predictions: xr.Dataset, references: References) -> dict[str, Any]:
     """All scores of one forecast."""
-    rivals = {name: predictions["observed"].copy(data=values) for name, values in references.forecasts.items()}
-    days = significance.calendar(predictions[["observed", "predicted"]].assign(rivals))
-    observed, predicted = days["observed"].values, days["predicted"].values
-    found = metrics.scores(predictions) | intervals(observed, predicted, days["persistence"].values)
-    comparisons = {name: difference(observed, predicted, days[name].values) for name in rivals}
+    observed, predicted = predictions["observed"].values, predictions["predicted"].values
+    found = metrics.scores(predictions) | intervals(observed, predicted, references.forecasts["persistence"])
+    comparisons = {name: difference(observed, predicted, values) for name, values in references.forecasts.items()}
     return {**found, **fitted_line(observed, predicted), "comparisons": comparisons}
 
 
 def intervals(observed: np.ndarray, predicted: np.ndarray, persistence: np.ndarray) -> dict[str, float | None]:
-    """95 % intervals of RMSE (m3 m-3), R² and skill over persistence; all [time, lat, lon], every day of a period."""
+    """95 % intervals of RMSE (m3 m-3), R² and skill over persistence; all [time, lat, lon]."""
     sums, found = [significance.daily_sums(observed, predicted, persistence)], {}
     for name in ("rmse", "r2", "skill"):
         score = significance.estimate(sums, getattr(significance, name))

@@ -23,7 +23,7 @@ from torch import Tensor
 from utils.console import UserError, fold
 from utils.data_processing import Record, Statistics
 from utils.files import whole_file, write_json
-from utils.prepared_data import Grid
+from utils.prepared_data import VARIABLES, Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
@@ -89,7 +89,7 @@ class Checkpoint:
 
     def record(self, ds: xr.Dataset) -> Record:
         """A data set as the model sees it."""
-        return Record(ds, self.restored_statistics(), tuple(self.settings["predictors"]))
+        return Record(ds, self.restored_statistics(), tuple(self.settings.get("predictors", VARIABLES)))
 
 
 def checkpoint_file(run_dir: Path) -> Path:
@@ -135,7 +135,7 @@ def _check_content(checkpoint: Checkpoint) -> None:
 
 def clear(run_dir: Path) -> None:
     """Remove a run before another one takes its directory, so that nothing of both is ever mixed."""
-    for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "metrics.json"):
+    for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "scores.nc", "metrics.json"):
         (run_dir / name).unlink(missing_ok=True)
     shutil.rmtree(run_dir / "figures", ignore_errors=True)
 

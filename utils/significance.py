@@ -4,7 +4,7 @@ Errors of soil-moisture forecasts resemble those of the day before, whatever the
 independent. All scores here are functions of sums over cells, one row a day; their uncertainty is that of a daily time
 series with an autocorrelation that is not known:
 
-series      a score's influence: how much each day pulls it up or down (delta method)
+series      a score's influence: how much each scored day pulls it up or down (delta method)
 variance    of the series' mean, from its lowest B cosine frequencies (equal-weighted cosines; Lazarus et al. 2018,
             doi:10.1080/07350015.2018.1506926), the smooth form of batch means, with B from the data: the slower the
             series forgets, the fewer frequencies say something about its mean
@@ -18,10 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
-from scipy.fft import dct
 from scipy.stats import false_discovery_control, t
 from torch import Tensor
 
@@ -52,17 +50,11 @@ def daily_sums(
     reference: Float[np.ndarray, "time *cell"],
 ) -> Float[np.ndarray, "time moment"]:
     """The sums over cells, day by day, that all scores below are made of; `reference` is what a forecast is held
-    against. Days must follow each other without a gap (see `calendar`)."""
+    against."""
     valid = np.isfinite(observed)
     parts = (np.ones_like(observed), observed, observed**2, (predicted - observed) ** 2, (reference - observed) ** 2)
     cells = tuple(range(1, observed.ndim))
     return np.stack([np.where(valid, part, 0).sum(axis=cells, dtype=np.float64) for part in parts], axis=1)
-
-
-def calendar(predictions: xr.Dataset) -> xr.Dataset:
-    """The same with every day between the first and the last, NaN where there was none."""
-    time = predictions["time"].values
-    return predictions.reindex(time=np.arange(time[0], time[-1] + np.timedelta64(1, "D"), np.timedelta64(1, "D")))
 
 
 def rmse(mean: Tensor) -> Tensor:
@@ -97,7 +89,8 @@ def estimate(
     sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor], level: float = LEVEL
 ) -> Estimate:
     """A score of one run, or of a model over several seeds (one array of daily sums each, same days)."""
-    values, influences = zip(*(_influence(seed, score) for seed in sums), strict=True)
+    scored = sums[0][:, 0] > 0  # days without an observation say nothing, and would pass for days of no error
+    values, influences = zip(*(_influence(seed[scored], score) for seed in sums), strict=True)
     value = float(np.mean(values))
     variance, freedom = variance_of_mean(np.mean(influences, axis=0))
     if len(values) > 1:
@@ -130,58 +123,71 @@ def verdict(difference: Estimate) -> str:
 
 def better_and_worse(
     difference: Float[np.ndarray, "time lat lon"], fewest: int = 60
-) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
-    """Cells whose squared errors' difference over time is significantly negative, and positive.
+) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
+    """Cells whose squared errors' difference over time is significantly negative, positive, and those tested.
 
     `difference` is NaN where nothing is scored; cells with fewer than `fewest` days are left out. The share of false
     discoveries among all cells named is held at LEVEL (Benjamini and Hochberg 1995).
     """
     valid = np.isfinite(difference)
-    count = valid.sum(axis=0)
-    tested = count >= max(fewest, FEWEST_DAYS)
+    tested = valid.sum(axis=0) >= max(fewest, FEWEST_DAYS)
     p, mean = np.ones(tested.shape), np.zeros(tested.shape)
     if tested.any():
-        cells, there = difference[:, tested].astype(np.float64), valid[:, tested]
-        mean[tested] = np.where(there, cells, 0).sum(axis=0) / count[tested]
-        influence = np.where(there, cells - mean[tested], 0) * len(cells) / count[tested]
-        p[tested] = false_discovery_control(_p(mean[tested], *variance_of_mean(influence)))
-    return (p < LEVEL) & (mean < 0), (p < LEVEL) & (mean > 0)
+        cells = difference[:, tested].astype(np.float64)
+        mean[tested] = np.nanmean(cells, axis=0)
+        p[tested] = false_discovery_control(_p(mean[tested], *variance_of_mean(cells)))
+    return (p < LEVEL) & (mean < 0), (p < LEVEL) & (mean > 0), tested
 
 
 def variance_of_mean(
     series: Float[np.ndarray, "time *cell"],
 ) -> tuple[Float[np.ndarray, "*cell"], Float[np.ndarray, "*cell"]]:
-    """Variance of the time mean of an autocorrelated daily series and its degrees of freedom; NaN for few days."""
-    days = len(series)
-    if days < FEWEST_DAYS:
-        return np.full(series.shape[1:], np.nan), np.ones(series.shape[1:])
-    cosines = dct(series - series.mean(axis=0), axis=0, norm="ortho")[1:]  # the mean itself left out
-    number = frequencies(series)
-    power = np.cumsum(cosines**2, axis=0)
-    index = np.asarray(number, dtype=int)[None] - 1
-    return np.asarray(np.take_along_axis(power, index, axis=0)[0] / number / days), number
+    """Variance of the time mean of an autocorrelated series and its degrees of freedom; NaN for few days.
+
+    Each cell has its own clock: days without a value (NaN) are taken out of it. Left in as zeros, a season without
+    values would pass for one without errors.
+    """
+    shape = series.shape[1:]
+    values, count = _closed_up(series.reshape(len(series), -1))
+    number = _frequencies(values, count)
+    power = np.zeros(len(count))
+    clock = np.arange(len(values))[:, None] + 0.5
+    for k in range(1, int(number.max(initial=0)) + 1):
+        cosine = np.cos(np.pi * k * clock / np.maximum(count, 1))
+        power += np.where(k <= number, (values * cosine).sum(axis=0) ** 2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(count < FEWEST_DAYS, np.nan, 2 * power / number / count**2)
+    return variance.reshape(shape), number.reshape(shape)
 
 
-def frequencies(series: Float[np.ndarray, "time *cell"]) -> Float[np.ndarray, "*cell"]:
+def _closed_up(
+    series: Float[np.ndarray, "time cell"],
+) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
+    """Deviations from each cell's mean, its values moved together to the start, zeros behind; and their number."""
+    valid = np.isfinite(series)
+    count = valid.sum(axis=0).astype(float)
+    mean = np.where(valid, series, 0).sum(axis=0) / np.maximum(count, 1)
+    order = np.argsort(~valid, axis=0, kind="stable")
+    return np.take_along_axis(np.where(valid, series - mean, 0), order, axis=0), count
+
+
+def _frequencies(values: Float[np.ndarray, "time cell"], count: Float[np.ndarray, "cell"]) -> Float[np.ndarray, "cell"]:
     """How many cosine frequencies to use: as many as keep the bias of an AR(1) with the series' memory below BIAS.
 
     The memory is the slowest decay seen at any of LAGS, so that fast noise on top of a slow error does not hide it.
     """
-    days = len(series)
-    centred = series - series.mean(axis=0)
-    variance = (centred**2).mean(axis=0)
-    decay = np.zeros(series.shape[1:])
+    days = np.maximum(count, 1)
+    variance, decay = (values**2).sum(axis=0), np.zeros(len(count))
     for lag in LAGS:
-        if lag < days / 4:
-            covariance = (centred[lag:] * centred[:-lag]).sum(axis=0) / days
-            correlation = np.divide(covariance, variance, out=np.zeros_like(decay), where=variance > 0)
-            seen = correlation > 2 / np.sqrt(days)
-            decay = np.maximum(decay, np.where(seen, np.maximum(correlation, 0) ** (1 / lag), 0))
+        covariance = (values[lag:] * values[:-lag]).sum(axis=0)
+        correlation = np.divide(covariance, variance, out=np.zeros(len(count)), where=variance > 0)
+        seen = (correlation > 2 / np.sqrt(days)) & (lag < days / 4)
+        decay = np.maximum(decay, np.where(seen, np.maximum(correlation, 0) ** (1 / lag), 0))
     decay = np.minimum(decay + (1 + 3 * decay) / days, 0.99)  # sample autocorrelation is too low by about this
     # spectrum of an AR(1) at frequency w over that at 0: 1 − decay / (1 − decay)² w², averaged from 0 to w
     highest = np.sqrt(3 * BIAS / decay) * (1 - decay)
-    most = max(FEWEST, np.floor(0.4 * days ** (2 / 3)))
-    return np.asarray(np.clip(np.floor(highest * days / np.pi), FEWEST, most))
+    most = np.maximum(FEWEST, np.floor(0.4 * days ** (2 / 3)))
+    return np.clip(np.floor(highest * days / np.pi), FEWEST, most)
 
 
 def _influence(sums: Float[np.ndarray, "time moment"], score: Callable[[Tensor], Tensor]) -> tuple[float, np.ndarray]:

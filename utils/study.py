@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class Task:
     def below(self, runs: Path) -> Path:
         name = self.model + self.variant
         return runs / self.experiment / name / f"lead{self.lead_days}" / f"seed{self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """Where the run is below the study's runs."""
+        return self.below(Path()).as_posix()
 
     @property
     def source(self) -> "Task":
@@ -157,9 +163,10 @@ def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, e
     """A train script's own settings with the study's epochs, the script's model name, and its build function."""
     script, _, head = (model, "", "") if (ROOT / name / f"train_{model}.py").exists() else model.rpartition("_")
     path = ROOT / name / f"train_{script}.py"
-    if not path.exists():
-        raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py.")
-    module = load_script(path)
+    module = load_script(path) if path.exists() else None
+    heads = get_args(get_type_hints(module.Settings).get("head")) if module else ()
+    if module is None or (head and head not in heads):
+        raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
     if not full:
         settings = replace(settings, epochs=(settings.epochs or settings.published_epochs) // 3, patience=5)

@@ -32,11 +32,14 @@ COLUMNS += [*VERDICTS, *TRANSFER, *MORE, *NESTED]
 COLUMNS += ["input_days", "target_days", "epochs", "best_epoch", "data", "note"]
 
 
-def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Long form from the content of metrics.json files; a baseline stands once for each set of samples."""
+def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, Any]] = ()) -> pd.DataFrame:
+    """Long form from the content of metrics.json files; a baseline stands once for each set of samples.
+
+    `baselines` are files of baselines alone, at leads where no model was run.
+    """
     rows = []
     for metrics in all_metrics:
-        kind = "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+        kind = _kind(metrics)
         common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
         common |= {"data": kind}
         note = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
@@ -46,10 +49,17 @@ def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:
             _row(scores) | common | {"model": name + suffix, "seed": None, "note": scores.get("note", "")}
             for name, scores in metrics["baselines"].items()
         ]
+    for metrics in baselines:
+        kind = _kind(metrics)
+        rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
     numbers = ("seed", "epochs", "best_epoch", "n", "target_days")
     long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in numbers})
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     return long.drop_duplicates(["experiment", "model", "lead_days", "input_days", "seed", "n"], ignore_index=True)
+
+
+def _kind(metrics: dict[str, Any]) -> str:
+    return "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
