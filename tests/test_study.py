@@ -215,30 +215,60 @@ def test_table_and_metrics_agree_with_a_recomputation_from_predictions(study):
             assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
 
 
-def decimals_of(page):
+def quoted(page):
     """Numbers with a decimal point in the answers of a report."""
     answers = re.findall(r'<p class="answer">(.*?)</p>', page, re.S)
-    assert len(answers) >= 10
-    return [n for answer in answers for n in re.findall(r"\d+\.\d+", answer)]
+    assert len(answers) == 10
+    return set(re.findall(r"\d+\.\d+(?: %)?", " ".join(answers)))
 
 
-def written(long):
-    """Every number of a table as an answer would write it: four or three digits, shares as per cent with one."""
-    values = long.select_dtypes("number").to_numpy().ravel()
-    values = np.abs(values[np.isfinite(values)])
-    return {f"{v:.4f}" for v in values} | {f"{v:.3f}" for v in values} | {f"{100 * v:.1f}" for v in values}
+def in_table(long):
+    """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
+    shares as per cent with one."""
+    columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
+    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
+    forms[".1f"] *= 100
+    return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
 
 
 def test_every_number_in_the_answers_is_in_the_table(study):
-    numbers = decimals_of((study[0] / "results" / "report.html").read_text())
-    assert len(numbers) > 20
-    assert not set(numbers) - written(pd.read_csv(study[0] / "results" / "table.csv"))
+    page = (study[0] / "results" / "report.html").read_text()
+    assert len(quoted(page)) > 20
+    assert not quoted(page) - in_table(pd.read_csv(study[0] / "results" / "table.csv"))
 
 
 def test_the_committed_answers_quote_the_committed_table():
     results = ROOT / "docs" / "results"
-    numbers = decimals_of((results / "report.html").read_text())
-    assert not set(numbers) - written(pd.read_csv(results / "table.csv"))
+    assert not quoted((results / "report.html").read_text()) - in_table(pd.read_csv(results / "table.csv"))
+
+
+def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path):
+    """Two seeds: a row of means without a seed, what the answers quote, and intervals that hold both seeds' chance."""
+    write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 4), seed=1), tmp_path / "era5.nc")
+    write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 4)), tmp_path / "smap.nc")
+    arguments = ["--era5-land", tmp_path / "era5.nc", "--smap", tmp_path / "smap.nc", "--out", tmp_path / "results"]
+    arguments += ["--models", "cnn", "--lead-days", 1, "--seeds", 0, 1, 1, "--no-details"]
+    result = subprocess_script("reproduce.py", *arguments)
+    assert result.code == 0, result.err
+    long = pd.read_csv(tmp_path / "results" / "table.csv")
+    rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["model"] == "cnn")]
+    assert list(rows["seed"].fillna(-1)) == [0, 1, -1]
+    mean = rows.iloc[2]
+    assert mean["note"] == "mean of 2 seeds"
+    assert mean["rmse"] == pytest.approx(rows["rmse"][:2].mean(), abs=1e-8)
+    assert mean["rmse_low"] < mean["rmse"] < mean["rmse_high"]
+    assert f"{mean['rmse']:.4f}" in (tmp_path / "results" / "report.html").read_text()
+    compared = pd.read_csv(tmp_path / "results" / "comparisons.csv")
+    assert set(compared["seeds"]) == {2}
+    # what an evaluation of other days leaves behind is no part of the study
+    run_dir = tmp_path / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
+    assert subprocess_script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
+    assert "evaluated on other days" in subprocess_script("utils/report.py", tmp_path / "results").sentence()
+    shutil.rmtree(tmp_path / "results" / "runs" / "SMAPtest" / "ridge")
+    again = subprocess_script("reproduce.py", *arguments)  # it restores both
+    assert again.code == 0, again.err
+    assert pd.read_csv(tmp_path / "results" / "table.csv").equals(long)
 
 
 def test_figures_and_report_are_drawn_again_from_predictions_without_training(study, tmp_path):
@@ -318,6 +348,8 @@ def test_the_study_says_which_settings_are_its_own(study):
         (["--lead-days"], "--lead-days has no value"),
         (["--era5-land", "x.nc"], "are a pair"),
         (["--models", "transformer"], "there is no ERA5test/train_transformer.py"),
+        (["--models", "convlstm_foo"], "'convlstm_foo'"),
+        (["--models", "cnn_conv"], "'cnn_conv'"),
         (["--era5-land", "x.nc", "--smap", "y.nc"], "does not exist"),
         (["--lead-day", "3"], "Unrecognized options"),
     ],

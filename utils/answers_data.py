@@ -56,7 +56,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
     variants = {n: f"_{n}days" for n in TARGET_DAYS if results.has(TRANSFERRED, f"{model}_{n}days", lead)}
     if not variants:
         return None
-    least = model + variants[min(variants)]  # cells that the shortest record has never observed are left out
+    least = "persistence" + variants[min(variants)]  # cells that the shortest record has never observed are left out
     variants[results.study["target_days"]] = ""
     for count, variant in variants.items():
         for experiment, name in ((SCRATCH, model), (TRANSFERRED, model), *((SCRATCH, b) for b in BASELINES)):

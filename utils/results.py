@@ -110,7 +110,7 @@ class Results:
     ) -> list[Float[np.ndarray, "time moment"]]:
         """Daily sums of each seed against persistence, or against the same seed of the run `rival`.
 
-        In a season alone, or on the cells that SMAPtest's run `cells_of` scores, if asked for.
+        In a season alone, or on the cells that SMAPtest's baseline `cells_of` scores, if asked for.
         """
         found = []
         for seed in self.seeds_of(experiment, model, lead) or [None]:
