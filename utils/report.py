@@ -1,4 +1,4 @@
-"""What a study leaves behind: table.csv, comparisons.csv, figures, report.html and provenance.json.
+"""What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
 python -m utils.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
@@ -18,7 +18,7 @@ from utils.answers import answers
 from utils.console import one_sentence, parse
 from utils.drawing import BASELINES
 from utils.files import read_json, whole_file, write_json
-from utils.page import Column, Table, write_page
+from utils.page import Column, Section, Table, write_page
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.settings import ROOT
 from utils.study import PAPERS_BEST
@@ -64,6 +64,8 @@ def write_report(out: Path) -> pd.DataFrame:
         with whole_file(out / name) as partial:
             frame.to_csv(partial, index=False, float_format="%.8g")
     sections = answers(results, out / "figures")
+    with whole_file(out / "answers.md") as partial:
+        partial.write_text(_in_words(results, sections), encoding="utf-8")
     provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
     shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
@@ -84,6 +86,14 @@ def write_report(out: Path) -> pd.DataFrame:
         NOTICE if results.synthetic else "",
     )
     return long
+
+
+def _in_words(results: Results, sections: list[Section]) -> str:
+    """The answers alone, as Markdown."""
+    parts = [f"**{NOTICE}**\n"] if results.synthetic else []
+    for section in sections:
+        parts.append(f"## {section.question}\n\n{section.answer}\n" + (f"\n*{section.note}*\n" if section.note else ""))
+    return "\n".join(parts)
 
 
 def comparisons(results: Results) -> pd.DataFrame:
