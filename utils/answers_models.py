@@ -73,7 +73,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
     Drawcurves.draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
     verdicts = list(rows["vs_scratch"])
     said = [
-        f"{percent(row['transfer_rmse_change'])} ({row['model']}, {days(row['lead_days'])})"
+        f"{percent(row['transfer_rmse_change'])} ({row['model']}, {days(int(row['lead_days']))})"
         for row in (rows.loc[rows["transfer_rmse_change"].idxmin()], rows.loc[rows["transfer_rmse_change"].idxmax()])
     ]
     return Section(
@@ -132,7 +132,7 @@ def leads(results: Results, figures: Path) -> Section | None:
     return Section(
         "How does the error grow with the lead?",
         f"RMSE (m³ m⁻³) of {results.best} with transfer, the best model by validation: {number(ours.loc[first], 4)} at "
-        f"{days(first)}, {number(ours.loc[last], 4)} at {days(last)}; of ridge with a memory "
+        f"{days(int(first))}, {number(ours.loc[last], 4)} at {days(int(last))}; of ridge with a memory "
         f"{number(memory.loc[first], 4)} and {number(memory.loc[last], 4)}.",
         [Figure(path, "RMSE and skill against lead for the best model and the baselines", "Band: 95 % interval.")],
         results.reservations(),
