@@ -3,14 +3,18 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
+RESULTS ?= results
 
-.PHONY: reproduce paper bench test defects lint clean
+.PHONY: reproduce paper figures bench test defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
 
 paper: .venv/installed  ## the study on the real pair with the published epochs, three seeds: results-paper/
 	$(BIN)/python reproduce.py --full --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
+
+figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
+	$(BIN)/python -m utils.report $(RESULTS)
 
 bench: .venv/installed  ## a training step of every model against the published one on this machine: results/bench.json
 	$(BIN)/python benchmarks/bench_step.py

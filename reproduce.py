@@ -1,14 +1,14 @@
-"""The whole study: every experiment, model, lead and seed that is missing, then the table and the figures.
+"""The whole study: every experiment, model, lead and seed that is missing, then the table, the figures and the report.
 
 python reproduce.py                                             the synthetic sample, reduced epochs: minutes
 python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
 """
 
-import contextlib
 import json
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,16 +18,30 @@ from tqdm import tqdm
 
 from utils import experiment
 from utils.console import UserError, one_sentence, parse
-from utils.evaluation import evaluate, is_current
+from utils.drawing import BASELINES
+from utils.evaluation import Samples, evaluate, evaluate_baselines, is_current
+from utils.experiment import data_hash
+from utils.files import read_json, write_json
 from utils.forecasting import load_script
-from utils.prepared_data import open_prepared
+from utils.predictions import SCORING
+from utils.prepared_data import VARIABLES
 from utils.report import write_report
-from utils.runs import Checkpoint
-from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, TrainSettings
-from utils.tables import show, table
+from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, split_of
+from utils.study import (
+    FEW_LEADS,
+    LEADS,
+    PAPERS_BEST,
+    Plan,
+    Task,
+    configured,
+    lead_tasks,
+    main_tasks,
+    predictor_tasks,
+    target_day_tasks,
+)
+from utils.tables import show
 
-STUDY = ("data", "train", "val", "test", "lead_days", "seed", "epochs", "patience", "out", "init_from", "head")
-YEAR = 365  # days of the test period, and of the validation period before it
+STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
 
 
 @dataclass(kw_only=True)
@@ -38,6 +52,7 @@ class Settings:
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
     full: bool = False  # the scripts' own epochs and patience, not a third of the epochs and a patience of 5
+    details: bool = True  # also the questions that need runs of their own: predictors, SMAP days, more leads
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
 
 
@@ -46,49 +61,114 @@ def main(settings: Settings) -> None:
     for name in ("models", "lead_days", "seeds"):
         if getattr(settings, name) == ():
             raise UserError(f"--{name.replace('_', '-')} has no value, expected at least one.")
+        if getattr(settings, name):
+            setattr(settings, name, tuple(dict.fromkeys(getattr(settings, name))))  # each once
     for name, model in product(EXPERIMENTS, settings.models):
         configured(name, model, settings.full)  # an unknown model is told now, not hours later
     source, target = data_sets(settings)
-    settings.seeds = settings.seeds or ((0, 1, 2) if settings.full else (0,))
-    periods = study_periods(source, target)
-    tasks = [
-        (name, model, lead_days, seed, settings.out / "runs" / name / model / f"lead{lead_days}" / f"seed{seed}")
-        for lead_days, seed, model, name in product(settings.lead_days, settings.seeds, settings.models, EXPERIMENTS)
-    ]
-    found, worked = [], False
-    with tqdm(tasks, unit="run", disable=None) as bar:
-        for name, model, lead_days, seed, run_dir in bar:
-            bar.set_description(f"{name} {model} lead {lead_days} seed {seed}")
-            run_settings, script, build = configured(name, model, settings.full)
-            run_settings = replace(
-                run_settings,
-                data=source if name == "ERA5test" else target,
-                **periods[name],
-                lead_days=lead_days,
-                seed=seed,
-                out=run_dir,
+    seeds = settings.seeds or ((0, 1, 2) if settings.full else (0,))
+    plan = Plan.of(source, target, settings.full, settings.out / "runs")
+    study = Study(plan, main_tasks(settings.models, settings.lead_days, seeds))
+    study.run(study.tasks)
+    detail = PAPERS_BEST if PAPERS_BEST in settings.models else settings.models[0]
+    best, lead = study.best_model(settings.lead_days[0]), settings.lead_days[0]
+    if settings.details:
+        more = [lead for lead in (LEADS if settings.full else FEW_LEADS) if lead not in settings.lead_days]
+        tasks = lead_tasks(best, more, seeds) + predictor_tasks(detail, lead, seeds)
+        study.run(tasks + target_day_tasks(detail, lead, seeds, plan.target_days))
+        study.permute([Task("finetune-SMAPtest", detail, lead, seed) for seed in seeds])
+    leads = sorted({*settings.lead_days, *(LEADS if settings.details else ())})
+    study.baselines(leads)
+    content = {"models": settings.models, "lead_days": settings.lead_days, "seeds": seeds, "full": settings.full}
+    content |= {"detail": detail, "best": best, "all_leads": leads, "target_days": plan.target_days}
+    content |= {"periods": plan.periods, "data_sha256": {name: data_hash(path) for name, path in plan.data.items()}}
+    content = json.loads(json.dumps(content | {"runs": study.runs, "baselines": study.baseline_runs}))
+    earlier, seconds = read_json(settings.out / "study.json"), round(time.monotonic() - start)
+    made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
+    if not study.worked and {name: earlier.get(name) for name in content} == content:
+        made = {name: earlier[name] for name in made}  # it was complete: the call that made it is what counts
+    write_json(settings.out / "study.json", made | content)
+    print(show(write_report(settings.out)))
+    print(f"\n{len(study.runs)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
+
+
+class Study:
+    """Runs tasks where they are missing; `runs` lists all of them: folder below runs/ → what its table row adds."""
+
+    def __init__(self, plan: Plan, tasks: list[Task]):
+        self.plan, self.tasks, self.worked = plan, tasks, False
+        self.runs: dict[str, dict] = {}
+        self.baseline_runs: list[str] = []  # of the baselines at leads where no run's table row brings them
+        self.validation: dict[Task, float] = {}  # RMSE, m3 m-3
+
+    def run(self, tasks: Iterable[Task]) -> None:
+        """Train and evaluate whatever of the tasks is missing, in their order."""
+        with tqdm(list(tasks), unit="run", disable=None) as bar:
+            for task in bar:
+                self.run_one(task, bar)
+
+    def run_one(self, task: Task, bar: tqdm) -> None:
+        run_dir, folder = task.below(self.plan.runs), task.folder
+        bar.set_description(folder)
+        settings, script, build = self.plan.settings(task)
+        _, checkpoint, trained = experiment.run(
+            f"{task.experiment}/{script}",
+            settings,
+            build,
+            dict.fromkeys(STUDY, "reproduce.py"),
+            lambda c: bar.set_postfix(epoch=c.epoch, val_rmse=f"{c.log[-1][3]:.4f}"),
+        )
+        metrics = read_json(run_dir / "metrics.json")
+        if not (is_current(metrics, checkpoint) and (run_dir / "predictions.nc").exists()):
+            metrics = evaluate(run_dir)
+        self.runs[folder] = {"target_days": task.target_days}
+        self.runs[folder] |= {"baseline_suffix": task.variant} if task.target_days else {}
+        self.validation[task] = checkpoint.best_rmse
+        self.worked = self.worked or trained
+        if bar.disable:  # no terminal: a line a run for the log of the job
+            print(f"{len(self.runs)}  {folder}: RMSE {metrics['rmse']:.4f} m³ m⁻³", flush=True)
+
+    def best_model(self, lead: int) -> str:
+        """The model with the lowest validation RMSE after transfer, mean over seeds."""
+        found: dict[str, list[float]] = {}
+        for task in self.tasks:
+            if task.experiment == "finetune-SMAPtest" and task.lead_days == lead:
+                found.setdefault(task.model, []).append(self.validation[task])
+        return min(found, key=lambda model: np.mean(found[model]))
+
+    def permute(self, tasks: Iterable[Task]) -> None:
+        """Forecasts of trained runs with one predictor shuffled, as runs of their own."""
+        for task, name in product(tasks, VARIABLES):
+            run_dir, permuted = task.below(self.plan.runs), replace(task, variant=f"_permuted_{name}")
+            into = permuted.below(self.plan.runs)
+            weights = read_json(run_dir / "metrics.json")["weights_sha256"]
+            there = read_json(into / "metrics.json")
+            current = there.get("weights_sha256") == weights and there.get("scoring") == SCORING
+            if not (current and (into / "predictions.nc").exists()):
+                evaluate(run_dir, permuted=name, into=into)
+            self.runs[permuted.folder] = {"note": f"{name} shuffled among the test days"}
+
+    def baselines(self, leads: Iterable[int]) -> None:
+        """The baselines' forecasts of SMAP's test period at every lead, and from every record length of the study."""
+        model = self.tasks[0].model
+        asked = [(lead, None, "") for lead in leads]
+        asked += [(t.lead_days, t.target_days, t.variant) for t in self.validation if t.target_days]
+        into = self.plan.runs / "SMAPtest"
+        for lead, target_days, suffix in tqdm(sorted(set(asked), key=str), unit="baselines", disable=None):
+            settings, *_ = self.plan.settings(Task("SMAPtest", model, lead, 0, suffix, target_days=target_days))
+            split = split_of(settings)
+            samples = Samples(
+                learn_from=settings.data,
+                data=settings.data,
+                train=split.train,
+                test=split.test,
+                lead_days=lead,
+                input_days=settings.input_days or lead,
+                start=split.train[0][0] if target_days else None,
             )
-            if name == "finetune-SMAPtest":
-                run_settings.init_from = run_dir.parents[3] / "ERA5test" / run_dir.relative_to(run_dir.parents[2])
-            _, checkpoint, trained = experiment.run(
-                f"{name}/{script}",
-                run_settings,
-                build,
-                dict.fromkeys(STUDY, "reproduce.py"),
-                lambda c: bar.set_postfix(epoch=c.epoch, val_rmse=f"{c.log[-1][3]:.4f}"),
-            )
-            found.append(metrics_of(run_dir, checkpoint))
-            worked = worked or trained
-            if bar.disable:  # no terminal: a line a run for the log of the job
-                print(f"{len(found)}/{len(tasks)}  {run_dir}: RMSE {found[-1]['rmse']:.4f} m³ m⁻³", flush=True)
-    long = table(found)
-    seconds = round(time.monotonic() - start)
-    study = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
-    if not worked:  # the study was complete: how long it took is known from the call that made it
-        study |= earlier_study(settings.out)
-    write_report(settings.out, long, [task[-1] for task in tasks], study)
-    print(show(long))
-    print(f"\n{len(tasks)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
+            evaluate_baselines(samples, into, suffix, {"experiment": "SMAPtest"})
+            if lead not in {task.lead_days for task in self.tasks}:
+                self.baseline_runs += [f"SMAPtest/{name}/lead{lead}" for name in BASELINES]
 
 
 def data_sets(settings: Settings) -> tuple[Path, Path]:
@@ -96,68 +176,12 @@ def data_sets(settings: Settings) -> tuple[Path, Path]:
     if (settings.era5_land is None) != (settings.smap is None):
         raise UserError("--era5-land and --smap are a pair; give both, or neither for the synthetic sample.")
     if settings.era5_land and settings.smap:
-        return settings.era5_land, settings.smap
+        return settings.era5_land.resolve(), settings.smap.resolve()
     paths = tuple(path.with_name(path.name.replace("1deg", "2deg")) for path in (SAMPLE_ERA5, SAMPLE_SMAP))
     if not all(path.exists() for path in paths):
         maker = load_script(ROOT / "data" / "make_sample.py")
         maker.main(maker.Settings(resolution=2))
     return paths
-
-
-def study_periods(source: Path, target: Path) -> dict[str, dict[str, tuple[str, str]]]:
-    """Target days of each experiment: the last year of the record for the test, the year before for validation.
-
-    The source is used up to the day before SMAP's test year, so that no model has seen a day of it.
-    """
-    first, last = record_of(target)
-    smap = periods_of(first, last, target)
-    source_first, source_last = record_of(source)
-    era5 = periods_of(source_first, min(source_last, np.datetime64(smap["test"][0]) - 1), source)
-    return {"ERA5test": era5, "SMAPtest": smap, "finetune-SMAPtest": smap}
-
-
-def record_of(path: Path) -> tuple[np.datetime64, np.datetime64]:
-    """First and last day of a prepared data set."""
-    with open_prepared(path) as ds:
-        days = ds["time"].values.astype("datetime64[D]")
-    return days[0], days[-1]
-
-
-def periods_of(first: np.datetime64, last: np.datetime64, path: Path) -> dict[str, tuple[str, str]]:
-    test, val = last - YEAR + 1, last - 2 * YEAR + 1
-    if val <= first:
-        raise UserError(f"{path} offers {first} to {last} to this study, expected more than {2 * YEAR} days.")
-    return {"train": (str(first), str(val - 1)), "val": (str(val), str(test - 1)), "test": (str(test), str(last))}
-
-
-def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, experiment.Build]:
-    """A train script's own settings with the study's epochs, the script's model name, and its build function."""
-    script, _, head = (model, "", "") if (ROOT / name / f"train_{model}.py").exists() else model.rpartition("_")
-    path = ROOT / name / f"train_{script}.py"
-    if not path.exists():
-        raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py.")
-    module = load_script(path)
-    settings = module.Settings(**({"head": head} if head else {}))
-    if not full:
-        settings = replace(settings, epochs=(settings.epochs or settings.published_epochs) // 3, patience=5)
-    return settings, script, module.build
-
-
-def metrics_of(run_dir: Path, checkpoint: Checkpoint) -> dict:
-    """The metrics of a finished run, evaluated now unless that was done for the same weights, data and test period."""
-    with contextlib.suppress(OSError, ValueError):
-        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-        if is_current(metrics, checkpoint) and (run_dir / "predictions.nc").exists():
-            return metrics
-    return evaluate(run_dir)
-
-
-def earlier_study(out: Path) -> dict:
-    """Command and seconds of the call that trained the study's runs, if its provenance is there."""
-    with contextlib.suppress(OSError, ValueError):
-        earlier = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
-        return {name: earlier[name] for name in ("command", "seconds") if name in earlier}
-    return {}
 
 
 if __name__ == "__main__":

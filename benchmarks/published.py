@@ -46,10 +46,10 @@ class ConvLSTMCell(nn.Module):
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
-        self.gates = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1)
+        self.ifgo = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1)
 
     def forward(self, day: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = torch.chunk(self.gates(torch.cat([day, h], dim=1)), 4, dim=1)
+        i, f, g, o = torch.chunk(self.ifgo(torch.cat([day, h], dim=1)), 4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 

@@ -1,29 +1,22 @@
-import errno
 import gc
-import socket
 import weakref
-from itertools import combinations
+from collections.abc import Callable
 from pathlib import Path
 
 import frykit.shp as fshp
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
+from figures import assert_tidy, drawn_texts, offline  # noqa: F401
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.patches import StepPatch
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
-from scipy.stats import linregress
 
-from utils import Drawmap, Drawplot, drawing
+from utils import Drawmap, drawing
 from utils.console import UserError
-from utils.Drawmap import draw_maps
-from utils.Drawplot import draw_scatter, draw_study
+from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
 from utils.prepared_data import read_prepared
 
 REAL = Path(__file__).parents[2] / "shared" / "realdata" / "conus" / "smap_l3_conus.nc"
@@ -33,25 +26,11 @@ UNEVEN = np.array(
 )
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """Any attempt to reach the network fails the test."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("a figure reached for the network")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-
-
 @pytest.fixture
 def saved(monkeypatch) -> list[Figure]:
     """The figures that were written to a file."""
     figures, save = [], drawing.save
-    for module in (Drawmap, Drawplot):
-        monkeypatch.setattr(
-            module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
-        )
+    monkeypatch.setattr(Drawmap, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how)))
     return figures
 
 
@@ -83,47 +62,53 @@ REGIONS = {
     "0…360": day(UNEVEN, np.arange(236.6, 292, 1.49)),
     "the globe": day(np.arange(-88, 89, 4.0), np.arange(2, 360, 4.0)),
     "the date line": day(np.arange(-50, -10.0), np.arange(160, 210.0)),
+    "a tall strip": day(np.arange(-55, 12, 2.0), np.arange(-76, -66, 2.0)),
     "one cell": day(np.array([30.0]), np.array([100.0])),
 }
 
 
-def runs(
-    models=drawing.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tuple(drawing.EXPERIMENTS)
-) -> pd.DataFrame:
+def scores(moisture: xr.DataArray, seed: int = 0) -> xr.Dataset:
+    """Scores of each cell that has a soil moisture: R² −5…1, RMSE 0.01…0.05 m3 m-3."""
+    rng = np.random.default_rng(seed)
+    r2 = 1 - rng.gamma(1.5, 0.5, moisture.shape).clip(0, 6)
+    return xr.Dataset({"r2": moisture * 0 + r2, "rmse": moisture * 0 + rng.uniform(0.01, 0.05, moisture.shape)})
+
+
+def columns(moisture: xr.DataArray, number: int = 4) -> dict[str, xr.Dataset]:
+    names = ("convlstm, SMAP alone", "convlstm, with transfer", "persistence", "ridge with memory of every input day")
+    return {name: scores(moisture, seed) for seed, name in enumerate(names[:number])}
+
+
+def change(moisture: xr.DataArray) -> xr.Dataset:
+    """A change in each cell, significant where it is large."""
     rng = np.random.default_rng(0)
-    rows = [
-        (experiment, model, lead, seed, rng.uniform(0.02, 0.05), 0.9)
-        for experiment in experiments
-        for lead in leads
-        for model in (*models, "persistence", "climatology", "ridge")
-        for seed in (seeds if model in models else (0,))
-    ]
-    return pd.DataFrame(rows, columns=["experiment", "model", "lead_days", "seed", "rmse", "r2"])
+    rmse = moisture * 0 + rng.normal(-0.002, 0.004, moisture.shape)
+    return xr.Dataset({"r2": -40 * rmse, "rmse": rmse, "better": rmse < -0.004, "worse": rmse > 0.004})
 
 
-def drawn_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
-    """Every text a reader sees: what it says, where (pixels), its rotation."""
-    figure.draw_without_rendering()
-    unseen = set()
+def days(observed: xr.DataArray, predicted: xr.DataArray) -> list[tuple[str, xr.DataArray, xr.DataArray]]:
+    labels = ("wettest day, 2018-07-12", "driest day, 2018-03-02", "median day, 2018-10-20")
+    return [(label, observed + 0.05 * i, predicted + 0.04 * i) for i, label in enumerate(labels)]
+
+
+def maps_figure(observed: xr.DataArray, predicted: xr.DataArray, title: str = TITLE) -> Figure:
+    return Drawmap._days_figure([("", observed, predicted)], title)
+
+
+FIGURES: dict[str, Callable[..., Figure]] = {
+    "maps": maps_figure,
+    "days": lambda *pair: Drawmap._days_figure(days(*pair), TITLE),
+    "cells": lambda *pair: Drawmap._cells_figure(columns(pair[0]), TITLE),
+    "transfer": lambda *pair: Drawmap._transfer_figure(change(pair[0]), TITLE),
+}
+
+
+def assert_tidy_maps(figure: Figure) -> None:
+    """Tidy, and no text lies on a map."""
+    assert_tidy(figure)
     for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = axis.get_major_ticks() + axis.get_minor_ticks()
-            unseen |= {label for t in ticks if not low <= t.get_loc() <= high for label in (t.label1, t.label2)}
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in unseen]
-    return [(t.get_text(), t.get_window_extent(), t.get_rotation()) for t in texts]
-
-
-def assert_tidy(figure: Figure) -> None:
-    """No text leaves the page or touches another one."""
-    page = figure.bbox.padded(0.5)
-    texts = drawn_texts(figure)
-    for text, box, _ in texts:
-        assert page.containsx(box.x0) and page.containsx(box.x1), f"{text!r} is cut off"
-        assert page.containsy(box.y0) and page.containsy(box.y1), f"{text!r} is cut off"
-    upright = [(text, box) for text, box, rotation in texts if rotation % 90 == 0]
-    for (text, box), (other, place) in combinations(upright, 2):
-        assert not box.overlaps(place), f"{text!r} touches {other!r}"
+        assert not any(box.overlaps(ax.bbox) for _, box, _ in drawn_texts(figure))
+    assert figure.get_figheight() < 23.8 / 2.54, "it fits on a page"
 
 
 def colour_bars(figure: Figure) -> list[Axes]:
@@ -134,13 +119,52 @@ def maps(figure: Figure) -> list[Axes]:
     return [ax for ax in figure.axes if ax.get_title(loc="left")]
 
 
+def marked(ax: Axes, marker: str) -> set[tuple[float, float]]:
+    """Where a map has marks: (lat, lon)."""
+    lines = [line for line in ax.get_lines() if line.get_marker() == marker]
+    return {(y, x) for line in lines for x, y in zip(*line.get_data(), strict=True)}
+
+
+def cells_where(mask: xr.DataArray) -> set[tuple[float, float]]:
+    return {(float(lat), float(lon)) for lat in mask.lat for lon in mask.lon if mask.sel(lat=lat, lon=lon)}
+
+
 @pytest.mark.parametrize("region", REGIONS)
-def test_maps_of_any_region_appear_offline_and_tidy(region, tmp_path, saved):
-    draw_maps(*REGIONS[region], TITLE, tmp_path / "new" / "map.png")
+@pytest.mark.parametrize("kind", FIGURES)
+def test_maps_of_any_region_are_drawn_offline_and_tidy(kind, region):
+    assert_tidy_maps(FIGURES[kind](*REGIONS[region]))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_fewer_columns_are_tidy_too(number):
+    figure = Drawmap._cells_figure(columns(REGIONS["the Yangtze"][0], number), TITLE)
+    assert len(maps(figure)) == 2 * number
+    assert_tidy_maps(figure)
+
+
+def test_the_map_of_a_run_is_a_png_at_300_dpi(tmp_path):
+    draw_maps(*REGIONS["China at 1°"], TITLE, tmp_path / "new" / "map.png")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["map.png"]
     height, width, _ = imread(tmp_path / "new" / "map.png").shape
-    assert width == pytest.approx(17 / 2.54 * 200, abs=1) and height > 250
-    assert_tidy(saved[0])
+    assert width == pytest.approx(17 / 2.54 * 300, abs=1) and height > 400
+
+
+@pytest.mark.parametrize("kind", ["days", "cells", "transfer"])
+def test_the_maps_of_the_study_are_a_small_png_and_a_small_pdf_with_searchable_text(kind, tmp_path):
+    observed, predicted = REGIONS["China at 1°"]
+    draw, data = {
+        "days": (draw_days, days(observed, predicted)),
+        "cells": (draw_cell_maps, columns(observed)),
+        "transfer": (draw_transfer_maps, change(observed)),
+    }[kind]
+    draw(data, TITLE, tmp_path / "maps.png")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["maps.pdf", "maps.png"]
+    assert imread(tmp_path / "maps.png").shape[1] == pytest.approx(17 / 2.54 * 300, abs=1)
+    assert (tmp_path / "maps.png").stat().st_size < 1.5e6
+    pdf = (tmp_path / "maps.pdf").read_bytes()
+    assert len(pdf) < 3e6, "borders are a picture: as lines they take 20 MB"
+    assert b"/TrueType" in pdf or b"/CIDFontType2" in pdf, "letters stay letters"
+    assert b"/Type3" not in pdf
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real data set is not here")
@@ -149,16 +173,16 @@ def test_maps_of_real_smap_data_over_the_united_states(tmp_path, saved):
     observed, predicted = moisture.isel(time=100), moisture.isel(time=slice(90, 100)).mean("time")
     draw_maps(observed, predicted, "SMAP L3, 2015-07-10", tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 20_000
-    assert_tidy(saved[0])
+    assert_tidy_maps(saved[0])
     shown = maps(saved[0])[0].collections[0].get_array()
     assert np.ma.count(shown) == np.isfinite(observed).sum()
 
 
-def test_china_has_its_border_the_nine_dash_line_and_the_inset_in_each_map():
-    figure = Drawmap._maps_figure(*REGIONS["China at 2°"], TITLE)
+@pytest.mark.parametrize("kind", FIGURES)
+def test_china_has_its_border_the_nine_dash_line_and_the_inset_in_each_map(kind):
+    figure = FIGURES[kind](*REGIONS["China at 2°"])
     figure.draw_without_rendering()
     insets = [ax for ax in figure.axes if ax not in maps(figure) + colour_bars(figure)]
-    assert len(insets) == 3
     for ax, inset in zip(maps(figure), insets, strict=True):
         for axes in (ax, inset):
             drawn = [id(g) for c in axes.collections for g in getattr(c, "geometries", ())]
@@ -173,188 +197,202 @@ def test_china_has_its_border_the_nine_dash_line_and_the_inset_in_each_map():
 
 @pytest.mark.parametrize("region", ["uneven, descending", "0…360", "the globe", "the date line"])
 def test_another_region_has_countries_and_no_inset(region):
-    figure = Drawmap._maps_figure(*REGIONS[region], TITLE)
+    figure = maps_figure(*REGIONS[region])
     assert len(figure.axes) == len(maps(figure)) + len(colour_bars(figure)) == 5
     drawn = [id(g) for c in maps(figure)[0].collections for g in getattr(c, "geometries", ())]
     assert {id(country) for country in fshp.get_countries()} <= set(drawn)
 
 
 def test_a_map_hides_no_cell_of_a_grid_wider_than_china():
-    figure = Drawmap._maps_figure(*REGIONS["China and its neighbours"], TITLE)
+    figure = maps_figure(*REGIONS["China and its neighbours"])
     assert maps(figure)[0].get_xlim() == (71.5, 136.5)
     assert maps(figure)[0].get_ylim() == (2.5, 54.5)
 
 
-def test_observed_and_predicted_share_limits_and_the_difference_is_centred_on_zero():
-    observed, predicted = REGIONS["China at 1°"]
-    left, middle, right = (ax.collections[0] for ax in maps(Drawmap._maps_figure(observed, predicted, TITLE)))
-    assert left.get_clim() == middle.get_clim()
-    assert left.get_cmap() == middle.get_cmap()
-    low, high = right.get_clim()
+def test_every_day_shares_its_limits_and_the_difference_is_centred_on_zero():
+    rows = days(*REGIONS["China at 1°"])
+    meshes = [ax.collections[0] for ax in maps(Drawmap._days_figure(rows, TITLE))]
+    assert len(meshes) == 9
+    assert len({mesh.get_clim() for i, mesh in enumerate(meshes) if i % 3 < 2}) == 1
+    assert len({mesh.get_cmap().name for i, mesh in enumerate(meshes) if i % 3 < 2}) == 1
+    assert len({mesh.get_clim() for mesh in meshes[2::3]}) == 1
+    low, high = meshes[2].get_clim()
     assert low == -high < 0
-    expected = (predicted - observed).sortby("lat").values
-    np.testing.assert_allclose(right.get_array().filled(np.nan), expected, atol=1e-7)
+    for (_, observed, predicted), mesh in zip(rows, meshes[2::3], strict=True):
+        expected = (predicted - observed).sortby("lat").values
+        np.testing.assert_allclose(mesh.get_array().filled(np.nan), expected, atol=1e-7)
 
 
+def test_each_day_has_its_label_above_and_its_own_rmse():
+    rows = days(*REGIONS["China at 2°"])
+    rows[1] = (rows[1][0], rows[1][1], xr.full_like(rows[1][2], np.nan))
+    figure = Drawmap._days_figure(rows, TITLE)
+    places = {text: box for text, box, _ in drawn_texts(figure)}
+    panels = maps(figure)
+    for i, (label, observed, predicted) in enumerate(rows):
+        below, above = panels[3 * i].bbox.y1, panels[3 * (i - 1)].bbox.y0 if i else figure.bbox.y1
+        assert below < places[label].y0 and places[label].y1 < above
+        rmse = float(np.sqrt(((predicted - observed) ** 2).mean()))
+        name = panels[3 * i + 2].get_title(loc="left")[4:]
+        assert name == ("difference" if i == 1 else f"difference, RMSE {rmse:.4f} m³ m⁻³")
+
+
+@pytest.mark.parametrize("kind", FIGURES)
 @pytest.mark.parametrize("flip", ["as it is", "lat", "lon", "0…360", "transposed"])
-def test_a_cell_is_drawn_where_it_is_whatever_the_order_of_the_file(flip):
+def test_a_cell_is_drawn_where_it_is_whatever_the_order_of_the_file(flip, kind):
     lat, lon = UNEVEN, np.array([-123.0, -121.5, -119.0, -116.0])
-    observed, predicted = day(lat, lon)
     turned = {
         "as it is": lambda a: a,
         "lat": lambda a: a.isel(lat=slice(None, None, -1)),
         "lon": lambda a: a.isel(lon=slice(None, None, -1)),
         "0…360": lambda a: a.assign_coords(lon=a.lon + 360),
-        "transposed": lambda a: a.T,
+        "transposed": lambda a: a.transpose("lon", "lat"),
     }[flip]
-    mesh = maps(Drawmap._maps_figure(turned(observed), turned(predicted), TITLE))[0].collections[0]
+    observed, predicted = day(lat, lon)
+    figure, expected = {
+        "maps": lambda: (maps_figure(turned(observed), turned(predicted)), observed),
+        "days": lambda: (Drawmap._days_figure([("", turned(observed), turned(predicted))], TITLE), observed),
+        "cells": lambda: (Drawmap._cells_figure({"a": turned(scores(observed))}, TITLE), scores(observed).r2),
+        "transfer": lambda: (Drawmap._transfer_figure(turned(change(observed)), TITLE), change(observed).r2),
+    }[kind]()
+    mesh = maps(figure)[0].collections[0]
     corners = mesh.get_coordinates()
     np.testing.assert_allclose(corners[0, :, 0], [-123.75, -122.25, -120.25, -117.5, -114.5])
     assert corners[-2, 0, 1] == pytest.approx((lat[0] + lat[1]) / 2), "edges lie half way between centres"
-    np.testing.assert_allclose(mesh.get_array(), observed.sortby("lat").values, atol=1e-7)
+    np.testing.assert_allclose(mesh.get_array(), expected.sortby("lat").values, atol=1e-7)
+
+
+def test_the_scores_of_a_row_share_their_colours_and_each_panel_says_its_median():
+    columns_ = columns(REGIONS["China at 1°"][0], 3)
+    figure = Drawmap._cells_figure(columns_, TITLE)
+    upper, lower = maps(figure)[:3], maps(figure)[3:]
+    for row, name, form in ((upper, "r2", "median {:.2f}"), (lower, "rmse", "median {:.4f} m³ m⁻³")):
+        meshes = [ax.collections[0] for ax in row]
+        assert len({mesh.get_clim() for mesh in meshes}) == 1
+        assert all(mesh.get_cmap() == meshes[0].get_cmap() for mesh in meshes)
+        for ax, letter, column in zip(row, "abc" if name == "r2" else "def", columns_.values(), strict=True):
+            median = form.format(np.nanmedian(column[name])).replace("-", "−")
+            assert ax.get_title(loc="left") == f"({letter}) {median}"
+    texts = [text for text, *_ in drawn_texts(figure)]
+    assert {"convlstm, SMAP alone", "convlstm, with transfer", "persistence"} <= set(texts)
+
+
+def test_zero_is_the_neutral_colour_of_r2_and_wild_cells_are_beyond_the_arrow():
+    wild = columns(REGIONS["the Yangtze"][0], 2)
+    wild["persistence"] = scores(REGIONS["the Yangtze"][0]).assign(r2=lambda s: s.r2 * 0 - 300)
+    figure = Drawmap._cells_figure(wild, TITLE)
+    mesh, bar = maps(figure)[0].collections[0], colour_bars(figure)[0]
+    low, high = mesh.get_clim()
+    assert low == -1 and 0.5 < high <= 1, "R² below −1 is all equally bad"
+    assert min(mesh.cmap(mesh.norm(0.0))[:3]) > 0.9, "neutral"
+    red, blue = (np.array(mesh.cmap(mesh.norm(value))) for value in (-0.8, 0.8))
+    assert red[0] > red[2] and blue[2] > blue[0]
+    assert 0 in bar.get_yticks()
+    arrows = [patch.get_path().vertices[:, 1].min() for patch in bar.patches]
+    assert min(arrows) < 0, "an arrow below the bar"
+    assert "R²" in bar.get_ylabel() and colour_bars(figure)[1].get_ylabel() == "RMSE (m³ m⁻³)"
+
+
+@pytest.mark.parametrize("r2", [0.7, -0.3, 0.0])
+def test_zero_stays_on_the_scale_whatever_the_scores(r2):
+    moisture = REGIONS["the Yangtze"][0]
+    figure = Drawmap._cells_figure({"a": scores(moisture).assign(r2=moisture * 0 + r2)}, TITLE)
+    low, high = maps(figure)[0].collections[0].get_clim()
+    assert low <= 0 < high
+    assert maps(figure)[0].get_title(loc="left") == f"(a) median {r2:.2f}".replace("-", "−")
+    assert_tidy_maps(figure)
+
+
+def test_a_minus_sign_marks_each_cell_whose_r2_is_below_zero():
+    moisture = REGIONS["the Yangtze"][0]
+    figure = Drawmap._cells_figure(columns(moisture, 1), TITLE)
+    assert marked(maps(figure)[0], "_") == cells_where(scores(moisture).r2 < 0)
+    assert not marked(maps(figure)[1], "_")
+
+
+def test_marks_are_thinned_where_they_would_run_together():
+    figure = Drawmap._cells_figure(columns(REGIONS["China at 1°"][0]), TITLE)
+    signs = maps(figure)[0].get_lines()[0]
+    spacing = np.diff(np.unique(signs.get_xdata())).min() / np.ptp(maps(figure)[0].get_xlim())
+    inches = spacing * maps(figure)[0].get_window_extent().width / figure.dpi
+    assert 72 * inches > 1.3 * signs.get_markersize() > 1.5
+
+
+def test_blue_and_right_mean_that_transfer_helps_in_both_maps():
+    figure = Drawmap._transfer_figure(change(REGIONS["the Yangtze"][0]), TITLE)
+    r2, rmse = (ax.collections[0] for ax in maps(figure))
+    for mesh in (r2, rmse):
+        assert mesh.get_clim()[0] == -mesh.get_clim()[1]
+    for share in (-1, -0.5, 0.1, 0.7):
+        same = [mesh.cmap(mesh.norm(sign * share * mesh.get_clim()[1])) for mesh, sign in ((r2, 1), (rmse, -1))]
+        np.testing.assert_allclose(*same, atol=0.02)
+        assert (same[0][2] > same[0][0]) == (share > 0), "blue helps"
+    left, right = colour_bars(figure)
+    assert not left.xaxis_inverted() and right.xaxis_inverted()
+    assert left.get_xlabel() == "change of R²; transfer helps →"
+    assert right.get_xlabel() == "change of RMSE (m³ m⁻³); transfer helps →"
+
+
+def test_significant_cells_are_stippled_and_cells_that_lose_have_a_minus_sign():
+    data = change(REGIONS["the Yangtze"][0])
+    figure = Drawmap._transfer_figure(data, TITLE)
+    for ax, name, sign in zip(maps(figure), ("r2", "rmse"), (-1, 1), strict=True):
+        assert marked(ax, "o") == cells_where(data.better | data.worse)
+        limit = ax.collections[0].get_clim()[1]
+        assert marked(ax, "_") == cells_where(data.worse | (sign * data[name] > limit / 4))
+
+
+def test_the_shares_are_of_the_scored_cells():
+    """Eight cells, two without a score: of six, four gain, two of them significantly, and one loses significantly."""
+    lat, lon = np.array([30.0, 32.0]), np.array([-100.0, -98.0, -96.0, -94.0])
+    rmse = np.array([[-0.004, -0.003, -0.001, -0.001], [0.001, 0.005, np.nan, np.nan]])
+    better = np.array([[True, True, False, False], [False, False, True, False]])
+    worse = np.array([[False, False, False, False], [False, True, False, True]])
+    values = {"r2": -10 * rmse, "rmse": rmse, "better": better, "worse": worse}
+    data = xr.Dataset({name: (("lat", "lon"), v) for name, v in values.items()}, {"lat": lat, "lon": lon})
+    figure = Drawmap._transfer_figure(data, TITLE)
+    texts = [text for text, *_ in drawn_texts(figure)]
+    lowers = "Transfer lowers the RMSE in 66.7 % of 6 cells, significantly in 33.3 %; "
+    assert lowers + "it raises it significantly in 16.7 %." in texts
+    assert marked(maps(figure)[0], "o") == {(30.0, -100.0), (30.0, -98.0), (32.0, -98.0)}, "only scored cells"
 
 
 @pytest.mark.parametrize("title", ["", "short", TITLE * 4, "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])
 def test_the_whole_title_stands_on_the_page(title):
-    pictures = (
-        Drawmap._maps_figure(*REGIONS["uneven, descending"], title),
-        Drawplot._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), title),
-        Drawplot._study_figure(runs(), title),
-    )
-    for figure in pictures:
-        assert_tidy(figure)
-        assert "".join(figure.texts[0].get_text().split()) == "".join(title.split())
+    figure = maps_figure(*REGIONS["uneven, descending"], title)
+    assert_tidy_maps(figure)
+    assert "".join(figure.texts[0].get_text().split()) == "".join(title.split())
 
 
 def test_every_axis_and_colour_bar_says_its_unit():
-    figure = Drawmap._maps_figure(*REGIONS["China at 1°"], TITLE)
+    figure = maps_figure(*REGIONS["China at 1°"])
     assert [ax.get_xlabel() for ax in colour_bars(figure)] == [
         "soil moisture (m³ m⁻³)",
         "predicted − observed (m³ m⁻³)",
     ]
     texts = [text for text, *_ in drawn_texts(figure)]
     assert {"80°E", "100°E", "120°E", "20°N", "30°N", "40°N", "50°N"} <= set(texts)
-    scatter = Drawplot._scatter_figure(np.linspace(0, 0.5, 9), np.linspace(0.1, 0.4, 9), TITLE)
-    assert scatter.axes[0].get_xlabel() == "observed soil moisture (m³ m⁻³)"
-    assert scatter.axes[0].get_ylabel() == "predicted soil moisture (m³ m⁻³)"
-    assert [ax.get_ylabel() for ax in colour_bars(scatter)] == ["number of cell-days"]
-    assert "m³ m⁻³" in Drawplot._study_figure(runs(), TITLE).axes[0].get_ylabel()
 
 
-@pytest.fixture
-def pairs():
-    """Observed and predicted [day, lat, lon] with a fifth of the values missing in each."""
-    rng = np.random.default_rng(1)
-    observed = rng.gamma(4, 0.06, (40, 10, 12)).clip(0, 0.6)
-    predicted = 0.8 * observed + 0.05 + rng.normal(0, 0.02, observed.shape)
-    for values in (observed, predicted):
-        values[rng.random(values.shape) < 0.2] = np.nan
-    return observed, predicted
-
-
-def test_the_fitted_line_is_ordinary_least_squares_of_predicted_on_observed(pairs):
-    figure = Drawplot._scatter_figure(*pairs, TITLE)
-    identity, fit = figure.axes[0].get_lines()
-    both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
-    expected = linregress(pairs[0][both], pairs[1][both])
-    x, y = fit.get_data()
-    np.testing.assert_allclose(y, expected.slope * np.array(x) + expected.intercept)
-    assert fit.get_label() == f"fit: y = {expected.slope:.3f} x + {expected.intercept:.4f}"
-    np.testing.assert_array_equal(*identity.get_data())
-
-
-def test_the_scatter_says_r2_rmse_and_n_of_the_pairs_without_missing_values(pairs):
-    figure = Drawplot._scatter_figure(*pairs, TITLE)
-    both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
-    o, p = pairs[0][both], pairs[1][both]
-    r2 = 1 - ((p - o) ** 2).sum() / ((o - o.mean()) ** 2).sum()
-    rmse = np.sqrt(((p - o) ** 2).mean())
-    assert figure.axes[0].texts[0].get_text() == f"R² = {r2:.3f}\nRMSE = {rmse:.4f} m³ m⁻³\nn = {both.sum():,}"
-    mesh = figure.axes[0].collections[0]
-    edges = mesh.get_coordinates()[0, :, 0]
-    expected, *_ = np.histogram2d(p, o, bins=(edges, edges))  # rows are the y axis: predicted
-    np.testing.assert_array_equal(mesh.get_array().filled(0), expected)
-    assert expected.sum() == both.sum(), "every pair is in the density"
-
-
-def test_the_scatter_has_equal_axes_and_counts_the_wild_forecasts_it_does_not_show(pairs):
-    observed, predicted = pairs
-    predicted.flat[np.flatnonzero(np.isfinite(observed) & np.isfinite(predicted))[:7]] = -30.0
-    ax = Drawplot._scatter_figure(observed, predicted, TITLE).axes[0]
-    assert ax.get_xlim() == ax.get_ylim()
-    assert ax.get_xlim()[0] > -1
-    assert "(7 outside)" in ax.texts[0].get_text()
-    assert "R² = −" in ax.texts[0].get_text(), "the wild forecasts count in the scores"
-
-
-@pytest.mark.parametrize("value", [0.0, 0.2])
-def test_a_scatter_of_one_observed_value_has_no_fit(value):
-    figure = Drawplot._scatter_figure(np.full(50, value), np.linspace(0.1, 0.3, 50), TITLE)
-    assert len(figure.axes[0].get_lines()) == 1
-    assert "R² not defined" in figure.axes[0].texts[0].get_text()
-    assert_tidy(figure)
-
-
-def test_the_study_shows_the_mean_and_the_range_of_the_seeds_and_every_baseline():
-    table = runs().sample(frac=1, random_state=0)
-    figure = Drawplot._study_figure(table, TITLE)
-    assert [ax.get_title(loc="left").split("\n")[0][4:] for ax in figure.axes] == list(drawing.EXPERIMENTS)
-    for ax, experiment in zip(figure.axes, drawing.EXPERIMENTS, strict=True):
-        names = [label.get_text() for label in ax.get_xticklabels()]
-        assert names == list(drawing.MODELS)
-        whiskers, dots = ax.collections[0::2], ax.collections[1::2]
-        stairs = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
-        for x, name in enumerate(names):
-            rows = table[(table.experiment == experiment) & (table.model == name)]
-            expected = rows.groupby("lead_days")["rmse"].agg(["mean", "min", "max"])
-            np.testing.assert_allclose(dots[x].get_offsets()[:, 1], expected["mean"])
-            assert np.all(np.abs(dots[x].get_offsets()[:, 0] - x) < 0.5), "dots stand in the column of their model"
-            ends = np.array([segment[:, 1] for segment in whiskers[x].get_segments()])
-            np.testing.assert_allclose(ends, expected[["min", "max"]])
-            for i, baseline in enumerate(("persistence", "climatology", "ridge")):
-                rows = table[(table.experiment == experiment) & (table.model == baseline)].sort_values("lead_days")
-                np.testing.assert_allclose(stairs[3 * x + i].get_data().values, rows["rmse"])
-                assert stairs[3 * x + i].get_edgecolor() == to_rgba(drawing.BASELINES[baseline][0])
-    assert len({ax.get_ylim() for ax in figure.axes}) == 1
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        runs(),
-        runs(seeds=(0,)),
-        runs((*drawing.MODELS, "simvp", "tau", "graph"), leads=(1, 3, 5, 7, 10)),
-        runs(models=("cnn",), leads=(3,), experiments=("SMAPtest",)),
-        runs(experiments=("SMAPtest", "finetune-SMAPtest")),
-        runs()[lambda t: ~t["model"].isin(drawing.BASELINES)],
-        runs()[lambda t: (t["model"] != "cnn") | (t["lead_days"] == 3)],
-        runs().assign(rmse=lambda t: t["rmse"].where(t["model"] != "lstm")),
-    ],
-    ids=["all", "one seed", "8 models, 5 leads", "one run", "two experiments", "no baseline", "gaps", "a NaN model"],
-)
-def test_the_study_is_tidy_whatever_has_run(table, tmp_path, saved):
-    draw_study(table, TITLE, tmp_path / "study.png")
-    assert imread(tmp_path / "study.png").shape[1] == pytest.approx(17 / 2.54 * 200, abs=1)
-    figure = saved[0]
-    assert_tidy(figure)
-    assert len(figure.axes) == table["experiment"].nunique()
-    legends = [legend.get_window_extent() for legend in figure.legends]
-    slanted = [box for _, box, rotation in drawn_texts(figure) if rotation % 90]
-    assert slanted and not any(box.overlaps(legend) for box in slanted for legend in legends)
+def test_the_colours_leave_the_marks_readable_in_grey():
+    for colours in (Drawmap.SKILL, Drawmap.DIFFERENCE):
+        lightness = colours(np.linspace(0, 1, 256))[:, :3] @ (0.2126, 0.7152, 0.0722)
+        assert lightness.min() > 0.1 and lightness.argmax() == pytest.approx(128, abs=8)
+    assert to_rgb(Drawmap.MINUS["color"]) == to_rgb(Drawmap.DOT["color"]) == (0, 0, 0)
 
 
 def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
     observed, predicted = REGIONS["China at 2°"]
     nothing = xr.full_like(observed, np.nan)
-    apart = observed.where(observed.lat > 40), predicted.where(predicted.lat < 30)
+    north, south = observed.where(observed.lat > 40), predicted.where(predicted.lat < 30)
     attempts = [
         (draw_maps, nothing, predicted),
         (draw_maps, observed, nothing),
-        (draw_maps, *apart),
-        (draw_scatter, nothing.values, predicted.values),
-        (draw_scatter, np.array([0.1]), np.array([0.2])),
-        (draw_study, runs().assign(rmse=np.nan)),
-        (draw_study, runs()[lambda t: t["model"].isin(drawing.BASELINES)]),
+        (draw_maps, north, south),
+        (draw_days, days(north, south)),
+        (draw_cell_maps, columns(nothing)),
+        (draw_cell_maps, {"a": scores(observed), "b": scores(REGIONS["China at 1°"][0])}),
+        (draw_transfer_maps, change(nothing)),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:
@@ -363,21 +401,13 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_figure_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    def full_disk(self, path, **kwargs):
-        Path(path).write_bytes(b"\x89PNG")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    draw_study(runs(), "the earlier one", tmp_path / "study.png")
-    before = (tmp_path / "study.png").read_bytes()
-    monkeypatch.setattr(Figure, "savefig", full_disk)
-    with pytest.raises(UserError, match="full"):
-        draw_study(runs(), "the later one", tmp_path / "study.png")
-    assert [file.name for file in tmp_path.iterdir()] == ["study.png"]
-    assert (tmp_path / "study.png").read_bytes() == before
+def test_a_column_without_a_score_is_drawn_empty():
+    moisture = REGIONS["China at 2°"][0]
+    figure = Drawmap._cells_figure({"a": scores(moisture), "b": scores(moisture * np.nan)}, TITLE)
+    assert [ax.get_title(loc="left") for ax in maps(figure)][1::2] == ["(b) no cell", "(d) no cell"]
 
 
-def test_figures_and_settings_do_not_pile_up(tmp_path, pairs, monkeypatch):
+def test_figures_and_settings_do_not_pile_up(tmp_path, monkeypatch):
     class Counted(Figure):
         alive, drawn = weakref.WeakSet(), 0
 
@@ -390,9 +420,8 @@ def test_figures_and_settings_do_not_pile_up(tmp_path, pairs, monkeypatch):
     settings = dict(plt.rcParams)
     for _ in range(2):
         draw_maps(*REGIONS["China at 2°"], TITLE, tmp_path / "map.png")
-        draw_scatter(*pairs, TITLE, tmp_path / "scatter.png")
-        draw_study(runs(), TITLE, tmp_path / "study.png")
+        draw_transfer_maps(change(REGIONS["the Yangtze"][0]), TITLE, tmp_path / "transfer.png")
     gc.collect()
-    assert Counted.drawn == 6 and not Counted.alive
+    assert Counted.drawn == 4 and not Counted.alive
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == settings

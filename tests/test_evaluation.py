@@ -1,6 +1,7 @@
 """Scores, baselines and predictions.nc, each against something worked out in another way."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,16 +11,16 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, tiny
 from scipy.stats import linregress
 from sklearn.linear_model import Ridge
-from sklearn.metrics import mean_squared_error, r2_score, root_mean_squared_error
+from sklearn.metrics import mean_squared_error, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.baselines import PENALTY, climatology, persistence, ridge
-from utils.console import UserError
 from utils.data_processing import Record, Statistics, Windows
-from utils.evaluation import scores
+from utils.drawing import BASELINES
 from utils.forecasting import restore_model
+from utils.predictions import References, dataset, judged
 from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
 from utils.tables import table
@@ -42,35 +43,6 @@ def gappy(share=0.58, days=120):
     return ds
 
 
-def test_scores_by_hand():
-    observed = np.array([0.1, 0.2, np.nan, 0.4, 0.3])
-    predicted = np.array([0.2, 0.2, 9.0, 0.3, 0.3])
-    found = scores(observed, predicted)
-    assert found["n"] == 4
-    assert found["mse"] == pytest.approx(0.02 / 4)
-    assert found["rmse"] == pytest.approx((0.02 / 4) ** 0.5)
-    assert found["r2"] == pytest.approx(1 - 0.02 / 0.05)
-
-
-def test_scores_agree_with_scikit_learn_on_maps_with_missing_values():
-    rng = np.random.default_rng(0)
-    observed, predicted = rng.random((20, 5, 6)), rng.random((20, 5, 6))
-    observed[rng.random(observed.shape) < 0.5] = np.nan
-    valid = np.isfinite(observed)
-    found = scores(observed, predicted)
-    assert found["rmse"] == pytest.approx(root_mean_squared_error(observed[valid], predicted[valid]))
-    assert found["mse"] == pytest.approx(mean_squared_error(observed[valid], predicted[valid]))
-    assert found["r2"] == pytest.approx(r2_score(observed[valid], predicted[valid]))
-
-
-def test_r2_is_not_defined_for_a_constant_and_nothing_can_be_scored_without_observations():
-    assert scores(np.array([0.2, 0.2]), np.array([0.1, 0.3]))["r2"] is None
-    with pytest.raises(UserError, match="no valid soil moisture"):
-        scores(np.array([np.nan]), np.array([0.1]))
-    with pytest.raises(ValueError):
-        scores(np.array([0.1]), np.array([np.nan]))
-
-
 def test_persistence_is_the_last_observation_at_or_before_the_last_input_day():
     ds = gappy()
     _, test, _ = train_and_test(ds, lead_days=5, input_days=2)
@@ -84,8 +56,17 @@ def test_persistence_is_the_last_observation_at_or_before_the_last_input_day():
 
 def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persistence():
     _, test, _ = train_and_test(gappy())
-    copied, reference = scores(test.observed, persistence(test)), scores(test.observed, persistence(test))
-    assert 1 - copied["mse"] / reference["mse"] == pytest.approx(0, abs=1e-9)
+    names = ("persistence", "climatology")
+    references = References({name: persistence(test) for name in names}, dict.fromkeys(names, ""))
+    copied = test.observed.copy()  # the last observation, found in another way
+    values = pd.DataFrame(test.record.observed.reshape(len(test.record.days), -1)).ffill().to_numpy()
+    copied = values.reshape(test.record.observed.shape)[test.target_index - test.lead_days].astype(np.float32)
+    copied = np.where(np.isfinite(copied), copied, references.forecasts["persistence"])
+    attributes = {"experiment": "SMAPtest", "model": "copy", "lead_days": 3, "input_days": 3, "seed": 0}
+    found = judged(dataset(test, copied, references, attributes, Path("smap.nc"), True), references)
+    assert found["skill_over_persistence"] == pytest.approx(0, abs=1e-9)
+    assert found["comparisons"]["persistence"]["verdict"] == "not significant"
+    assert found["comparisons"]["persistence"]["mse_difference"] == 0
 
 
 def test_climatology_of_less_than_a_full_year_is_the_training_mean_and_says_so():
@@ -196,7 +177,20 @@ def test_metrics_json_agrees_with_a_recomputation_from_predictions(evaluated):
         variance = float(((ds["observed"].astype(float) - ds["observed"].astype(float).mean()) ** 2).mean())
         assert metrics["r2"] == pytest.approx(1 - float((error**2).mean()) / variance, abs=1e-6)
         assert metrics["n"] == int(ds["observed"].count())
-    assert set(metrics["baselines"]) == {"persistence", "climatology", "ridge"}
+        valid = np.isfinite(ds["observed"].values)
+        observed = ds["observed"].values[valid]
+        for name in ("persistence", "climatology"):
+            baseline = metrics["baselines"][name]
+            assert baseline["mse"] == pytest.approx(mean_squared_error(observed, ds[name].values[valid]), abs=1e-8)
+            assert baseline["r2"] == pytest.approx(r2_score(observed, ds[name].values[valid]), abs=1e-6)
+        assert metrics["skill_over_persistence"] == pytest.approx(
+            1 - metrics["mse"] / metrics["baselines"]["persistence"]["mse"], abs=1e-6
+        )
+        for name, part in metrics["by_region"].items():
+            region = ds["region"] == ds["region"].attrs["flag_meanings"].split().index(name)
+            assert part["n"] == int(ds["observed"].where(region).count())
+        assert metrics["rmse_low"] < metrics["rmse"] < metrics["rmse_high"]
+    assert set(metrics["baselines"]) == set(BASELINES)
     assert all(found["n"] == metrics["n"] for found in metrics["baselines"].values())
     assert "training mean" in metrics["baselines"]["climatology"]["note"] and "training mean" in result.out
     assert metrics["synthetic_data"] and "SYNTHETIC" in result.out
@@ -280,7 +274,7 @@ def test_eval_of_all_runs_of_its_folder(tmp_path, smap, era5, script):
 def test_the_table_has_a_baseline_once_for_each_set_of_samples(evaluated):
     metrics = json.loads((evaluated[0] / "metrics.json").read_text())
     long = table([metrics, {**metrics, "seed": 1, "rmse": 0.5}])
-    assert list(long["model"]) == ["cnn", "persistence", "climatology", "ridge", "cnn"]
+    assert list(long["model"]) == ["cnn", *BASELINES, "cnn"]
     assert isinstance(long, pd.DataFrame) and set(long["data"]) == {"SYNTHETIC sample"}
 
 

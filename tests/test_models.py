@@ -123,8 +123,8 @@ def test_a_grid_smaller_than_the_kernel_is_refused(name):
 def test_convlstm_layer_agrees_with_a_loop_over_cells_and_gates():
     torch.manual_seed(1)
     layer, maps = ConvLSTMLayer(2, 3, 3), torch.rand(1, 4, 2, 5, 6)
-    weight = layer.gates.weight.detach().numpy().astype(float)
-    bias = layer.gates.bias.detach().numpy().astype(float)
+    weight = layer.ifgo.weight.detach().numpy().astype(float)
+    bias = layer.ifgo.bias.detach().numpy().astype(float)
     h = c = np.zeros((3, 5, 6))
 
     def sigmoid(x):

@@ -1,7 +1,9 @@
 """The roads a user takes: every script in a process of its own, transfer from end to end, the whole study."""
 
+import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,11 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, subprocess_script, tiny
+from scipy.stats import linregress
+from sklearn.metrics import mean_squared_error, r2_score
 
 from utils import runs
+from utils.drawing import BASELINES
 from utils.prepared_data import write_prepared
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
@@ -147,21 +152,162 @@ def study(tmp_path_factory):
     return folder, subprocess_script("reproduce.py", *arguments), subprocess_script("reproduce.py", *arguments)
 
 
+def main_rows(folder):
+    long = pd.read_csv(folder / "results" / "table.csv")
+    return long[long["model"].isin(["cnn", "convlstm_conv", *BASELINES]) & long["lead_days"].isin([1, 3])]
+
+
 def test_the_study_ends_with_table_figures_and_report(study):
     folder, first, _ = study
     assert first.code == 0, first.err
-    long = pd.read_csv(folder / "results" / "table.csv")
-    assert len(long) == 3 * 2 * (2 + 3)
-    assert set(long["model"]) == {"cnn", "convlstm_conv", "persistence", "climatology", "ridge"}
+    long = main_rows(folder)
+    assert len(long) == 3 * 2 * (2 + 5)
+    assert set(long["model"]) == {"cnn", "convlstm_conv", *BASELINES}
     assert list(long.columns[:7]) == ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2"]
     assert (long["data"] == "SYNTHETIC sample").all() and "SYNTHETIC" in first.out
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
-    figures = folder / "results" / "figures"
-    assert (figures / "study.png").exists() and len(list(figures.glob("map_*.png"))) == 12
-    assert "<table" in (folder / "results" / "report.html").read_text()
+    names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
+    assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf")
+    }
+    page = (folder / "results" / "report.html").read_text()
+    assert page.count("<img") == len(names) and page.count("data:image/png") == len(names)
+    assert "SYNTHETIC" in page and "<table" in page
     for model in long["model"].unique():
         assert model in first.out
+
+
+def recomputed(path):
+    """Scores of a predictions.nc by scikit-learn and scipy alone."""
+    with xr.open_dataset(path) as ds:
+        valid = np.isfinite(ds["observed"].values)
+        truth, guess, last = (ds[n].values[valid].astype(float) for n in ("observed", "predicted", "persistence"))
+    mse = mean_squared_error(truth, guess)
+    line = linregress(truth, guess)
+    return {
+        "rmse": mse**0.5,
+        "mse": mse,
+        "r2": r2_score(truth, guess),
+        "n": len(truth),
+        "bias": guess.mean() - truth.mean(),
+        "pearson_r": line.rvalue,
+        "slope": line.slope,
+        "skill_over_persistence": 1 - mse / mean_squared_error(truth, last),
+    }
+
+
+def test_table_and_metrics_agree_with_a_recomputation_from_predictions(study):
+    results = study[0] / "results"
+    long = pd.read_csv(results / "table.csv")
+    runs_of_table = long[long["seed"].notna()]
+    assert len(runs_of_table) == len(list((results / "runs").glob("*/*/*/seed0/predictions.nc")))
+    for _, row in runs_of_table.iterrows():
+        folder = results / "runs" / row["experiment"] / row["model"] / f"lead{row['lead_days']}" / "seed0"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        for name, value in recomputed(folder / "predictions.nc").items():
+            assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
+            assert metrics[name] == pytest.approx(value, abs=1e-6), (folder, name)
+    smap = long[long["seed"].isna() & (long["experiment"] == "SMAPtest")]
+    assert len(smap) > 10
+    for _, row in smap.iterrows():
+        folder = results / "runs" / "SMAPtest" / row["model"] / f"lead{row['lead_days']}"
+        for name, value in recomputed(folder / "predictions.nc").items():
+            assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
+
+
+def quoted(results):
+    """Numbers with a decimal point in the answers of a study; the page says the same as the text."""
+    text = (results / "answers.md").read_text()
+    answers = [part.splitlines()[2] for part in text.split("## ")[1:]]
+    assert len(answers) == 10
+    if (results / "report.html").exists():
+        page = html.unescape((results / "report.html").read_text())
+        assert all(answer in page for answer in answers)
+    return set(re.findall(r"\d+\.\d+(?: %)?", " ".join(answers)))
+
+
+def in_table(long):
+    """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
+    shares as per cent with one."""
+    columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
+    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
+    forms[".1f"] *= 100
+    return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
+
+
+def test_every_number_in_the_answers_is_in_the_table(study):
+    results = study[0] / "results"
+    assert len(quoted(results)) > 20
+    assert not quoted(results) - in_table(pd.read_csv(results / "table.csv"))
+
+
+def test_the_committed_answers_quote_the_committed_table():
+    results = ROOT / "docs" / "results"
+    assert not quoted(results) - in_table(pd.read_csv(results / "table.csv"))
+
+
+def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path):
+    """Two seeds: a row of means without a seed, what the answers quote, and intervals that hold both seeds' chance."""
+    write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 4), seed=1), tmp_path / "era5.nc")
+    write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 4)), tmp_path / "smap.nc")
+    arguments = ["--era5-land", tmp_path / "era5.nc", "--smap", tmp_path / "smap.nc", "--out", tmp_path / "results"]
+    arguments += ["--models", "cnn", "--lead-days", 1, "--seeds", 0, 1, 1, "--no-details"]
+    result = subprocess_script("reproduce.py", *arguments)
+    assert result.code == 0, result.err
+    long = pd.read_csv(tmp_path / "results" / "table.csv")
+    rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["model"] == "cnn")]
+    assert list(rows["seed"].fillna(-1)) == [0, 1, -1]
+    mean = rows.iloc[2]
+    assert mean["note"] == "mean of 2 seeds"
+    assert mean["rmse"] == pytest.approx(rows["rmse"][:2].mean(), abs=1e-8)
+    assert mean["rmse_low"] < mean["rmse"] < mean["rmse_high"]
+    assert f"{mean['rmse']:.4f}" in (tmp_path / "results" / "report.html").read_text()
+    compared = pd.read_csv(tmp_path / "results" / "comparisons.csv")
+    assert set(compared["seeds"]) == {2}
+    # what an evaluation of other days leaves behind is no part of the study
+    run_dir = tmp_path / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
+    assert subprocess_script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
+    assert "evaluated on other days" in subprocess_script("utils/report.py", tmp_path / "results").sentence()
+    shutil.rmtree(tmp_path / "results" / "runs" / "SMAPtest" / "ridge")
+    again = subprocess_script("reproduce.py", *arguments)  # it restores both
+    assert again.code == 0, again.err
+    assert pd.read_csv(tmp_path / "results" / "table.csv").equals(long)
+
+
+def test_figures_and_report_are_drawn_again_from_predictions_without_training(study, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(study[0] / "results", folder)
+    for path in folder.glob("**/checkpoint.pt"):
+        path.unlink()
+    shutil.rmtree(folder / "figures")
+    (folder / "table.csv").unlink()
+    result = subprocess_script("utils/report.py", folder)
+    assert result.code == 0, result.err
+    assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
+    assert len(list((folder / "figures").glob("*.png"))) == 10
+    (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
+    assert "predictions.nc is missing; make it with: python reproduce.py" in (
+        subprocess_script("utils/report.py", folder).sentence()
+    )
+    assert "holds no study" in subprocess_script("utils/report.py", tmp_path).sentence()
+
+
+def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
+    below = study[0] / "results" / "runs"
+
+    def settings(name):
+        return runs.load_checkpoint(below / name / "lead1" / "seed0").settings
+
+    short = settings("finetune-SMAPtest/cnn_30days")
+    assert short["target_days"] == 30
+    assert short["init_from"] == str(below / "ERA5test" / "cnn" / "lead1" / "seed0")
+    assert short["epochs"] > settings("finetune-SMAPtest/cnn")["epochs"]  # as many steps on fewer days
+    without = settings("finetune-SMAPtest/cnn_without_precipitation")
+    assert without["predictors"] == ["soil_moisture", "soil_temperature"]
+    assert without["init_from"] == str(below / "ERA5test" / "cnn_without_precipitation" / "lead1" / "seed0")
+    assert "season" in settings("finetune-SMAPtest/cnn_with_season")["predictors"]
 
 
 def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
@@ -171,6 +317,8 @@ def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
         smap_test = np.datetime64("2014-01-01") + 900 - 365
         assert max(end for _, end in checkpoint.learned_from) < smap_test
         assert (checkpoint.periods.test[0][1] - checkpoint.periods.test[0][0]).astype(int) == 364
+        if checkpoint.settings.get("target_days"):
+            continue  # as many steps as on the whole record
         published = {"cnn": (30, 100, 30), "convlstm_conv": (50, 20, 50)}[checkpoint.model]
         index = ["ERA5test", "SMAPtest", "finetune-SMAPtest"].index(checkpoint.experiment)
         assert checkpoint.settings["epochs"] <= published[index] / 3
@@ -180,8 +328,8 @@ def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
     folder, first, second = study
     assert second.code == 0, second.err
     assert first.out.rsplit("runs in", 1)[0] == second.out.rsplit("runs in", 1)[0]
-    stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("**/predictions.nc")]
-    assert len(stamps) == 12 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
+    stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("*/*/*/seed0/predictions.nc")]
+    assert len(stamps) == 12 + 8 + 8 + 8 + 3 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
 
 
 def test_scores_of_another_period_never_enter_the_table(study, script):
@@ -205,6 +353,8 @@ def test_the_study_says_which_settings_are_its_own(study):
         (["--lead-days"], "--lead-days has no value"),
         (["--era5-land", "x.nc"], "are a pair"),
         (["--models", "transformer"], "there is no ERA5test/train_transformer.py"),
+        (["--models", "convlstm_foo"], "'convlstm_foo'"),
+        (["--models", "cnn_conv"], "'cnn_conv'"),
         (["--era5-land", "x.nc", "--smap", "y.nc"], "does not exist"),
         (["--lead-day", "3"], "Unrecognized options"),
     ],
@@ -231,18 +381,21 @@ def test_numbers_in_the_readme_are_those_of_the_committed_table():
 
 
 def test_the_readme_says_of_transfer_what_the_committed_table_shows():
-    """Its first sentence: transfer lowers every model's error, and ridge is still better than all."""
-    rmse = pd.read_csv(ROOT / "docs" / "results" / "table.csv").set_index(["experiment", "model", "lead_days"]).rmse
-    for model in ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm"):
-        for lead_days in (3, 5, 7):
-            tuned = rmse["finetune-SMAPtest", model, lead_days]
-            assert rmse["SMAPtest", "ridge", lead_days] < tuned < rmse["SMAPtest", model, lead_days]
-        assert rmse["SMAPtest", "persistence", 3] < rmse["finetune-SMAPtest", model, 3]
+    """Its first sentences: how often transfer helps, and that no network beats persistence or ridge with a memory."""
+    table = pd.read_csv(ROOT / "docs" / "results" / "table.csv")
+    models = ["cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm"]
+    rows = table[(table.experiment == "finetune-SMAPtest") & table.model.isin(models) & table.lead_days.isin([3, 5, 7])]
+    assert len(rows) == 15 and (rows.transfer_rmse_change < 0).all()
+    counts = {name: dict(rows[name].value_counts()) for name in ("vs_scratch", "vs_persistence", "vs_ridge_memory")}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"significantly in {counts['vs_scratch']['better']} of 15 cases" in readme
+    assert counts["vs_scratch"].get("worse", 0) == 0
+    assert counts["vs_persistence"].get("better", 0) == 0 and counts["vs_ridge_memory"] == {"worse": 15}
 
 
 def test_the_committed_results_say_where_they_come_from():
     provenance = json.loads((ROOT / "docs" / "results" / "provenance.json").read_text())
-    assert provenance["command"] and len(provenance["runs"]) == 45
+    assert provenance["command"] and len(provenance["runs"]) == 70
     assert all(run["synthetic_data"] for run in provenance["runs"])
     assert "/work" not in json.dumps(provenance) and "/tmp" not in json.dumps(provenance)
 

@@ -9,6 +9,8 @@ How missing values are met:
 - Missing soil moisture and temperature of a scored cell become its last earlier valid value, never across a gap in
   `time` and never a later one; before the first valid value, the cell's mean over the training period; where there is
   none, the mean over cells. Missing precipitation becomes that mean at once: rain does not persist.
+- A variable that is not among the predictors is OUTSIDE everywhere, so that the model and its first weights stay what
+  they are with it; the season, if it is one, adds two channels.
 - Missing targets are left out of the loss and of the metrics.
 """
 
@@ -102,9 +104,8 @@ class Record:
             filled = np.where(np.isfinite(filled), filled, statistics.cell_mean[channel])
             if channel == MOISTURE:
                 self.last_observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, filled, np.nan)
-            if name in predictors:
-                filled = (filled - statistics.low[channel]) / statistics.span[channel]
-                maps.append(np.where(scored, filled, np.float32(OUTSIDE)))
+            filled = (filled - statistics.low[channel]) / statistics.span[channel]
+            maps.append(np.where(scored & (name in predictors), filled, np.float32(OUTSIDE)))
         if SEASON in predictors:
             waves = (annual_harmonics(self.days, 1)[:, 1:] + 1) / 2
             maps += [np.where(scored, wave[:, None, None], OUTSIDE).astype(np.float32) for wave in waves.T]
@@ -177,6 +178,19 @@ class Windows:
         target = torch.from_numpy(self.target_index[samples])
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
         return Batch(features, self.record.target[target], self.record.valid[target])
+
+
+class Permuted(Windows):
+    """Windows whose maps of one channel come from another sample each: its values, without their link to the target."""
+
+    def __init__(self, windows: Windows, channel: int, seed: int = 0):
+        self.__dict__.update(windows.__dict__)
+        self.channel, self.order = channel, np.random.default_rng(seed).permutation(len(windows))
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        batch, other = super().batch(samples), super().batch(self.order[samples])
+        batch.features[:, :, self.channel] = other.features[:, :, self.channel]
+        return batch
 
 
 def in_spans(days: np.ndarray, periods: tuple[Span, ...]) -> Bool[np.ndarray, "time"]:

@@ -1,10 +1,9 @@
-"""Scores of forecasts, and the evaluation of a run: predictions.nc, metrics.json and figures in its directory.
+"""The evaluation of a run: predictions.nc, metrics.json and figures in its directory.
 
-RMSE, MSE and R² are pooled and unweighted over all valid cell-days, as in the paper; R² is the coefficient of
-determination. Every baseline is scored on exactly the same cell-days.
+RMSE, MSE and R² are pooled and unweighted over all valid cell-days, as in the paper; the rest is in `metrics`. Every
+baseline is scored on exactly the same cell-days, and every score comes with its 95 % interval (`significance`).
 """
 
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,49 +12,40 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
-from sklearn.metrics import mean_squared_error, r2_score
 from tqdm import tqdm
 from tyro.conf import Positional
 
 from utils import Drawmap, Drawplot, runs
 from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
-from utils.data_processing import Record, Windows
+from utils.data_processing import Permuted, Record, Statistics, Windows
+from utils.drawing import BASELINES
 from utils.experiment import check_grid, data_hash, read_from
-from utils.files import whole_file, write_json
+from utils.files import read_json
 from utils.forecasting import forecast, restore_model
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, grid_of, is_synthetic
+from utils.predictions import SCORING, References, dataset, described, judged, write_predictions
+from utils.prepared_data import VARIABLES, grid_of, is_synthetic
 from utils.runs import Checkpoint
-from utils.settings import RUNS, Period, overlap, spans
+from utils.settings import RUNS, Period, Span, Split, overlap, spans
 from utils.tables import show, table
 
 _BATCH = 64
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
 
 
-def scores(
-    observed: Float[np.ndarray, "*cell_days"], predicted: Float[np.ndarray, "*cell_days"]
-) -> dict[str, float | int | None]:
-    """rmse (m3 m-3), mse, r2 and n over the pairs with a valid observation.
-
-    r2 is None where it is not defined: fewer than two pairs, or observations without any variation. Raises UserError
-    when there is no pair, ValueError when an observation has no finite forecast.
-    """
-    valid = np.isfinite(observed)
-    truth, guess = observed[valid].astype(np.float64), predicted[valid].astype(np.float64)
-    if not truth.size:
-        raise UserError("The test period has no valid soil moisture to score forecasts with.")
-    mse = float(mean_squared_error(truth, guess))
-    r2 = float(r2_score(truth, guess)) if truth.size > 1 and np.ptp(truth) > 0 else None
-    return {"rmse": math.sqrt(mse), "mse": mse, "r2": r2, "n": int(truth.size)}
-
-
-def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None) -> dict[str, Any]:
+def evaluate(
+    run_dir: Path,
+    data: Path | None = None,
+    test: Period | None = None,
+    permuted: str | None = None,
+    into: Path | None = None,
+) -> dict[str, Any]:
     """Forecast the test period with the best weights of a run; write its files; return the metrics.
 
     `data` and `test` stand in for the run's own; the baselines still learn from the run's own data where that is to
-    be had. Raises UserError for whatever the user can mend, and writes nothing then.
+    be had. With `permuted`, the windows of that variable are shuffled among the test days: what is lost then, its
+    seasonal cycle included, is what the trained model owes to it; the files go to the folder `into`. Raises UserError
+    for whatever the user can mend, and writes nothing then.
     """
     runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
     with runs.claimed(run_dir):
@@ -70,41 +60,105 @@ def evaluate(run_dir: Path, data: Path | None = None, test: Period | None = None
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
         path = own if data is None else data
-        ds, record = _record(checkpoint, path, run_dir)
-        learned = _record(checkpoint, own, run_dir)[1] if data is not None and own_is_there else record
-        reach = (checkpoint.lead_days, checkpoint.input_days)
-        windows = Windows(record, periods, *reach, "test")
-        training = Windows(learned, checkpoint.periods.train, *reach, "training")
+        ds = _data_set(checkpoint, path, run_dir)
+        reach, about = (checkpoint.lead_days, checkpoint.input_days), described(checkpoint)
+        windows = Windows(checkpoint.record(ds), periods, *reach, "test")
+        if permuted:
+            windows = Permuted(windows, list(VARIABLES).index(permuted))
+            about["model"] += f"_permuted_{permuted}"
         predicted = forecast(restore_model(checkpoint, run_dir), windows, _BATCH, torch.device("cpu"))
-        metrics = _metrics(checkpoint, windows, predicted, baselines(training, windows, checkpoint.periods.train))
-        metrics |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
-        metrics |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
-        metrics |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
-        predictions = _dataset(checkpoint, windows, predicted, path, is_synthetic(ds))
-        encoding = {name: {"zlib": True, "complevel": 1} for name in predictions.data_vars}
-        encoding |= {name: {"_FillValue": None} for name in ("lat", "lon")}
-        encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
-        with whole_file(run_dir / "predictions.nc") as partial:
-            predictions.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-        write_json(run_dir / "metrics.json", metrics)
-        draw(run_dir, predictions, is_synthetic(ds))
-    return metrics
+        train, learn_from = checkpoint.periods.train, own if own_is_there else path
+        start = train[0][0] if checkpoint.settings.get("target_days") else None
+        samples = Samples(learn_from, path, train, periods, *reach, start)
+        references = reference_forecasts(samples, checkpoint.restored_statistics())
+        predictions = dataset(windows, predicted, references, about, path, is_synthetic(ds))
+        found = judged(predictions, references)
+        found |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
+        found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
+        found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
+        found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
+        found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
+        write_predictions(into or run_dir, predictions, found)
+        if not permuted:
+            draw(run_dir, predictions, is_synthetic(ds))
+    return found
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which samples baselines learn from, and which they forecast."""
+
+    learn_from: Path  # data set of the training period
+    data: Path  # data set of the test period
+    train: tuple[Span, ...]
+    test: tuple[Span, ...]
+    lead_days: int
+    input_days: int
+    start: np.datetime64 | None  # no earlier day is read
+
+    def statistics(self) -> Statistics:
+        """What the training period says, the same as of a run with these samples."""
+        return Statistics.fit(read_from(self.learn_from, self.start), Split(self.train, (), self.test))
+
+    def windows(self, statistics: Statistics) -> tuple[Windows, Windows]:
+        """The training and the test samples."""
+        learned = Record(read_from(self.learn_from, self.start), statistics)
+        asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
+        reach = (self.lead_days, self.input_days)
+        return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
+
+
+def reference_forecasts(samples: Samples, statistics: Statistics) -> References:
+    """The baselines' forecasts. The last two sets are kept: a study asks for them model after model."""
+    cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
+    key = (samples, data_hash(samples.learn_from), data_hash(samples.data), hash(cells))
+    if key not in _kept:
+        if len(_kept) == 2:
+            del _kept[next(iter(_kept))]
+        forecasts = baselines(*samples.windows(statistics), samples.train)
+        _kept[key] = References(*({name: parts[i] for name, parts in forecasts.items()} for i in (0, 1)))
+    return _kept[key]
+
+
+_kept: dict[tuple, References] = {}
+
+
+def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
+    """Write each baseline's predictions.nc and metrics.json as a run's: <into>/<name><suffix>/lead<d>/.
+
+    Nothing is done where they are there already, for the same data and periods.
+    """
+    folders = {name: into / f"{name}{suffix}" / f"lead{samples.lead_days}" for name in BASELINES}
+    state = {"data_sha256": data_hash(samples.data), "input_days": samples.input_days, "scoring": SCORING}
+    state |= {f: [[str(a), str(b)] for a, b in getattr(samples, f)] for f in ("train", "test")}
+    there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
+    if all(written and found.get("state") == state for found, written in there):
+        return
+    statistics = samples.statistics()
+    references, (_, windows) = reference_forecasts(samples, statistics), samples.windows(statistics)
+    synthetic = is_synthetic(read_from(samples.data, samples.start))
+    for name, values in references.forecasts.items():
+        about = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
+        predictions = dataset(windows, values, references, about, samples.data, synthetic)
+        found = judged(predictions, references)["baselines"][name] | about
+        write_predictions(folders[name], predictions, found | {"state": state, "synthetic_data": synthetic})
 
 
 def is_current(metrics: dict[str, Any], checkpoint: Checkpoint) -> bool:
     """Whether metrics are those of this checkpoint on its own data and test period."""
     return (
-        metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
+        metrics.get("scoring") == SCORING
+        and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
     )
 
 
-def _record(checkpoint: Checkpoint, path: Path, run_dir: Path) -> tuple[xr.Dataset, Record]:
-    """A data set as the run would read it, on the run's grid and with the run's statistics."""
+def _data_set(checkpoint: Checkpoint, path: Path, run_dir: Path) -> xr.Dataset:
+    """A data set as the run would read it, on the run's grid."""
     ds = read_from(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None)
     check_grid(checkpoint, grid_of(ds), path, run_dir)
-    return ds, Record(ds, checkpoint.restored_statistics(), tuple(checkpoint.settings["predictors"]))
+    return ds
 
 
 @dataclass
@@ -165,47 +219,3 @@ def draw(run_dir: Path, predictions: xr.Dataset, synthetic: bool) -> None:
         Drawplot.draw_scatter(observed.values, predicted.values, name, path / "scatter.png")
     except UserError as error:
         print(fold(error))
-
-
-def _metrics(checkpoint: Checkpoint, windows: Windows, predicted: np.ndarray, references: dict) -> dict[str, Any]:
-    """metrics.json: the model's scores first, then each baseline's on the same cell-days."""
-    observed = windows.observed
-    names = {name: getattr(checkpoint, name) for name in ("experiment", "model", "lead_days", "input_days", "seed")}
-    found = {name: scores(observed, forecast) for name, (forecast, _) in references.items()}
-    reference = found["persistence"]["mse"]
-    for row in (model := scores(observed, predicted)), *found.values():
-        row["skill_over_persistence"] = 1 - row["mse"] / reference if reference else None
-    for name, (_, note) in references.items():
-        found[name] |= {"note": note} if note else {}
-    epochs = {"epochs": checkpoint.settings["epochs"], "best_epoch": checkpoint.best_epoch}
-    return {**model, **names, **epochs, "commit": checkpoint.commit, "baselines": found}
-
-
-def _dataset(checkpoint: Checkpoint, windows: Windows, predicted: np.ndarray, data: Path, synthetic: bool):
-    """predictions.nc: forecast and observation, m3 m-3, by valid date."""
-    moisture = {"units": "m3 m-3", **VARIABLES["soil_moisture"].attributes}
-    dims = ("time", "lat", "lon")
-    return xr.Dataset(
-        {
-            "predicted": (dims, predicted, {**moisture, "long_name": "forecast soil moisture"}),
-            "observed": (dims, windows.observed, {**moisture, "long_name": "soil moisture of the data set"}),
-        },
-        coords={
-            "time": ("time", windows.valid_time.astype("datetime64[ns]"), AXES["time"]),
-            "lat": ("lat", windows.record.grid.lat, AXES["lat"]),
-            "lon": ("lon", windows.record.grid.lon, AXES["lon"]),
-            "init_time": (
-                "time",
-                windows.init_time.astype("datetime64[ns]"),
-                {"standard_name": "forecast_reference_time", "long_name": "last input day"},
-            ),
-        },
-        attrs={
-            "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts and observations",
-            **{name: getattr(checkpoint, name) for name in ("model", "experiment", "lead_days", "input_days", "seed")},
-            "data": str(data),
-            "commit": checkpoint.commit,
-            "synthetic": str(synthetic).lower(),
-        },
-    )

@@ -155,7 +155,7 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
         raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
     for name, theirs, ours in (
         ("model", source.model, model),
-        ("predictors", runs.words(source.settings.get("predictors")), runs.words(settings.predictors)),
+        ("predictors", runs.words(source.settings.get("predictors", list(VARIABLES))), runs.words(settings.predictors)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):

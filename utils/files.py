@@ -77,6 +77,13 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; {} where there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of all the files of a Zarr store in the order of their names."""
     digest = hashlib.sha256()

@@ -1,72 +1,173 @@
-"""What a study leaves behind: table.csv, figures, report.html and provenance.json."""
+"""What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
-import base64
-import html
+python -m utils.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
+"""
+
 import json
-import shutil
+import sys
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tyro.conf import Positional
 
-from utils import Drawplot
-from utils.files import whole_file, write_json
-from utils.tables import without_na
+from utils import significance
+from utils.answers import answers
+from utils.console import one_sentence, parse
+from utils.drawing import BASELINES
+from utils.files import read_json, whole_file, write_json
+from utils.page import Column, Section, Table, write_page
+from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.settings import ROOT
+from utils.study import PAPERS_BEST
+from utils.tables import show
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-img {{ max-width: 100%; }}
-table {{ border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: 0.2rem 0.6rem; text-align: right; }}
-</style>
-<h1>{title}</h1>
-<p>RMSE in m³ m⁻³, MSE in m⁶ m⁻⁶, R² and skill 1 − MSE / MSE of persistence, pooled and unweighted over all valid
-cell-days of the test period. Persistence, climatology and ridge are scored on the same cell-days. One seed says
-nothing about significance.</p>
-<figure><img src="data:image/png;base64,{study}" alt="RMSE of every model and baseline by experiment and lead"></figure>
-{table}
-<h2>Maps and scatter plots</h2>
-<ul>{figures}</ul>
-<h2>What made these numbers</h2>
-<pre>{provenance}</pre>
-"""
+COLUMNS = {
+    "lead_days": Column("lead", "days"),
+    "rmse": Column("RMSE", "m³ m⁻³", ".4f"),
+    "rmse_low": Column("from", "", ".4f"),
+    "rmse_high": Column("to", "", ".4f"),
+    "r2": Column("R²", "", ".3f"),
+    "skill_over_persistence": Column("skill over persistence", "", ".3f"),
+    "bias": Column("bias", "m³ m⁻³", ".4f"),
+    "ubrmse": Column("ubRMSE", "m³ m⁻³", ".4f"),
+    "kge": Column("KGE", "", ".3f"),
+    "acc": Column("anomaly correlation", "", ".3f"),
+    "r2_median_cell": Column("R² of the median cell", "", ".3f"),
+    "vs_persistence": Column("against persistence"),
+    "vs_ridge_memory": Column("against ridge with memory"),
+    "vs_scratch": Column("against no transfer"),
+    "n": Column("cell-days"),
+}
+COMPARED = {
+    "lead_days": Column("lead", "days"),
+    "mse_difference": Column("MSE difference", "m⁶ m⁻⁶", ".2e"),
+    "low": Column("from", "", ".2e"),
+    "high": Column("to", "", ".2e"),
+    "rmse_change": Column("RMSE change", "%", ".1f"),
+    "p": Column("p", "", ".3f"),
+}
+NOTICE = "Every number on this page is of a SYNTHETIC sample and says nothing about real SMAP."
+CLAIMED = {"lead_days": Column("lead", "days")}
+CLAIMED |= {f"R² {where}": Column(form=".3f") for where in ("in the paper", "here")}
+CLAIMED |= {f"RMSE {where}": Column(f"RMSE {where}", "m³ m⁻³", ".4f") for where in ("in the paper", "here")}
+CHANCE = "the difference may be chance"
 
 
-def write_report(out: Path, long: pd.DataFrame, run_dirs: list[Path], study: dict[str, Any]) -> None:
-    """Write the results of the runs in `run_dirs`, which lie below out/runs; `study` says how they came about."""
-    with whole_file(out / "table.csv") as partial:
-        long.to_csv(partial, index=False, float_format="%.8g")
-    synthetic = bool((long["data"] == "SYNTHETIC sample").any())
-    title = "Soil-moisture forecasts" + (" of the SYNTHETIC sample" if synthetic else "")
-    figures = out / "figures"
-    Drawplot.draw_study(long, title, figures / "study.png")
-    names = []
-    for run_dir in run_dirs:
-        for figure in ("map", "scatter"):
-            if not (run_dir / "figures" / f"{figure}.png").exists():
-                continue
-            names.append("_".join([figure, *run_dir.relative_to(out / "runs").parts]) + ".png")
-            with whole_file(figures / names[-1]) as partial:
-                shutil.copyfile(run_dir / "figures" / f"{figure}.png", partial)
-    provenance = {**study, "runs": [_provenance(run_dir) for run_dir in run_dirs]}
+def write_report(out: Path) -> pd.DataFrame:
+    """Draw and write everything from the runs below `out`, as its study.json lists them; return the table."""
+    results = Results(out)
+    long, compared = results.table, comparisons(results)
+    for name, frame in (("table.csv", long), ("comparisons.csv", compared)):
+        with whole_file(out / name) as partial:
+            frame.to_csv(partial, index=False, float_format="%.8g")
+    sections = answers(results, out / "figures")
+    with whole_file(out / "answers.md") as partial:
+        partial.write_text(_in_words(results, sections), encoding="utf-8")
+    provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
-    page = _PAGE.format(
-        title=title,
-        study=base64.b64encode((figures / "study.png").read_bytes()).decode(),
-        table=without_na(long).to_html(index=False, float_format="{:.4g}".format, border=0),
-        figures="".join(f'<li><a href="figures/{name}">{html.escape(name)}</a></li>' for name in names),
-        provenance=html.escape(json.dumps(study | {"first run": provenance["runs"][0]}, indent=2)),
+    shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
+    unclear = (long["vs_persistence"] == "not significant").to_numpy()
+    different = (compared["verdict"] == "not significant").to_numpy()
+    write_page(
+        out / "report.html",
+        results.title("Soil-moisture forecasts with and without transfer"),
+        sections,
+        [
+            Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
+            Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
+            Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
+        ],
+        _made_by(results, provenance),
+        citation(),
+        (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
+        NOTICE if results.synthetic else "",
     )
-    with whole_file(out / "report.html") as partial:
-        partial.write_text(page, encoding="utf-8")
+    return long
 
 
-def _provenance(run_dir: Path) -> dict[str, Any]:
-    """run.json without the place of the data on the machine that ran it."""
-    content = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    return {"run": "/".join(run_dir.parts[-4:]), **content, "data": Path(content["data"]).name}
+def _in_words(results: Results, sections: list[Section]) -> str:
+    """The answers alone, as Markdown."""
+    parts = [f"**{NOTICE}**\n"] if results.synthetic else []
+    for section in sections:
+        parts.append(f"## {section.question}\n\n{section.answer}\n" + (f"\n*{section.note}*\n" if section.note else ""))
+    return "\n".join(parts)
+
+
+def comparisons(results: Results) -> pd.DataFrame:
+    """Each model against each baseline, the others, and itself without transfer: over all seeds, same samples."""
+    rows = []
+    for experiment in (SCRATCH, TRANSFERRED):
+        for model in results.models:
+            rivals = [(SCRATCH, name, name) for name in BASELINES]
+            rivals += [(experiment, name, name) for name in results.models if name != model]
+            rivals += [(SCRATCH, model, f"{model} without transfer")] if experiment == TRANSFERRED else []
+            for lead, (place, rival, name) in product(results.leads, rivals):
+                sums = results.sums(experiment, model, lead, rival=(place, rival))
+                found = significance.estimate(sums, significance.mse_difference)
+                change = significance.estimate(sums, significance.rmse_change).value
+                rows.append(
+                    {"model": model, "experiment": experiment, "against": name, "lead_days": lead}
+                    | {"seeds": len(sums), "mse_difference": found.value, "low": found.low, "high": found.high}
+                    | {"rmse_change": 100 * change, "p": found.p, "verdict": significance.verdict(found)}
+                )
+    return pd.DataFrame(rows)
+
+
+def claims(results: Results) -> pd.DataFrame:
+    """The abstract's figures beside ours on the same setting, and persistence. Nothing is comparable to the digit."""
+    comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
+    rows = []
+    for lead, r2, rmse in ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247)):
+        for model, name in ((PAPERS_BEST, f"{PAPERS_BEST} with transfer"), ("persistence", "persistence")):
+            if (key := (TRANSFERRED, model, lead)) in results.rows.index:
+                ours = results.rows.loc[key]
+                paper = {"R² in the paper": r2, "RMSE in the paper": rmse} if model == PAPERS_BEST else {}
+                rows.append(
+                    {"forecast": name, "lead_days": lead, **paper, "R² here": ours["r2"], "RMSE here": ours["rmse"]}
+                    | {"comparable": comparable}
+                )
+    return pd.DataFrame(rows)
+
+
+def _made_by(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a reader needs to make the page again; every run's own record is in provenance.json."""
+    runs, study = provenance["runs"], results.study
+    return {
+        "command": study["command"],
+        "seconds": study["seconds"],
+        "commit": ", ".join(sorted({run.get("commit", "unknown") for run in runs})),
+        "data (SHA-256)": study["data_sha256"],
+        "models": ", ".join(results.models),
+        "leads (days)": ", ".join(map(str, results.leads)),
+        "seeds": ", ".join(map(str, results.seeds)),
+        "epochs": "published" if study["full"] else "at most a third of the published ones, early stopping",
+        "periods": {name: json.dumps(periods) for name, periods in study["periods"].items()},
+        "versions": runs[0].get("versions", {}),
+        "machine": runs[0].get("machine", {}),
+    }
+
+
+def _provenance(results: Results, folder: str) -> dict[str, Any]:
+    """run.json without the place of the data on the machine that ran it; a permuted run has that of its model."""
+    experiment, model, *place = folder.split("/")
+    content = read_json(results.out.joinpath("runs", experiment, model.split("_permuted_")[0], *place) / "run.json")
+    return {"run": folder, **content, "data": Path(content.get("data", "")).name}
+
+
+def citation() -> str:
+    return (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+@dataclass
+class Settings:
+    results: Positional[Path] = ROOT / "results"  # the folder of a study
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        folder = parse(Settings, sys.argv[1:], __doc__).results
+        print(show(write_report(folder)))
+        print(f"\n{folder / 'report.html'}")

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import json
 import platform
 import re
 import shutil
@@ -16,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from utils.console import UserError, fold
-from utils.data_processing import Statistics
+from utils.data_processing import Record, Statistics
 from utils.files import whole_file, write_json
-from utils.prepared_data import Grid
+from utils.prepared_data import VARIABLES, Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
@@ -87,6 +87,10 @@ class Checkpoint:
     def restored_statistics(self) -> Statistics:
         return Statistics.from_tensors(self.statistics)
 
+    def record(self, ds: xr.Dataset) -> Record:
+        """A data set as the model sees it."""
+        return Record(ds, self.restored_statistics(), tuple(self.settings.get("predictors", VARIABLES)))
+
 
 def checkpoint_file(run_dir: Path) -> Path:
     """Where a run's checkpoint is; a UserError where there is none."""
@@ -131,7 +135,7 @@ def _check_content(checkpoint: Checkpoint) -> None:
 
 def clear(run_dir: Path) -> None:
     """Remove a run before another one takes its directory, so that nothing of both is ever mixed."""
-    for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "metrics.json"):
+    for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "scores.nc", "metrics.json"):
         (run_dir / name).unlink(missing_ok=True)
     shutil.rmtree(run_dir / "figures", ignore_errors=True)
 
@@ -272,12 +276,6 @@ def write_provenance(run_dir: Path, checkpoint: Checkpoint, fabric: Fabric, star
         "end": end,
     }
     write_json(run_dir / "run.json", content)
-
-
-def read_provenance(run_dir: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    return {}
 
 
 def words(value: Any) -> str:

@@ -48,8 +48,8 @@ class TrainSettings:
 
     @property
     def channels(self) -> int:
-        """Input maps of a day: one a variable, two for the season."""
-        return len(self.predictors) + (SEASON in self.predictors)
+        """Input maps of a day: one a variable, seen or not, and two for the season."""
+        return len(VARIABLES) + 2 * (SEASON in self.predictors)
 
     @property
     def published_epochs(self) -> int | None:

@@ -5,45 +5,80 @@ from typing import Any
 
 import pandas as pd
 
-COLUMNS = [
-    "experiment",
-    "model",
-    "lead_days",
-    "seed",
-    "rmse",
-    "mse",
-    "r2",
-    "skill_over_persistence",
-    "n",
-    "input_days",
-    "epochs",
-    "best_epoch",
-    "data",
-    "note",
-]
+from utils.drawing import BASELINES
+
+INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
+MORE = ("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept")
+NESTED = {  # column: where metrics.json has it
+    "rmse_area_weighted": ("area_weighted", "rmse"),
+    "r2_area_weighted": ("area_weighted", "r2"),
+    "rmse_median_cell": ("median_cell", "rmse"),
+    "r2_median_cell": ("median_cell", "r2"),
+    "skill_median_cell": ("median_cell", "skill_over_persistence"),
+}
+VERDICTS = {f"vs_{name}": name for name in BASELINES}  # of the test against that baseline
+TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from scratch
+    "transfer_rmse_change",  # relative: −0.1 is a tenth less
+    "transfer_low",
+    "transfer_high",
+    "transfer_p",
+    "vs_scratch",
+    "cells_gain",  # shares of the cells tested
+    "cells_better",
+    "cells_worse",
+)
+COLUMNS = ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2", "skill_over_persistence", "n", *INTERVALS]
+COLUMNS += [*VERDICTS, *TRANSFER, *MORE, *NESTED]
+COLUMNS += ["input_days", "target_days", "epochs", "best_epoch", "data", "note"]
 
 
-def table(all_metrics: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Long form from the content of metrics.json files; a baseline stands once for each set of samples."""
+def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, Any]] = ()) -> pd.DataFrame:
+    """Long form from the content of metrics.json files; a baseline stands once for each set of samples.
+
+    `baselines` are files of baselines alone, at leads where no model was run.
+    """
     rows = []
     for metrics in all_metrics:
-        kind = "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
-        common = {name: metrics[name] for name in ("experiment", "lead_days", "input_days")} | {"data": kind}
-        rows.append({**metrics, **common, "note": "" if metrics["finished"] else "training not finished"})
-        rows += [{"note": "", **scores, **common, "model": name} for name, scores in metrics["baselines"].items()]
-    long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("seed", "epochs", "best_epoch", "n")})
+        kind = _kind(metrics)
+        common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
+        common |= {"data": kind}
+        note = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
+        rows.append(_row(metrics) | {name: metrics.get(name) for name in TRANSFER} | common | {"note": note})
+        suffix = metrics.get("baseline_suffix", "")
+        rows += [
+            _row(scores) | common | {"model": name + suffix, "seed": None, "note": scores.get("note", "")}
+            for name, scores in metrics["baselines"].items()
+        ]
+    for metrics in baselines:
+        kind = _kind(metrics)
+        rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
+    numbers = ("seed", "epochs", "best_epoch", "n", "target_days")
+    long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in numbers})
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     return long.drop_duplicates(["experiment", "model", "lead_days", "input_days", "seed", "n"], ignore_index=True)
+
+
+def _kind(metrics: dict[str, Any]) -> str:
+    return "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+
+
+def _row(metrics: dict[str, Any]) -> dict[str, Any]:
+    found = {name: metrics.get(name) for name in COLUMNS}
+    found |= {name: metrics.get(part, {}).get(score) for name, (part, score) in NESTED.items()}
+    return found | {
+        name: metrics.get("comparisons", {}).get(rival, {}).get("verdict") for name, rival in VERDICTS.items()
+    }
 
 
 def show(long: pd.DataFrame) -> str:
     """The table as text for a terminal, runs and baselines side by side, notes below."""
     lines = []
     for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
-        lines.append(f"\n{experiment}, {lead_days} days ahead, {kind}; RMSE in m³ m⁻³")
+        lines.append(f"\n{experiment}, {lead_days} days ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
-        short = rows[["model", "seed", "rmse", "r2", "skill_over_persistence", "n", "best_epoch", "epochs"]]
-        short = short.rename(columns={"skill_over_persistence": "skill over persistence"})
+        short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "skill_over_persistence", "n"]]
+        short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})
+        short = short.rename(columns={"skill_over_persistence": "skill", "rmse_low": "from", "rmse_high": "to"})
         lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
         lines += [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
     return "\n".join(lines)
@@ -58,4 +93,5 @@ def _number(form: str) -> Callable[[Any], str]:
     return lambda value: value if isinstance(value, str) else form.format(value)
 
 
-_FORMATS = {"rmse": _number("{:.4f}"), "r2": _number("{:.3f}"), "skill over persistence": _number("{:+.3f}")}
+_FORMATS = {name: _number("{:.4f}") for name in ("rmse", "from", "to")}
+_FORMATS |= {"r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}

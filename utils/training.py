@@ -25,6 +25,7 @@ from tqdm import tqdm
 from utils import runs
 from utils.console import UserError
 from utils.data_processing import MOISTURE, Batch, Windows
+from utils.files import read_json
 from utils.forecasting import batches, forecast_batches
 from utils.runs import Checkpoint
 from utils.settings import TrainSettings
@@ -54,7 +55,7 @@ def fit(
         optimiser.load_state_dict(checkpoint.last["optimiser"])
         torch.set_rng_state(checkpoint.last["random"])
         checkpoint.last = {}
-        begun = runs.read_provenance(run_dir).get("start", begun)
+        begun = read_json(run_dir / "run.json").get("start", begun)
     elif settings.epochs == 0:  # the weights it starts from, as they are
         checkpoint.best, checkpoint.best_rmse = _copy(model), validate(model, validation, settings.batch_size)[1]
     runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)

@@ -13,19 +13,19 @@ from utils.prepared_data import Grid
 
 
 class ConvLSTMLayer(nn.Module):
-    """One ConvLSTM layer: a convolution of input and hidden state gives the four gates i, f, g, o.
+    """One ConvLSTM layer: a convolution of input and hidden state gives the four gates, in the order i, f, g, o.
 
     It is done in two parts: over the inputs of all days at once, and over the state from the second day on.
     """
 
     def __init__(self, channels: int, hidden: int, kernel: int):
         super().__init__()
-        self.gates = nn.Conv2d(channels + hidden, 4 * hidden, kernel, padding="same")
+        self.ifgo = nn.Conv2d(channels + hidden, 4 * hidden, kernel, padding="same")
 
     def forward(self, maps: Float[Tensor, "day batch lat lon channel"]) -> list[Float[Tensor, "batch lat lon hidden"]]:
         channels = maps.shape[-1]
-        from_input, from_state = self.gates.weight[:, :channels], self.gates.weight[:, channels:]
-        shares = convolve(maps.flatten(0, 1), from_input, self.gates.bias).unflatten(0, maps.shape[:2])
+        from_input, from_state = self.ifgo.weight[:, :channels], self.ifgo.weight[:, channels:]
+        shares = convolve(maps.flatten(0, 1), from_input, self.ifgo.bias).unflatten(0, maps.shape[:2])
         return recur(shares, lambda h: convolve(h, from_state))
 
 

@@ -1,0 +1,162 @@
+"""Intervals and tests hold what they promise, on simulated errors whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import lfilter
+from scipy.stats import t
+
+from utils import significance
+from utils.significance import better_and_worse, compare, daily_sums, estimate, variance_of_mean, verdict
+
+
+def autoregressive(decay: float, days: int, series: int, seed: int = 0) -> np.ndarray:
+    """Stationary AR(1) with unit innovations, [days, series]."""
+    noise = np.random.default_rng(seed).standard_normal((days + 300, series))
+    return lfilter([1], [1, -decay], noise, axis=0)[300:]
+
+
+def rejected(series: np.ndarray) -> float:
+    """Share of series whose mean is called different from its true value, 0."""
+    variance, freedom = variance_of_mean(series)
+    return float((2 * t.sf(np.abs(series.mean(axis=0)) / np.sqrt(variance), freedom) < 0.05).mean())
+
+
+@pytest.mark.parametrize(("decay", "days"), [(0.0, 365), (0.5, 365), (0.8, 365), (0.9, 365), (0.8, 730), (0.5, 91)])
+def test_a_5_percent_test_errs_in_about_5_percent_and_intervals_cover_95(decay, days):
+    rate = rejected(autoregressive(decay, days, 5000))
+    assert 0.03 <= rate <= 0.08  # the same number says that 95 % intervals cover 92 to 97 %
+
+
+def test_the_usual_correction_cries_wolf_where_this_one_does_not():
+    series = autoregressive(0.8, 365, 4000)
+    centred = series - series.mean(axis=0)
+    lags = [(centred[k:] * centred[: len(centred) - k]).sum(axis=0) / 365 for k in range(3)]  # lead 3: lags to lead − 1
+    usual = np.abs(series.mean(axis=0)) / np.sqrt((lags[0] + 2 * lags[1] + 2 * lags[2]) / 365) > 1.96
+    assert usual.mean() > 0.15 > 0.08 >= rejected(series)
+
+
+def test_slow_errors_under_fast_noise():
+    slow = autoregressive(0.9, 730, 3000) + 3 * np.random.default_rng(1).standard_normal((730, 3000))
+    assert rejected(slow) <= 0.09
+
+
+DAY = np.arange(365)[:, None]
+MISSING = {
+    "at random": lambda rng: rng.random((365, 3000)) > 0.42,  # as on real SMAP L3
+    "a frozen winter": lambda rng: (DAY < 75) | (DAY > 325),
+    "all but one season": lambda rng: (DAY < 152) | (DAY >= 244),
+    "a winter of each cell's own": lambda rng: rng.integers(30, 150, 3000) > DAY,
+}
+
+
+@pytest.mark.parametrize("days", MISSING)
+def test_days_without_a_value_are_not_days_without_error(days):
+    missing = np.broadcast_to(MISSING[days](np.random.default_rng(2)), (365, 3000))
+    series = np.where(missing, np.nan, autoregressive(0.8, 365, 3000))
+    variance, freedom = variance_of_mean(series)
+    rate = (2 * t.sf(np.abs(np.nanmean(series, axis=0)) / np.sqrt(variance), freedom) < 0.05).mean()
+    assert 0.03 <= rate <= 0.085
+    sums = np.stack([~missing[:, 0], *np.nan_to_num([series[:, 0]] * 4)], axis=1).astype(float)
+    sums[:, 4] = 0
+    found = estimate([sums], significance.mse_difference)  # of pooled days the same as of a cell
+    assert found.p == pytest.approx(2 * t.sf(abs(np.nanmean(series[:, 0])) / variance[0] ** 0.5, freedom[0]), rel=1e-6)
+
+
+def test_white_noise_has_the_textbook_variance():
+    series = np.random.default_rng(3).standard_normal((400, 2000))
+    variance, freedom = variance_of_mean(series)
+    assert variance.mean() == pytest.approx(1 / 400, rel=0.02)
+    assert np.median(freedom) == 21  # 0.4 · 400^(2/3)
+
+
+def exchangeable(trials: int, days: int = 365, cells: int = 6):
+    """Two forecasts whose errors are drawn alike: correlated in time and in space, and with each other."""
+    rng = np.random.default_rng(4)
+    for _ in range(trials):
+        noise = rng.standard_normal((2, days + 50, cells)) + rng.standard_normal((2, days + 50, 1))
+        noise += 0.5 * rng.standard_normal((1, days + 50, 1))
+        errors = lfilter([1], [1, -0.8], noise, axis=1)[:, 50:]
+        observed = rng.uniform(0.1, 0.4, (days, cells))
+        observed[rng.random((days, cells)) < 0.3] = np.nan
+        yield observed, observed + 0.01 * errors[0], observed + 0.01 * errors[1]
+
+
+def test_forecasts_with_exchangeable_errors_are_called_different_at_the_stated_level():
+    calls = [verdict(compare(observed, [a], [b])) for observed, a, b in exchangeable(1000)]
+    assert 0.03 <= 1 - calls.count("not significant") / 1000 <= 0.075
+
+
+def test_a_year_that_differs_is_seen_and_a_shuffled_forecast_is_worse():
+    rng = np.random.default_rng(5)
+    observed = 0.2 + 0.03 * autoregressive(0.9, 365, 8, seed=6)
+    forecast = observed + 0.02 * rng.standard_normal(observed.shape)
+    shuffled = forecast[rng.permutation(365)]
+    found = compare(observed, [shuffled], [forecast])
+    assert verdict(found) == "worse" and found.low > 0 and found.p < 1e-4
+    assert verdict(compare(observed, [forecast], [shuffled])) == "better"
+    same = compare(observed, [forecast], [forecast])
+    assert same.value == 0 and same.p == 1 and verdict(same) == "not significant"
+
+
+def test_scores_of_daily_sums_by_hand():
+    observed = np.array([[0.1, 0.2], [0.3, np.nan]])
+    sums = daily_sums(observed, observed + 0.01, observed + 0.02)
+    np.testing.assert_allclose(sums[:, 0], [2, 1])
+    np.testing.assert_allclose(sums[:, 1], [0.3, 0.3])
+    mean = torch.from_numpy(sums.mean(axis=0))
+    assert float(significance.rmse(mean)) == pytest.approx(0.01)
+    assert float(significance.skill(mean)) == pytest.approx(0.75)
+    assert float(significance.mse_difference(mean)) == pytest.approx(-3e-4)
+    assert float(significance.rmse_change(mean)) == pytest.approx(-0.5)
+    assert float(significance.r2(mean)) == pytest.approx(
+        1 - 3e-4 / 0.02
+    )  # squared deviations from 0.2: 0.01 + 0 + 0.01
+
+
+def test_the_interval_of_rmse_covers_the_true_one():
+    rng, inside = np.random.default_rng(7), 0
+    for _ in range(400):
+        errors = 0.02 * lfilter([1], [1, -0.8], rng.standard_normal((415, 3)), axis=0)[50:] * 0.6
+        observed = rng.uniform(0.1, 0.4, errors.shape)
+        found = estimate([daily_sums(observed, observed + errors, observed)], significance.rmse)
+        inside += found.low <= 0.02 <= found.high  # the AR(1)'s standard deviation is its innovation's over 0.6
+    assert 0.9 <= inside / 400 <= 0.98
+
+
+def test_a_claim_about_a_model_carries_the_chance_of_its_seeds():
+    """Each model's seeds differ by chance as much as the two models do: no difference is to be found."""
+    rng = np.random.default_rng(8)
+    alone = together = 0
+    for _ in range(300):
+        observed = rng.uniform(0.1, 0.4, (365, 4))
+        levels = 0.02 + 0.004 * rng.standard_normal((2, 3))
+        runs = [[observed + level * rng.standard_normal(observed.shape) for level in model] for model in levels]
+        alone += compare(observed, runs[0][:1], runs[1][:1]).significant
+        together += compare(observed, *runs).significant
+    assert together / 300 <= 0.08 < alone / 300
+
+
+def test_too_few_days_are_said():
+    observed = np.full((10, 2), 0.2)
+    found = compare(observed, [observed + 0.1], [observed])
+    assert np.isnan(found.p) and np.isnan(found.low) and verdict(found) == "too few days"
+
+
+def test_cells_named_significant_are_mostly_right():
+    """Half of the cells differ; of those named, at most about 5 % are named wrongly, and cells without data never."""
+    rng, wrong, named, found = np.random.default_rng(9), 0, 0, 0
+    for trial in range(20):
+        difference = autoregressive(0.7, 365, 400, seed=trial).reshape(365, 20, 20)
+        difference[:, :10] -= 2.0  # the first model is better there
+        difference[rng.random(difference.shape) < 0.3] = np.nan
+        difference[:, 0, :5] = np.nan
+        difference[40:, 1, :5] = np.nan  # too few days
+        better, worse, tested = better_and_worse(difference)
+        assert not tested[0, :5].any() and not tested[1, :5].any() and tested.sum() == 390
+        assert not better[0, :5].any() and not better[1, :5].any() and not worse[:10].any()
+        wrong += int(better[10:].sum() + worse.sum())
+        named += int((better | worse).sum())
+        found += int(better[:10].sum())
+    assert wrong / named <= 0.05
+    assert found > 0.9 * 20 * 190

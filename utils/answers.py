@@ -1,0 +1,42 @@
+"""The paper's questions: each a figure or two, and a sentence of answer computed from the study's results."""
+
+from pathlib import Path
+
+from utils.answers_data import predictors, target_days
+from utils.answers_models import how_good, leads, scatters, transfer
+from utils.answers_places import cells, days, series, where_transfer_helps
+from utils.console import UserError
+from utils.page import Section
+from utils.results import Results
+
+FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
+
+
+def answers(results: Results, figures: Path) -> list[Section]:
+    """All questions that the study's runs can answer, their figures drawn into `figures`."""
+    questions = (
+        how_good,
+        transfer,
+        scatters,
+        cells,
+        where_transfer_helps,
+        days,
+        predictors,
+        series,
+        target_days,
+        leads,
+    )
+    found = []
+    for question in questions:
+        try:
+            section = question(results, figures)
+        except UserError as error:  # too little to draw: the other questions still stand
+            print(f"{question.__name__.replace('_', ' ')}: {error}")
+            continue
+        if section:
+            found.append(section)
+    drawn = {figure.path.stem for section in found for figure in section.figures}
+    for stale in set(FIGURES) - drawn:  # of an earlier, larger study
+        for suffix in (".png", ".pdf"):
+            (figures / stale).with_suffix(suffix).unlink(missing_ok=True)
+    return found

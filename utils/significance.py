@@ -1,0 +1,205 @@
+"""How sure a score is: intervals and tests that stay honest when errors last for weeks.
+
+Errors of soil-moisture forecasts resemble those of the day before, whatever the lead, so neither days nor cells are
+independent. All scores here are functions of sums over cells, one row a day; their uncertainty is that of a daily time
+series with an autocorrelation that is not known:
+
+series      a score's influence: how much each scored day pulls it up or down (delta method)
+variance    of the series' mean, from its lowest B cosine frequencies (equal-weighted cosines; Lazarus et al. 2018,
+            doi:10.1080/07350015.2018.1506926), the smooth form of batch means, with B from the data: the slower the
+            series forgets, the fewer frequencies say something about its mean
+test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not hang on the lead
+seeds       several runs of one model differ by chance too: their variance over the number of seeds is added
+            (Satterthwaite's degrees of freedom). It stands in for resampling seeds, which is too narrow for three
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+from scipy.stats import false_discovery_control, t
+from torch import Tensor
+
+LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
+LAGS = (1, 2, 3, 5, 8, 12)  # days at which memory is looked for
+BIAS = 0.05  # share of the variance that may be lost to too many frequencies
+FEWEST, FEWEST_DAYS = 4, 20  # frequencies; days below which nothing is said
+MOMENTS = ("n", "observed", "observed²", "error²", "reference error²")  # columns of daily sums
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval and the p value of "it is zero"; NaN where there are too few days to tell."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def significant(self) -> bool:
+        return self.p < LEVEL
+
+
+def daily_sums(
+    observed: Float[np.ndarray, "time *cell"],
+    predicted: Float[np.ndarray, "time *cell"],
+    reference: Float[np.ndarray, "time *cell"],
+) -> Float[np.ndarray, "time moment"]:
+    """The sums over cells, day by day, that all scores below are made of; `reference` is what a forecast is held
+    against."""
+    valid = np.isfinite(observed)
+    parts = (np.ones_like(observed), observed, observed**2, (predicted - observed) ** 2, (reference - observed) ** 2)
+    cells = tuple(range(1, observed.ndim))
+    return np.stack([np.where(valid, part, 0).sum(axis=cells, dtype=np.float64) for part in parts], axis=1)
+
+
+def rmse(mean: Tensor) -> Tensor:
+    return (mean[3] / mean[0]).sqrt()
+
+
+def r2(mean: Tensor) -> Tensor:
+    return 1 - mean[3] / (mean[2] - mean[1] ** 2 / mean[0])
+
+
+def skill(mean: Tensor) -> Tensor:
+    """1 − MSE / MSE of the reference."""
+    return 1 - mean[3] / mean[4]
+
+
+def mse_difference(mean: Tensor) -> Tensor:
+    """MSE − MSE of the reference: what a Diebold–Mariano test asks about."""
+    return (mean[3] - mean[4]) / mean[0]
+
+
+def rmse_difference(mean: Tensor) -> Tensor:
+    """RMSE minus the reference's, m3 m-3."""
+    return rmse(mean) - (mean[4] / mean[0]).sqrt()
+
+
+def rmse_change(mean: Tensor) -> Tensor:
+    """RMSE relative to the reference's, −0.1 for a tenth less."""
+    return (mean[3] / mean[4]).sqrt() - 1
+
+
+def estimate(
+    sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor], level: float = LEVEL
+) -> Estimate:
+    """A score of one run, or of a model over several seeds (one array of daily sums each, same days)."""
+    scored = sums[0][:, 0] > 0  # days without an observation say nothing, and would pass for days of no error
+    values, influences = zip(*(_influence(seed[scored], score) for seed in sums), strict=True)
+    value = float(np.mean(values))
+    variance, freedom = variance_of_mean(np.mean(influences, axis=0))
+    if len(values) > 1:
+        between = float(np.var(values, ddof=1)) / len(values)
+        total = variance + between
+        if total > 0:
+            freedom = total**2 / (variance**2 / freedom + between**2 / (len(values) - 1))
+        variance = total
+    if not np.isfinite(variance):
+        return Estimate(value, np.nan, np.nan, np.nan)
+    half = float(t.ppf(1 - level / 2, freedom) * np.sqrt(variance))
+    return Estimate(value, value - half, value + half, float(_p(value, variance, freedom)))
+
+
+def compare(
+    observed: Float[np.ndarray, "time *cell"],
+    one: Sequence[Float[np.ndarray, "time *cell"]],
+    other: Sequence[Float[np.ndarray, "time *cell"]],
+) -> Estimate:
+    """MSE of `one` minus MSE of `other`, on the same cell-days; one array a seed, paired. Negative: `one` is better."""
+    return estimate([daily_sums(observed, a, b) for a, b in zip(one, other, strict=True)], mse_difference)
+
+
+def verdict(difference: Estimate) -> str:
+    """What a difference in errors says about the first of the two."""
+    if np.isnan(difference.p):
+        return "too few days"
+    return "not significant" if not difference.significant else "better" if difference.value < 0 else "worse"
+
+
+def better_and_worse(
+    difference: Float[np.ndarray, "time lat lon"], fewest: int = 60
+) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
+    """Cells whose squared errors' difference over time is significantly negative, positive, and those tested.
+
+    `difference` is NaN where nothing is scored; cells with fewer than `fewest` days are left out. The share of false
+    discoveries among all cells named is held at LEVEL (Benjamini and Hochberg 1995).
+    """
+    valid = np.isfinite(difference)
+    tested = valid.sum(axis=0) >= max(fewest, FEWEST_DAYS)
+    p, mean = np.ones(tested.shape), np.zeros(tested.shape)
+    if tested.any():
+        cells = difference[:, tested].astype(np.float64)
+        mean[tested] = np.nanmean(cells, axis=0)
+        p[tested] = false_discovery_control(_p(mean[tested], *variance_of_mean(cells)))
+    return (p < LEVEL) & (mean < 0), (p < LEVEL) & (mean > 0), tested
+
+
+def variance_of_mean(
+    series: Float[np.ndarray, "time *cell"],
+) -> tuple[Float[np.ndarray, "*cell"], Float[np.ndarray, "*cell"]]:
+    """Variance of the time mean of an autocorrelated series and its degrees of freedom; NaN for few days.
+
+    Each cell has its own clock: days without a value (NaN) are taken out of it. Left in as zeros, a season without
+    values would pass for one without errors.
+    """
+    shape = series.shape[1:]
+    values, count = _closed_up(series.reshape(len(series), -1))
+    number = _frequencies(values, count)
+    power = np.zeros(len(count))
+    clock = np.arange(len(values))[:, None] + 0.5
+    for k in range(1, int(number.max(initial=0)) + 1):
+        cosine = np.cos(np.pi * k * clock / np.maximum(count, 1))
+        power += np.where(k <= number, (values * cosine).sum(axis=0) ** 2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(count < FEWEST_DAYS, np.nan, 2 * power / number / count**2)
+    return variance.reshape(shape), number.reshape(shape)
+
+
+def _closed_up(
+    series: Float[np.ndarray, "time cell"],
+) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
+    """Deviations from each cell's mean, its values moved together to the start, zeros behind; and their number."""
+    valid = np.isfinite(series)
+    count = valid.sum(axis=0).astype(float)
+    mean = np.where(valid, series, 0).sum(axis=0) / np.maximum(count, 1)
+    order = np.argsort(~valid, axis=0, kind="stable")
+    return np.take_along_axis(np.where(valid, series - mean, 0), order, axis=0), count
+
+
+def _frequencies(values: Float[np.ndarray, "time cell"], count: Float[np.ndarray, "cell"]) -> Float[np.ndarray, "cell"]:
+    """How many cosine frequencies to use: as many as keep the bias of an AR(1) with the series' memory below BIAS.
+
+    The memory is the slowest decay seen at any of LAGS, so that fast noise on top of a slow error does not hide it.
+    """
+    days = np.maximum(count, 1)
+    variance, decay = (values**2).sum(axis=0), np.zeros(len(count))
+    for lag in LAGS:
+        covariance = (values[lag:] * values[:-lag]).sum(axis=0)
+        correlation = np.divide(covariance, variance, out=np.zeros(len(count)), where=variance > 0)
+        seen = (correlation > 2 / np.sqrt(days)) & (lag < days / 4)
+        decay = np.maximum(decay, np.where(seen, np.maximum(correlation, 0) ** (1 / lag), 0))
+    decay = np.minimum(decay + (1 + 3 * decay) / days, 0.99)  # sample autocorrelation is too low by about this
+    # spectrum of an AR(1) at frequency w over that at 0: 1 − decay / (1 − decay)² w², averaged from 0 to w
+    highest = np.sqrt(3 * BIAS / decay) * (1 - decay)
+    most = np.maximum(FEWEST, np.floor(0.4 * days ** (2 / 3)))
+    return np.clip(np.floor(highest * days / np.pi), FEWEST, most)
+
+
+def _influence(sums: Float[np.ndarray, "time moment"], score: Callable[[Tensor], Tensor]) -> tuple[float, np.ndarray]:
+    """The score of all days, and how far each day pulls it: gradient at the mean times the day's deviation."""
+    mean = torch.from_numpy(sums.mean(axis=0)).requires_grad_()
+    value = score(mean)
+    (gradient,) = torch.autograd.grad(value, mean)
+    return value.item(), (sums - sums.mean(axis=0)) @ gradient.numpy()
+
+
+def _p(mean: ArrayLike, variance: ArrayLike, freedom: ArrayLike) -> np.ndarray:
+    """Two-sided p value; 1 where mean and variance are both 0 (identical forecasts)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = np.where(mean == 0, 0, np.abs(mean) / np.sqrt(variance))
+    return np.asarray(2 * t.sf(statistic, freedom))
