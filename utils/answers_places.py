@@ -80,7 +80,8 @@ def days(results: Results, figures: Path) -> Section:
     moisture = observed.mean(("lat", "lon")).where(enough)
     error = np.sqrt(((predicted - observed) ** 2).mean(("lat", "lon"))).where(enough)
     middle = abs(error - error.median())
-    picked = {"wettest": moisture.argmax("time"), "driest": moisture.argmin("time"), "median error": middle.argmin("time")}
+    picked = {"wettest": moisture.argmax("time"), "driest": moisture.argmin("time")}
+    picked["median error"] = middle.argmin("time")
     dates = {name: str(run["time"].values[int(i)])[:10] for name, i in picked.items()}
     shown = [(f"{n}, {dates[n]}", observed[int(i)], predicted[int(i)]) for n, i in picked.items()]
     path = figures / "days.png"
