@@ -19,13 +19,13 @@ from tqdm import tqdm
 from utils import experiment
 from utils.console import UserError, one_sentence, parse
 from utils.drawing import BASELINES
-from utils.evaluation import Samples, evaluate, evaluate_baselines, is_current
+from utils.evaluation import Samples, current_metrics, evaluate, evaluate_baselines
 from utils.experiment import data_hash
 from utils.files import read_json, write_json
 from utils.forecasting import load_script
-from utils.predictions import SCORING
 from utils.prepared_data import VARIABLES
 from utils.report import write_report
+from utils.runs import load_checkpoint
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, split_of
 from utils.study import (
     FEW_LEADS,
@@ -108,7 +108,8 @@ class Study:
                 self.run_one(task, bar)
 
     def run_one(self, task: Task, bar: tqdm) -> None:
-        run_dir, folder = task.below(self.plan.runs), task.folder
+        folder = task.folder.as_posix()
+        run_dir = self.plan.runs / folder
         bar.set_description(folder)
         settings, script, build = self.plan.settings(task)
         _, checkpoint, trained = experiment.run(
@@ -118,9 +119,7 @@ class Study:
             dict.fromkeys(STUDY, "reproduce.py"),
             lambda c: bar.set_postfix(epoch=c.epoch, val_rmse=f"{c.log[-1][3]:.4f}"),
         )
-        metrics = read_json(run_dir / "metrics.json")
-        if not (is_current(metrics, checkpoint) and (run_dir / "predictions.nc").exists()):
-            metrics = evaluate(run_dir)
+        metrics = current_metrics(run_dir, checkpoint) or evaluate(run_dir)
         self.runs[folder] = {"target_days": task.target_days}
         self.runs[folder] |= {"baseline_suffix": task.variant} if task.target_days else {}
         self.validation[task] = checkpoint.best_rmse
@@ -139,14 +138,10 @@ class Study:
     def permute(self, tasks: Iterable[Task]) -> None:
         """Forecasts of trained runs with one predictor shuffled, as runs of their own."""
         for task, name in product(tasks, VARIABLES):
-            run_dir, permuted = task.below(self.plan.runs), replace(task, variant=f"_permuted_{name}")
-            into = permuted.below(self.plan.runs)
-            weights = read_json(run_dir / "metrics.json")["weights_sha256"]
-            there = read_json(into / "metrics.json")
-            current = there.get("weights_sha256") == weights and there.get("scoring") == SCORING
-            if not (current and (into / "predictions.nc").exists()):
-                evaluate(run_dir, permuted=name, into=into)
-            self.runs[permuted.folder] = {"note": f"{name} shuffled among the test days"}
+            run_dir, folder = self.plan.runs / task.folder, replace(task, variant=f"_permuted_{name}").folder
+            if not current_metrics(self.plan.runs / folder, load_checkpoint(run_dir)):
+                evaluate(run_dir, permuted=name, into=self.plan.runs / folder)
+            self.runs[folder.as_posix()] = {"note": f"{name} shuffled among the test days"}
 
     def baselines(self, leads: Iterable[int]) -> None:
         """The baselines' forecasts of SMAP's test period at every lead, and from every record length of the study."""
@@ -154,7 +149,7 @@ class Study:
         asked = [(lead, None, "") for lead in leads]
         asked += [(t.lead_days, t.target_days, t.variant) for t in self.validation if t.target_days]
         into = self.plan.runs / "SMAPtest"
-        for lead, target_days, suffix in tqdm(sorted(set(asked), key=str), unit="baselines", disable=None):
+        for lead, target_days, suffix in tqdm(dict.fromkeys(asked), unit="baselines", disable=None):
             settings, *_ = self.plan.settings(Task("SMAPtest", model, lead, 0, suffix, target_days=target_days))
             split = split_of(settings)
             samples = Samples(

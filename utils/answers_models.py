@@ -43,10 +43,6 @@ def how_good(results: Results, figures: Path) -> Section:
     )
 
 
-def _TITLE(results: Results) -> str:
-    return results.title("RMSE, R² and skill over persistence")
-
-
 def _papers_claim(results: Results) -> str:
     """Whether the ConvLSTM with transfer is the best of the networks, as the paper has it."""
     others = [model for model in results.models if model != PAPERS_BEST]

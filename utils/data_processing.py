@@ -208,13 +208,16 @@ def annual_harmonics(days: np.ndarray, harmonics: int) -> Float[np.ndarray, "tim
     return np.concatenate([np.ones_like(angle), *waves], axis=1)
 
 
+def starts_of_runs(days: np.ndarray) -> Bool[np.ndarray, "time"]:
+    """Which days do not follow the day before: the first, and the first behind each gap."""
+    return np.diff(days, prepend=days[0] - 2) != np.timedelta64(1, "D")
+
+
 def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
     """Missing values become the last earlier valid one, never across a gap in `days`; NaN before the first."""
     source = np.where(np.isfinite(values), np.arange(len(days), dtype=np.int32)[:, None, None], -1)
     np.maximum.accumulate(source, axis=0, out=source)
-    start_of_run = np.maximum.accumulate(
-        np.where(np.diff(days, prepend=days[0]) == np.timedelta64(1, "D"), 0, np.arange(len(days), dtype=np.int32))
-    )
+    start_of_run = np.maximum.accumulate(np.where(starts_of_runs(days), np.arange(len(days), dtype=np.int32), 0))
     filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
     return np.where(source >= start_of_run[:, None, None], filled, np.float32(np.nan))
 

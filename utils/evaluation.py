@@ -24,7 +24,7 @@ from utils.experiment import check_grid, data_hash, read_from
 from utils.files import read_json
 from utils.forecasting import forecast, restore_model
 from utils.predictions import SCORING, References, dataset, described, judged, write_predictions
-from utils.prepared_data import VARIABLES, grid_of, is_synthetic
+from utils.prepared_data import VARIABLES, grid_of, is_synthetic, open_prepared
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, Span, Split, overlap, spans
 from utils.tables import show, table
@@ -96,26 +96,29 @@ class Samples:
     input_days: int
     start: np.datetime64 | None  # no earlier day is read
 
-    def statistics(self) -> Statistics:
-        """What the training period says, the same as of a run with these samples."""
-        return Statistics.fit(read_from(self.learn_from, self.start), Split(self.train, (), self.test))
-
-    def windows(self, statistics: Statistics) -> tuple[Windows, Windows]:
-        """The training and the test samples."""
-        learned = Record(read_from(self.learn_from, self.start), statistics)
+    def windows(self, statistics: Statistics | None = None) -> tuple[Windows, Windows]:
+        """The training and the test samples, by the statistics of a run or else by the training period's own."""
+        ds = read_from(self.learn_from, self.start)
+        statistics = statistics or Statistics.fit(ds, Split(self.train, (), self.test))
+        learned = Record(ds, statistics)
         asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
         reach = (self.lead_days, self.input_days)
         return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
 
 
-def reference_forecasts(samples: Samples, statistics: Statistics) -> References:
-    """The baselines' forecasts. The last two sets are kept: a study asks for them model after model."""
+def reference_forecasts(
+    samples: Samples, statistics: Statistics, windows: tuple[Windows, Windows] | None = None
+) -> References:
+    """The baselines' forecasts. The last two sets are kept: a study asks for them model after model.
+
+    `windows` are those of the samples, where the caller has them already.
+    """
     cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
     key = (samples, data_hash(samples.learn_from), data_hash(samples.data), hash(cells))
     if key not in _kept:
         if len(_kept) == 2:
             del _kept[next(iter(_kept))]
-        forecasts = baselines(*samples.windows(statistics), samples.train)
+        forecasts = baselines(*(windows or samples.windows(statistics)), samples.train)
         _kept[key] = References(*({name: parts[i] for name, parts in forecasts.items()} for i in (0, 1)))
     return _kept[key]
 
@@ -134,9 +137,10 @@ def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: di
     there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
     if all(written and found.get("state") == state for found, written in there):
         return
-    statistics = samples.statistics()
-    references, (_, windows) = reference_forecasts(samples, statistics), samples.windows(statistics)
-    synthetic = is_synthetic(read_from(samples.data, samples.start))
+    training, windows = samples.windows()
+    references = reference_forecasts(samples, windows.record.statistics, (training, windows))
+    with open_prepared(samples.data) as ds:
+        synthetic = is_synthetic(ds)
     for name, values in references.forecasts.items():
         about = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
         predictions = dataset(windows, values, references, about, samples.data, synthetic)
@@ -144,14 +148,17 @@ def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: di
         write_predictions(folders[name], predictions, found | {"state": state, "synthetic_data": synthetic})
 
 
-def is_current(metrics: dict[str, Any], checkpoint: Checkpoint) -> bool:
-    """Whether metrics are those of this checkpoint on its own data and test period."""
-    return (
+def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The metrics in a folder; {} unless they and predictions.nc are the checkpoint's on its own data and test days."""
+    metrics = read_json(folder / "metrics.json")
+    current = (
         metrics.get("scoring") == SCORING
         and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
+        and (folder / "predictions.nc").exists()
     )
+    return metrics if current else {}
 
 
 def _data_set(checkpoint: Checkpoint, path: Path, run_dir: Path) -> xr.Dataset:

@@ -20,7 +20,18 @@ from utils.files import file_hash
 from utils.forecasting import load_weights
 from utils.prepared_data import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared
 from utils.runs import Checkpoint
-from utils.settings import RUNS, SAMPLE_SMAP, FinetuneSettings, Split, TrainSettings, complete, overlap, plain, split_of
+from utils.settings import (
+    RUNS,
+    SAMPLE_SMAP,
+    FinetuneSettings,
+    Split,
+    TrainSettings,
+    complete,
+    overlap,
+    plain,
+    run_folder,
+    split_of,
+)
 from utils.training import fit
 
 Build = Callable[[Any, Grid], nn.Module]
@@ -110,7 +121,7 @@ def run(
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
-    return RUNS / experiment / model / f"lead{settings.lead_days}" / f"seed{settings.seed}"
+    return RUNS / run_folder(experiment, model, settings.lead_days, settings.seed)
 
 
 def data_hash(path: Path) -> str:

@@ -25,6 +25,7 @@ from matplotlib.transforms import Affine2D
 
 from utils.console import UserError
 from utils.drawing import DOUBLE, TALLEST, new_figure, wrap
+from utils.regrid import midpoints
 
 NO_VALUE = "0.85"
 # west, east, south, north
@@ -95,8 +96,7 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     """Edges of cells half way between their ascending centres, [n] → [n + 1], degrees."""
     if len(centres) == 1:
         return centres[0] + np.array([-0.5, 0.5])
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+    return midpoints(centres)
 
 
 def _covers_china(x: np.ndarray, y: np.ndarray) -> bool:

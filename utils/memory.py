@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from utils.data_processing import MOISTURE, Record, annual_harmonics
+from utils.data_processing import MOISTURE, Record, annual_harmonics, starts_of_runs
 from utils.prepared_data import VARIABLES
 
 
@@ -110,11 +110,6 @@ class DecayedMean:
         self.total = self.total * self.decay + np.where(seen, values, 0)
         self.weight = self.weight * self.decay + seen
         return self.total / np.maximum(self.weight + self.prior, np.finfo(np.float32).tiny)
-
-
-def starts_of_runs(days: np.ndarray) -> Bool[np.ndarray, "time"]:
-    """Which days do not follow the day before: the first, and the first behind each gap."""
-    return np.diff(days, prepend=days[0] - 2) != np.timedelta64(1, "D")
 
 
 def _physical(record: Record, name: str) -> Float[np.ndarray, "time lat lon"]:

@@ -81,7 +81,7 @@ def write_report(out: Path) -> pd.DataFrame:
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
         ],
         _made_by(results, provenance),
-        citation(),
+        (ROOT / "CITATION.cff").read_text(encoding="utf-8"),
         (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
         NOTICE if results.synthetic else "",
     )
@@ -155,10 +155,6 @@ def _provenance(results: Results, folder: str) -> dict[str, Any]:
     experiment, model, *place = folder.split("/")
     content = read_json(results.out.joinpath("runs", experiment, model.split("_permuted_")[0], *place) / "run.json")
     return {"run": folder, **content, "data": Path(content.get("data", "")).name}
-
-
-def citation() -> str:
-    return (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 @dataclass

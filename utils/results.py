@@ -15,6 +15,7 @@ from utils import significance
 from utils.console import UserError, fold
 from utils.drawing import BASELINES
 from utils.files import read_json
+from utils.settings import run_folder
 from utils.significance import Estimate
 from utils.tables import TRANSFER, table
 
@@ -85,12 +86,9 @@ class Results:
         reduced = "" if self.study["full"] else REDUCED
         return " ".join(filter(None, [more, reduced, ONE_SEED if len(self.seeds) == 1 else ""]))
 
-    def folder(self, experiment: str, model: str, lead: int, seed: int | None) -> str:
-        return f"{experiment}/{model}/lead{lead}/seed{seed}"
-
     def seeds_of(self, experiment: str, model: str, lead: int) -> list[int]:
         """The seeds a model was run with: none for baselines and for what was not run."""
-        return [s for s in self.seeds if self.folder(experiment, model, lead, s) in self.study["runs"]]
+        return [s for s in self.seeds if run_folder(experiment, model, lead, s).as_posix() in self.study["runs"]]
 
     def has(self, experiment: str, model: str, lead: int) -> bool:
         return bool(self.seeds_of(experiment, model, lead))
@@ -152,9 +150,10 @@ class Results:
 
     def _predictions(self, experiment: str, model: str, lead: int, seed: int | None = None) -> xr.Dataset:
         """predictions.nc of a run or of a baseline, whatever the seed; SMAP's baselines serve both its experiments."""
-        folder = self.folder(experiment, model, lead, seed)
-        if folder not in self.study["runs"]:
-            folder = f"{SCRATCH if experiment == TRANSFERRED else experiment}/{model}/lead{lead}"
+        if seed in self.seeds_of(experiment, model, lead):
+            folder = run_folder(experiment, model, lead, seed)
+        else:
+            folder = Path(SCRATCH if experiment == TRANSFERRED else experiment, model, f"lead{lead}")
         path = self.out / "runs" / folder / "predictions.nc"
         if not path.exists():
             raise UserError(f"{path} is missing; make it with: {self.study['command']}")

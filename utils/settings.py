@@ -21,6 +21,11 @@ Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
 Periods = tuple[str, ...]  # one or several START END pairs
 
 
+def run_folder(experiment: str, model: str, lead_days: int, seed: int) -> Path:
+    """Where a run is below runs/ (contract 4)."""
+    return Path(experiment, model, f"lead{lead_days}", f"seed{seed}")
+
+
 @dataclass(kw_only=True)
 class TrainSettings:
     """What every train script has; the scripts list these again with their own values."""

@@ -27,7 +27,8 @@ LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
 LAGS = (1, 2, 3, 5, 8, 12)  # days at which memory is looked for
 BIAS = 0.05  # share of the variance that may be lost to too many frequencies
 FEWEST, FEWEST_DAYS = 4, 20  # frequencies; days below which nothing is said
-MOMENTS = ("n", "observed", "observed²", "error²", "reference error²")  # columns of daily sums
+CELL_DAYS = 60  # the same of a single cell
+N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(5)  # columns of daily sums; _2 squared
 
 
 @dataclass(frozen=True)
@@ -58,38 +59,36 @@ def daily_sums(
 
 
 def rmse(mean: Tensor) -> Tensor:
-    return (mean[3] / mean[0]).sqrt()
+    return (mean[ERROR_2] / mean[N]).sqrt()
 
 
 def r2(mean: Tensor) -> Tensor:
-    return 1 - mean[3] / (mean[2] - mean[1] ** 2 / mean[0])
+    return 1 - mean[ERROR_2] / (mean[OBSERVED_2] - mean[OBSERVED] ** 2 / mean[N])
 
 
 def skill(mean: Tensor) -> Tensor:
     """1 − MSE / MSE of the reference."""
-    return 1 - mean[3] / mean[4]
+    return 1 - mean[ERROR_2] / mean[REFERENCE_2]
 
 
 def mse_difference(mean: Tensor) -> Tensor:
     """MSE − MSE of the reference: what a Diebold–Mariano test asks about."""
-    return (mean[3] - mean[4]) / mean[0]
+    return (mean[ERROR_2] - mean[REFERENCE_2]) / mean[N]
 
 
 def rmse_difference(mean: Tensor) -> Tensor:
     """RMSE minus the reference's, m3 m-3."""
-    return rmse(mean) - (mean[4] / mean[0]).sqrt()
+    return rmse(mean) - (mean[REFERENCE_2] / mean[N]).sqrt()
 
 
 def rmse_change(mean: Tensor) -> Tensor:
     """RMSE relative to the reference's, −0.1 for a tenth less."""
-    return (mean[3] / mean[4]).sqrt() - 1
+    return (mean[ERROR_2] / mean[REFERENCE_2]).sqrt() - 1
 
 
-def estimate(
-    sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor], level: float = LEVEL
-) -> Estimate:
+def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor]) -> Estimate:
     """A score of one run, or of a model over several seeds (one array of daily sums each, same days)."""
-    scored = sums[0][:, 0] > 0  # days without an observation say nothing, and would pass for days of no error
+    scored = sums[0][:, N] > 0  # days without an observation say nothing, and would pass for days of no error
     values, influences = zip(*(_influence(seed[scored], score) for seed in sums), strict=True)
     value = float(np.mean(values))
     variance, freedom = variance_of_mean(np.mean(influences, axis=0))
@@ -101,7 +100,7 @@ def estimate(
         variance = total
     if not np.isfinite(variance):
         return Estimate(value, np.nan, np.nan, np.nan)
-    half = float(t.ppf(1 - level / 2, freedom) * np.sqrt(variance))
+    half = float(t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance))
     return Estimate(value, value - half, value + half, float(_p(value, variance, freedom)))
 
 
@@ -122,15 +121,15 @@ def verdict(difference: Estimate) -> str:
 
 
 def better_and_worse(
-    difference: Float[np.ndarray, "time lat lon"], fewest: int = 60
+    difference: Float[np.ndarray, "time lat lon"],
 ) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
     """Cells whose squared errors' difference over time is significantly negative, positive, and those tested.
 
-    `difference` is NaN where nothing is scored; cells with fewer than `fewest` days are left out. The share of false
+    `difference` is NaN where nothing is scored; cells with fewer than CELL_DAYS days are left out. The share of false
     discoveries among all cells named is held at LEVEL (Benjamini and Hochberg 1995).
     """
     valid = np.isfinite(difference)
-    tested = valid.sum(axis=0) >= max(fewest, FEWEST_DAYS)
+    tested = valid.sum(axis=0) >= CELL_DAYS
     p, mean = np.ones(tested.shape), np.zeros(tested.shape)
     if tested.any():
         cells = difference[:, tested].astype(np.float64)

@@ -18,7 +18,17 @@ from utils import experiment
 from utils.console import UserError
 from utils.forecasting import load_script
 from utils.prepared_data import VARIABLES, open_prepared
-from utils.settings import EXPERIMENTS, ROOT, SEASON, FinetuneSettings, Periods, TrainSettings, complete, split_of
+from utils.settings import (
+    EXPERIMENTS,
+    ROOT,
+    SEASON,
+    FinetuneSettings,
+    Periods,
+    TrainSettings,
+    complete,
+    run_folder,
+    split_of,
+)
 
 YEAR = 365  # days of the test period, and of the validation period before it
 TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the main study
@@ -39,14 +49,10 @@ class Task:
     predictors: tuple[str, ...] = tuple(VARIABLES)
     target_days: int | None = None
 
-    def below(self, runs: Path) -> Path:
-        name = self.model + self.variant
-        return runs / self.experiment / name / f"lead{self.lead_days}" / f"seed{self.seed}"
-
     @property
-    def folder(self) -> str:
+    def folder(self) -> Path:
         """Where the run is below the study's runs."""
-        return self.below(Path()).as_posix()
+        return run_folder(self.experiment, self.model + self.variant, self.lead_days, self.seed)
 
     @property
     def source(self) -> "Task":
@@ -108,10 +114,10 @@ class Plan:
             lead_days=task.lead_days,
             seed=task.seed,
             predictors=task.predictors,
-            out=task.below(self.runs),
+            out=self.runs / task.folder,
         )
         if isinstance(chosen, FinetuneSettings):
-            chosen.init_from = task.source.below(self.runs)
+            chosen.init_from = self.runs / task.source.folder
         if task.target_days:
             complete(chosen)
             whole = days_of(split_of(chosen).train)
