@@ -20,7 +20,7 @@ from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
 from utils.data_processing import Permuted, Record, Statistics, Windows
 from utils.drawing import BASELINES
-from utils.experiment import check_grid, data_hash, read_from
+from utils.experiment import check_grid, data_hash, data_set
 from utils.files import read_json
 from utils.forecasting import forecast, restore_model
 from utils.predictions import SCORING, References, dataset, described, judged, write_predictions
@@ -98,10 +98,10 @@ class Samples:
 
     def windows(self, statistics: Statistics | None = None) -> tuple[Windows, Windows]:
         """The training and the test samples, by the statistics of a run or else by the training period's own."""
-        ds = read_from(self.learn_from, self.start)
+        ds = data_set(self.learn_from, self.start).read()
         statistics = statistics or Statistics.fit(ds, Split(self.train, (), self.test))
         learned = Record(ds, statistics)
-        asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
+        asked = learned if self.data == self.learn_from else Record(data_set(self.data, self.start).read(), statistics)
         reach = (self.lead_days, self.input_days)
         return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
 
@@ -163,7 +163,7 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _data_set(checkpoint: Checkpoint, path: Path, run_dir: Path) -> xr.Dataset:
     """A data set as the run would read it, on the run's grid."""
-    ds = read_from(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None)
+    ds = data_set(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None).read()
     check_grid(checkpoint, grid_of(ds), path, run_dir)
     return ds
 
