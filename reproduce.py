@@ -19,11 +19,12 @@ from tqdm import tqdm
 from utils import experiment
 from utils.console import UserError, one_sentence, parse
 from utils.drawing import BASELINES
-from utils.evaluation import Samples, current_metrics, evaluate, evaluate_baselines
+from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
 from utils.files import read_json, write_json
 from utils.forecasting import load_script
 from utils.prepared_data import VARIABLES
+from utils.references import Asked, evaluate_baselines
 from utils.report import write_report
 from utils.runs import load_checkpoint
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP, split_of
@@ -152,7 +153,7 @@ class Study:
         for lead, target_days, suffix in tqdm(dict.fromkeys(asked), unit="baselines", disable=None):
             settings, *_ = self.plan.settings(Task("SMAPtest", model, lead, 0, suffix, target_days=target_days))
             split = split_of(settings)
-            samples = Samples(
+            asked = Asked(
                 learn_from=settings.data,
                 data=settings.data,
                 train=split.train,
@@ -161,7 +162,7 @@ class Study:
                 input_days=settings.input_days or lead,
                 start=split.train[0][0] if target_days else None,
             )
-            evaluate_baselines(samples, into, suffix, {"experiment": "SMAPtest"})
+            evaluate_baselines(asked, into, suffix, {"experiment": "SMAPtest"})
             if lead not in {task.lead_days for task in self.tasks}:
                 self.baseline_runs += [f"SMAPtest/{name}/lead{lead}" for name in BASELINES]
 

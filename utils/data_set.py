@@ -100,15 +100,15 @@ class View:
         self._kept: Record | None = None
 
     def record(self, block: Tile) -> Record:
-        """A block in memory; the only one is kept."""
-        if self._kept is None:
-            whole = len(self.blocks) == 1
-            ds = self.data.read(WHOLE if whole else block.window)
-            record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask())
-            if not whole:
-                return record
+        """A tile of the map in memory; the only block is kept."""
+        whole = self.blocks == [block]
+        if whole and self._kept:
+            return self._kept
+        ds = self.data.read(WHOLE if whole else block.window)
+        record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask())
+        if whole:
             self._kept = record
-        return self._kept
+        return record
 
 
 @dataclass
@@ -146,6 +146,10 @@ class Samples:
         """Samples in an epoch: target days, or patches of them."""
         return len(self.target_index) * sum(len(self._patches(block)) for block in self.view.blocks)
 
+    def of(self, block: Tile) -> Windows:
+        """The windows of one block."""
+        return Windows(self.view.record(block), *self._asked)
+
     def shuffled(self) -> Iterator[Windows]:
         """What an epoch goes through: the blocks in a random order, cut into patches."""
         blocks = self.view.blocks
@@ -155,7 +159,7 @@ class Samples:
             yield Patches(windows, self._patches(block)) if self.view.patch else windows
 
     def _of(self, blocks: list[Tile]) -> Iterator[Windows]:
-        made = (Windows(self.view.record(block), *self._asked) for block in blocks)
+        made = (self.of(block) for block in blocks)
         return ahead(made) if len(blocks) > 1 else made
 
     def _patches(self, block: Tile) -> list[Tile]:
