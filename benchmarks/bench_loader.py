@@ -19,14 +19,15 @@ MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm
 SIDES = {"pixel_lstm": 8, "convlstm_pixel": 64}  # cells of a patch
 
 
-class Timed:
+class Timed(Samples):
     """Samples as they are, and the seconds spent on them."""
 
     def __init__(self, samples: Samples):
-        self.samples, self.blocks, self.batches = samples, 0.0, 0.0
+        self.__dict__.update(samples.__dict__)
+        self.blocks, self.batches = 0.0, 0.0
 
     def shuffled(self) -> Iterator[Windows]:
-        items = self.samples.shuffled()
+        items = super().shuffled()
         while windows := self.timed("blocks", lambda: next(items, None)):
             batch = windows.batch
             windows.batch = lambda samples, batch=batch: self.timed("batches", lambda: batch(samples))
