@@ -12,7 +12,10 @@ from bench_common import Settings, in_a_process
 from utils.data_set import DataSet
 from utils.prepared_data import open_prepared
 
-LAYOUTS = (("zarr", "auto"), ("zarr", "days"), ("zarr", "cells"), ("nc", "auto"), ("nc", "contiguous"))
+LAYOUTS = (
+    *(("zarr", layout) for layout in ("auto", "days", "months", "cells")),
+    *(("nc", layout) for layout in ("auto", "contiguous")),
+)
 BLOCKS = 6  # read of each file; the whole pass is their mean time for each block there is
 
 

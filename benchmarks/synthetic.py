@@ -29,12 +29,13 @@ def path_of(folder: Path, shape: Shape, days: int, kind: str = "zarr", layout: s
 def prepared(folder: Path, shape: Shape, days: int, kind: str = "zarr", layout: str = "auto") -> Path:
     """A data set over 54…3 °N, 72…136 °E, made if it is not in the folder yet; a third of its cells are sea.
 
-    `kind` zarr or nc. `layout` of its chunks: auto, as `write_prepared` leaves it; days, one day's whole map; cells,
-    64 × 64 cells of a year; contiguous, none (nc alone).
+    `kind` zarr or nc. `layout` of its chunks: auto, the library's own; days, one day's whole map; months, 32 of them,
+    as the scripts that prepare leave a Zarr store; cells, 64 × 64 cells of a year; contiguous, none (nc alone).
     """
     path = path_of(folder, shape, days, kind, layout)
     if not path.exists():
-        chunks = {"days": (1, *shape), "cells": tuple(map(min, (365, 64, 64), (days, *shape)))}.get(layout)
+        cells = tuple(map(min, (365, 64, 64), (days, *shape)))
+        chunks = {"days": (1, *shape), "months": (min(32, days), *shape), "cells": cells}.get(layout)
         new = _zarr if kind == "zarr" else _netcdf
         with whole_file(path) as partial, new(partial, (days, *shape), chunks, layout == "contiguous") as variables:
             longest = days_of_chunk(variables["soil_moisture"])

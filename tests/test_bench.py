@@ -78,7 +78,7 @@ def test_every_part_runs_and_the_table_shows_it(settings):
     assert 0.1 < found["memory"][0]["memory_train"] < 4
     (scaling,) = found["scaling"]
     assert scaling["ratio"] == scaling["two"] / scaling["one"] and scaling["gradients"] > 0
-    assert len(found["layouts"]) == 5
+    assert len(found["layouts"]) == 6
     kept = {path.name for path in settings.folder.glob("synthetic_20x26*")}
     assert kept == {f"synthetic_20x26_{days}" for days in ("60days_auto.zarr", "60days_auto.nc")}
 
@@ -112,7 +112,7 @@ def test_numbers_of_another_machine_are_not_kept(settings):
 
 
 @pytest.mark.parametrize(
-    ("kind", "layout"), [("zarr", "days"), ("zarr", "cells"), ("nc", "auto"), ("nc", "contiguous")]
+    ("kind", "layout"), [("zarr", "days"), ("zarr", "months"), ("zarr", "cells"), ("nc", "auto"), ("nc", "contiguous")]
 )
 def test_synthetic_data_are_the_same_in_every_layout_and_written_once(tmp_path, kind, layout):
     first = read_prepared(synthetic.prepared(tmp_path, (9, 11), 130))
