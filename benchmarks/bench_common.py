@@ -38,10 +38,10 @@ class Settings:
     input_days: int = 3
     batch_size: int = 128
     steps: int = 5  # measured in each process, after two that are not
-    rounds: int = 5  # processes of each kind
+    rounds: int = 3  # processes of each kind
     large_shape: tuple[int, int] = (511, 641)  # China at 0.1°
     days: tuple[int, int] = (730, 1460)  # of the large data set, to compare the memory of
-    target_days: tuple[int, int] = (20, 60)  # that are learned and scored there
+    target_days: tuple[int, int] = (6, 20)  # that are learned and scored there
     quick: bool = False  # a smoke test: small maps, batches of 8, one round
     folder: Path = ROOT / "results" / "bench"  # synthetic data sets, kept for the next time; about 6 GB
     out: Path = ROOT / "results" / "bench.json"  # parts that are not measured keep their numbers

@@ -14,7 +14,7 @@ from utils.data_processing import Windows
 from utils.data_set import Samples
 from utils.training import keep_freed_memory, start_fabric, train_epoch
 
-BLOCKS = 4  # of a large data set, learned from in full
+BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm", "convlstm_pixel")
 SIDES = {"pixel_lstm": 8, "convlstm_pixel": 64}  # cells of a patch
 
@@ -45,8 +45,8 @@ def measure(name: str, path: Path, patch: int | None, settings: Settings) -> dic
     fabric = start_fabric("auto")
     keep_freed_memory()
     large = path != step_data(settings, settings.shape)
-    # a large data set is learned from whole, which is what hides its reading; a small one with patches has many samples
-    targets = settings.days[0] - 60 if large else 2 * settings.batch_size if patch else None
+    # a quarter of a large data set's days: less to hide its reading behind than an epoch has; patches are many samples
+    targets = settings.days[0] // 4 if large else 2 * settings.batch_size if patch else None
     shape = settings.large_shape if large else settings.shape
     model = our_model(name, shape, settings.input_days)
     samples = training_samples(path, settings, model, patch, targets)
