@@ -25,7 +25,7 @@ from utils.tiles import Tile, tiles
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
-PATCH = 64  # cells: side of the patches that a larger data set is learned from, where the script says nothing
+PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing
 T = TypeVar("T")
 
 
@@ -67,8 +67,8 @@ class DataSet:
         else:
             parts, valid = [], np.zeros(len(VARIABLES), bool)
             blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
-            for ds, block in ahead((self.read(block.window), block) for block in blocks):
-                parts.append((Summary.of(ds, split), block.window))
+            for ds, block in ahead((self.read(block.own), block) for block in blocks):
+                parts.append((Summary.of(ds, split), block.own))
                 valid |= [bool(np.isfinite(ds[name].values).any()) for name in VARIABLES]
             for name, there in zip(VARIABLES, valid, strict=True):
                 if not there:
