@@ -59,8 +59,8 @@ class Memory:
         self.record = record
         scored = record.statistics.scored
         anomaly = record.observed - record.statistics.cell_mean[MOISTURE]
-        rain = np.sqrt(np.maximum(_physical(record, "precipitation"), 0))
-        temperature = _physical(record, "soil_temperature") - record.statistics.cell_mean[-1]
+        rain = np.sqrt(np.maximum(physical(record, "precipitation"), 0))
+        temperature = physical(record, "soil_temperature") - record.statistics.cell_mean[-1]
         self.daily: Float32[np.ndarray, "time feature lat lon"] = np.empty(
             (len(record.days), len(DAILY), *scored.shape), np.float32
         )
@@ -112,7 +112,7 @@ class DecayedMean:
         return self.total / np.maximum(self.weight + self.prior, np.finfo(np.float32).tiny)
 
 
-def _physical(record: Record, name: str) -> Float[np.ndarray, "time lat lon"]:
+def physical(record: Record, name: str) -> Float[np.ndarray, "time lat lon"]:
     """A variable of the record as its inputs have it, filled, in its own unit."""
     channel = list(VARIABLES).index(name)
     return record.features[:, channel].numpy() * record.statistics.span[channel] + record.statistics.low[channel]

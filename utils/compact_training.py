@@ -1,0 +1,352 @@
+"""How the compact model learns (utils/models/compact.py): in seconds to a minute, from all days at once.
+
+on the land model   episodes: stretches of up to a year in which soil moisture has a satellite's gaps and noise and each
+                    cell's mean is that of a month to nine; the target is the truth. A ridge regression, then networks on
+                    what it leaves.
+on the target       the regression again, drawn towards the land model's weights as by `prior_days` days of it; then the
+                    networks go on. From scratch it is drawn to persistence that fades (as ridge_memory is), and the
+                    networks begin at random.
+the cell's mean     is that of a short record's own days. Both parts learn as if it were off by the error of such a
+                    mean: an error of it moves all anomalies and the target alike.
+share               what the networks were worth on days they did not see, in three parts of the record in turn
+validation          the RMSE that is reported is of a fit to the training days alone; the model that is kept has learned
+                    from training and validation days together, the same way: nothing is chosen by them
+
+All constants were chosen on SMAP L3 over the United States, April to December 2015, held out in blocks of time.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Float32, Int
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from utils import runs
+from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
+from utils.console import UserError
+from utils.data_processing import MOISTURE, Record, Summary, starts_of_runs
+from utils.data_set import Samples
+from utils.forecasting import batches
+from utils.memory import OLDEST, physical
+from utils.models.compact import UNIT, Compact
+from utils.prepared_data import VARIABLES
+from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
+from utils.runs import Checkpoint
+from utils.settings import FinetuneSettings, Split, TrainSettings
+
+ROWS = 1_500_000  # samples of single cells to learn from, at most
+EPISODE_ROWS = 150_000
+EPISODE_DAYS, SHORTEST = 366, 120  # of an episode at most, and of a stretch without a gap that one is taken from
+SPANS = (30, 60, 90, 180, 270)  # days from which an episode takes the cells' means
+SEEN, NOISE = (0.25, 0.6), (0.01, 0.03)  # of a cell: share of days observed, and deviation of white noise, m3 m-3
+RECENT = 7  # days: age of the last observation up to which an episode's samples count
+RIDGE = 10.0  # penalty on the land model, on standardised predictors
+DECAY = 0.1  # of the networks' weights, as AdamW has it
+STEPS = 4000  # of the networks, at most
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples of single cells."""
+
+    x: Float32[np.ndarray, "row dynamic"]
+    static: Float32[np.ndarray, "row static"]
+    y: Float32[np.ndarray, "row"]  # soil moisture less the cell's mean, m3 m-3
+    day: Int[np.ndarray, "row"]  # number of the target day
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def where(self, chosen: Bool[np.ndarray, "row"]) -> "Rows":
+        return Rows(self.x[chosen], self.static[chosen], self.y[chosen], self.day[chosen])
+
+    @classmethod
+    def joined(cls, parts: list["Rows"]) -> "Rows":
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+def fit_compact(
+    model: Compact,
+    training: Samples,
+    validation: Samples,
+    settings: TrainSettings,
+    checkpoint: Checkpoint,
+    run_dir: Path,
+    fabric: Fabric,
+    on_epoch: Callable[[Checkpoint], None] | None = None,
+) -> Checkpoint:
+    """As `training.fit`, whose files it writes; `model` has the pre-trained weights where there are any."""
+    if fabric.world_size > 1:
+        raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
+    begun, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
+    rng = np.random.default_rng(settings.seed)
+    held_out = rows_of(validation, rng)
+    quiet = True if on_epoch else None
+    name = f"{checkpoint.experiment}/{checkpoint.model} lead {settings.lead_days}"
+    with tqdm(desc=name, unit=" steps", disable=quiet) as bar:
+        learner = Learner(settings, len(training.target_index) + training.skipped, bar)
+        if checkpoint.experiment == "ERA5test":
+            rows = episodes(training, settings.episodes, rng)
+            model, loss = learner.on_the_land_model(model, rows)
+            val_rmse = rmse(model, held_out)
+        elif settings.epochs == 0:
+            rows, loss = held_out, math.nan
+            model.share.zero_()  # the networks alone are not to be trusted with another product's means
+            val_rmse = rmse(model, held_out)
+        else:
+            rows = rows_of(training, rng)
+            days = len(validation.target_index) + validation.skipped
+            val_rmse = rmse(learner.on_the_target(model, rows)[0], held_out)
+            together = Rows.joined([rows, held_out])
+            learner = Learner(settings, learner.days + days, bar)
+            model, loss = learner.on_the_target(model, together)
+    seconds = time.perf_counter() - start
+    checkpoint.epoch = checkpoint.best_epoch = settings.epochs
+    if settings.epochs:
+        checkpoint.log.append([settings.epochs, loss, val_rmse**2, val_rmse, seconds, len(rows) * settings.epochs / seconds])
+    checkpoint.best_rmse, checkpoint.finished = val_rmse, True
+    checkpoint.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    runs.save_checkpoint(run_dir, checkpoint)
+    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=datetime.now(UTC).isoformat(timespec="seconds"))
+    if on_epoch:
+        on_epoch(checkpoint)
+    return checkpoint
+
+
+class Learner:
+    """Fits to rows, with a run's settings; `days` are the target days that made the cells' means."""
+
+    def __init__(self, settings: Any, days: int, bar: tqdm):
+        self.settings, self.days, self.bar = settings, days, bar
+        self.from_source = isinstance(settings, FinetuneSettings)
+
+    def on_the_land_model(self, model: Compact, rows: Rows) -> tuple[Compact, float]:
+        """The regression and the networks that a fine-tuning starts from, and their loss."""
+        products = products_of(rows)
+        deviation = np.append(1e-3, rows.x.std(axis=0, dtype=np.float64))
+        solve_towards(model, products, RIDGE * deviation**2, np.zeros(len(deviation)))
+        standardise(model, rows)
+        return model, self.train(model, rows, 0.0)
+
+    def on_the_target(self, model: Compact, rows: Rows) -> tuple[Compact, float]:
+        """Regression and networks of all rows, the share by parts of them held out in turn; and the loss."""
+        off = math.sqrt(float(np.mean(rows.y.astype(float) ** 2)) * CORRELATED_DAYS / self.days)
+        gain = power = 0.0
+        rng = np.random.default_rng(self.settings.seed)
+        for part in np.array_split(np.unique(rows.day), BLOCKS):
+            held_out = np.isin(rows.day, part)
+            if held_out.all() or not held_out.any():
+                continue
+            net, rest = self.fitted(model, rows.where(~held_out), off)[0], shifted(rows.where(held_out), off, rng)
+            linear, networks = parts_of(net, rest)
+            gain += float(((rest.y - linear) * networks).sum())
+            power += float((networks**2).sum())
+        net, loss = self.fitted(model, rows, off)
+        net.share.fill_(min(max(gain / power, 0.0), 1.0) if power > 0 else 0.0)
+        return net, loss
+
+    def fitted(self, model: Compact, rows: Rows, off: float) -> tuple[Compact, float]:
+        net = copy.deepcopy(model)
+        moved = np.concatenate([[0], SHIFTED, np.zeros(net.dynamic - len(DYNAMIC)), [1]])
+        products = products_of(rows)
+        products += products[:, :1, :1] * off**2 * np.outer(moved, moved)
+        if self.from_source:
+            per_day = len(rows) / len(np.unique(rows.day))
+            deviation = np.append(1.0, model.scale[: net.dynamic].numpy().astype(float))
+            weights = torch.cat([net.bias, net.weight]).detach().numpy().astype(float)
+            solve_towards(net, products, self.settings.prior_days * per_day * deviation**2, weights)
+        else:
+            self.solve_from_scratch(net, products, rows)
+            standardise(net, rows)
+        if self.from_source and self.settings.transfer == "head":
+            return net, float(np.mean((rows.y - sum(parts_of(net, rows))) ** 2))
+        return net, self.train(net, rows, off)
+
+    def solve_from_scratch(self, net: Compact, products: np.ndarray, rows: Rows) -> None:
+        """Without the season where the days do not fill a year, as ridge_memory does it."""
+        origin = np.datetime64("1970-01-01", "D")
+        all_year = fills_a_year(origin + np.unique(rows.day))
+        used = np.array([all_year or not name.startswith("season") for name in DYNAMIC] + [True] * (net.dynamic - len(DYNAMIC)))
+        regression = Regression(products, used, towards=DYNAMIC.index("last_anomaly"))
+        weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / len(np.unique(rows.day))))
+        put(net, weights)
+
+    def train(self, net: Compact, rows: Rows, off: float) -> float:
+        """Adam on the networks alone, each member by itself; the mean loss of the last epoch, m6 m-6."""
+        x, static, y = (torch.from_numpy(part) for part in (rows.x, rows.static, rows.y))
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        batch = min(self.settings.batch_size, len(y))
+        each = len(y) // batch
+        steps, loss = min(self.settings.epochs * each, STEPS), math.nan
+        optimiser = torch.optim.AdamW(net.networks, lr=self.settings.lr, weight_decay=DECAY)
+        plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.settings.lr, total_steps=steps + 1, pct_start=0.1)
+        moves, moved_static = moves_of(net.dynamic)
+        losses = []
+        for step in range(steps):
+            if step % each == 0:
+                order, losses = torch.randperm(len(y), generator=generator), []
+            chosen = order[step % each * batch :][:batch]
+            error = off * torch.randn(batch, generator=generator)
+            inputs, fixed = x[chosen] + error[:, None] * moves, static[chosen] + error[:, None] * moved_static
+            linear = net.linear(inputs).detach()
+            found = net.corrections(inputs, fixed, linear)
+            squares = ((found - (y[chosen] + error - linear)) / UNIT).square().mean(dim=1)
+            optimiser.zero_grad()
+            squares.sum().backward()
+            optimiser.step()
+            plan.step()
+            losses.append(squares.mean().item())
+            self.bar.update()
+        loss = float(np.mean(losses)) * UNIT**2 if losses else loss
+        if not math.isfinite(loss) and steps:
+            raise UserError("The loss is no longer finite; try a smaller --lr.")
+        return loss
+
+
+# ------------------------------------------------------------------------------------------------------------- samples
+
+
+def rows_of(samples: Samples, rng: np.random.Generator) -> Rows:
+    """Every sample of every cell, or as many as ROWS drawn at random."""
+    possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
+    return Rows.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
+
+
+def rows_in(
+    windows: Recollection, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
+) -> Rows:
+    """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
+    for the observation."""
+    mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
+    first = windows.record.days[0].astype(int)
+    for samples in batches(len(windows), 32):
+        batch, target = windows.batch(samples), windows.target_index[samples]
+        cells = batch.features[:, 0].movedim(1, -1).numpy()
+        values = windows.record.observed[target] if truth is None else truth[target]
+        chosen = np.isfinite(values) & windows.record.statistics.scored
+        chosen &= windows.age[target - windows.lead_days] <= oldest
+        if share < 1:
+            chosen &= rng.random(chosen.shape) < share
+        day, row, column = np.nonzero(chosen)
+        found, statics = cells[day, row, column], len(STATIC)
+        y = (values - mean)[day, row, column].astype(np.float32)
+        days = windows.record.days[target[day]].astype(int)
+        parts.append(Rows(found[:, :-statics], found[:, -statics:], y, days))
+    del first
+    return Rows.joined(parts)
+
+
+def episodes(samples: Samples, number: int, rng: np.random.Generator) -> Rows:
+    """The land model as a satellite would see it, on target days of `samples`."""
+    view, found = samples.view, []
+    days = view.data.days
+    stretches = [s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST]
+    if not stretches:
+        raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
+    for k in range(number):
+        record = view.record(view.blocks[int(rng.integers(len(view.blocks)))])
+        stretch = stretches[k % len(stretches)]
+        if len(stretch) > EPISODE_DAYS:
+            stretch = stretch[(start := int(rng.integers(len(stretch) - EPISODE_DAYS + 1))) : start + EPISODE_DAYS]
+        span = min(int(rng.choice(SPANS)), len(stretch) - 60)
+        begin = min(int(rng.integers(len(stretch) - span + 1)), len(stretch) - 60)
+        try:
+            found.append(episode(samples, record, stretch[begin:], span, rng))
+        except UserError:
+            continue  # its days are none of the samples'
+    if not found:
+        raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
+    return Rows.joined(found)
+
+
+def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> Rows:
+    """One of them, of these days of a record; the cells' means are of its first `span` days."""
+    view, days = samples.view, record.days[index]
+    truth = record.observed[index]
+    cells = truth.shape[1:]
+    seen = rng.random(truth.shape, np.float32) < rng.uniform(*SEEN, cells)
+    noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
+    maps = {name: physical(record, name)[index] for name in VARIABLES}
+    maps["soil_moisture"] = np.where(seen, truth + noise, np.nan).astype(np.float32)
+    coords = {"time": days.astype("datetime64[ns]"), "lat": record.grid.lat, "lon": record.grid.lon}
+    ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
+    split = Split(((days[0], days[span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
+    statistics = Summary.of(ds, split).statistics(split).unscaled()
+    future = view.future.ahead(ds, statistics) if view.future else None
+    own = Record(ds, statistics, ahead=future)
+    windows = Recollection(own, samples.periods, samples.lead_days, 1, samples.name)
+    possible = len(windows) * statistics.scored.sum()
+    return rows_in(windows, truth, RECENT, EPISODE_ROWS / possible, rng)
+
+
+# ---------------------------------------------------------------------------------------------------------- regression
+
+
+def products_of(rows: Rows) -> Float[np.ndarray, "block t t"]:
+    """Sums of the products of (1, x, y) over the rows of each part of the days."""
+    found = []
+    for part in np.array_split(np.unique(rows.day), BLOCKS):
+        here = rows.where(np.isin(rows.day, part))
+        table = np.column_stack([np.ones(len(here)), here.x, here.y]).astype(np.float64)
+        found.append(table.T @ table)
+    return np.stack(found)
+
+
+def solve_towards(net: Compact, products: np.ndarray, penalty: np.ndarray, prior: np.ndarray) -> None:
+    """Least squares, its weights (bias first) drawn to `prior` with these penalties."""
+    total = products.sum(axis=0)
+    put(net, np.linalg.solve(total[:-1, :-1] + np.diag(penalty), total[:-1, -1] + penalty * prior))
+
+
+def put(net: Compact, weights: Float[np.ndarray, "term"]) -> None:
+    with torch.no_grad():
+        net.bias.fill_(float(weights[0]))
+        net.weight.copy_(torch.from_numpy(weights[1:]))
+
+
+def standardise(net: Compact, rows: Rows) -> None:
+    """Centre and scale of the networks' inputs."""
+    linear = parts_of(net, rows, networks=False)[0]
+    inputs = np.column_stack([rows.x, rows.static, linear]).astype(np.float64)
+    net.centre.copy_(torch.from_numpy(inputs.mean(axis=0)))
+    net.scale.copy_(torch.from_numpy(inputs.std(axis=0) + 1e-6))
+
+
+@torch.no_grad()
+def parts_of(net: Compact, rows: Rows, networks: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """What the regression says of each row, and what its networks' mean adds to it before its share is taken."""
+    linear, added = [], []
+    for part in batches(len(rows), 2**16):
+        x, static = torch.from_numpy(rows.x[part]), torch.from_numpy(rows.static[part])
+        linear.append(net.linear(x))
+        added.append(net.corrections(x, static, linear[-1]).mean(dim=0) if networks else linear[-1])
+    return torch.cat(linear).numpy(), torch.cat(added).numpy()
+
+
+def rmse(net: Compact, rows: Rows) -> float:
+    linear, networks = parts_of(net, rows)
+    return float(np.sqrt(np.mean((linear + net.share.item() * networks - rows.y).astype(float) ** 2)))
+
+
+def shifted(rows: Rows, off: float, rng: np.random.Generator) -> Rows:
+    """The rows as they would be, had their cells' means another error."""
+    error = off * rng.standard_normal((len(rows), 1), np.float32)
+    moves, moved_static = (part.numpy() for part in moves_of(rows.x.shape[1]))
+    return Rows(rows.x + error * moves, rows.static + error * moved_static, rows.y + error[:, 0], rows.day)
+
+
+def moves_of(dynamic: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a cell's mean that is too low by 1 does to x and to the statics; to the target it does 1."""
+    moves = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
+    return torch.from_numpy(moves), -torch.tensor([float(name == "mean_soil_moisture") for name in STATIC])

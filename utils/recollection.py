@@ -1,0 +1,111 @@
+"""What the compact model sees: the memory of utils/memory.py, and a little more, as maps of the last input day.
+
+rain since the last observation, rain to the west (weather comes from there), the season less its mean over the cell's
+own observations (or a record of one summer would take its mean for the year's), and the cell's means and deviation.
+Soil temperature is left out: it was of no use on the real record, whatever the model.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from scipy.ndimage import uniform_filter
+from torch import Tensor
+
+from utils.data_processing import MOISTURE, Batch, Record, Statistics, Windows, annual_harmonics, starts_of_runs
+from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
+
+PAST = (
+    *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES),
+    *(f"root_rain_{days}" for days in RAIN_SCALES),
+    *(f"root_rain_lag_{lag}" for lag in RAIN_LAGS),
+    "last_anomaly",
+    "last_anomaly_age",
+)
+DYNAMIC = (*PAST, "root_rain_since", "season_cosine", "season_sine", "root_rain_west", f"root_rain_west_{RAIN_SCALES[0]}")
+STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")
+SHIFTED = np.array([name.endswith("anomaly") or name.startswith("moisture_anomaly") for name in DYNAMIC])
+WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as far away
+REACH = WEST + BOX // 2
+USUAL, FEW = 0.05, 20  # m3 m-3: deviation of a cell's soil moisture before anything is known, as from so many days
+
+
+def seen_of(
+    observed: Float[np.ndarray, "time lat lon"], mean: Float[np.ndarray, "lat lon"], days: np.ndarray
+) -> Float[np.ndarray, "3 lat lon"]:
+    """Of a cell's observations: their deviation in m3 m-3, and the mean cosine and sine of the season at them."""
+    valid = np.isfinite(observed)
+    count = valid.sum(axis=0)
+    squares = np.sum((observed - mean) ** 2, axis=0, where=valid, dtype=np.float64)
+    waves = annual_harmonics(days, 1)[:, 1:]
+    season = np.einsum("tij,tk->kij", valid, waves) / np.maximum(count, 1)
+    return np.stack([np.sqrt((squares + FEW * USUAL**2) / (count + FEW)), *season])
+
+
+class Recollection(Windows):
+    """Windows of one map a channel: DYNAMIC features, those of the weather ahead, STATIC features; in their units.
+
+    Finite everywhere, 0 in cells that are not scored.
+    """
+
+    def __init__(self, record: Record, *asked):
+        super().__init__(record, *asked)
+        self.maps = maps_of(record)
+
+    @property
+    def age(self) -> Float32[np.ndarray, "time lat lon"]:
+        """Days since the last observation."""
+        return self.maps[:, DYNAMIC.index("last_anomaly_age")]
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        record, last = self.record, self.target_index[samples] - self.lead_days
+        scored = record.statistics.scored
+        ahead = [record.ahead.maps("precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
+        fixed = np.broadcast_to(static_of(record.statistics), (len(samples), len(STATIC), *scored.shape))
+        features = np.concatenate([self.maps[last], *ahead, fixed], axis=1, dtype=np.float32)
+        target = torch.from_numpy(record.observed[self.target_index[samples]])
+        valid = torch.isfinite(target)
+        return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)
+
+
+def static_of(statistics: Statistics) -> Float32[np.ndarray, "static lat lon"]:
+    fixed = np.stack([statistics.cell_mean[0], statistics.cell_mean[MOISTURE], statistics.seen[0]])
+    return np.where(statistics.scored, fixed, 0).astype(np.float32)
+
+
+def maps_of(record: Record) -> Float32[np.ndarray, "time dynamic lat lon"]:
+    """The DYNAMIC features at the end of each day."""
+    memory, scored = Memory(record), record.statistics.scored
+    found = np.empty((len(record.days), len(DYNAMIC), *scored.shape), np.float32)
+    for channel, name in enumerate(PAST):
+        found[:, channel] = memory[name]
+    del memory
+    rain = np.where(scored, np.sqrt(np.maximum(physical(record, "precipitation"), 0)), 0)
+    seen, since = np.isfinite(record.observed), np.zeros(scored.shape, np.float32)
+    for day, starts in enumerate(starts_of_runs(record.days)):
+        since = np.where(seen[day] | starts, 0, since + rain[day])
+        found[day, len(PAST)] = since
+    season = annual_harmonics(record.days, 1)[:, 1:, None, None] - record.statistics.seen[1:]
+    found[:, len(PAST) + 1 : len(PAST) + 3] = season
+    eastward = record.grid.lon[-1] >= record.grid.lon[0]
+    recent = found[:, DYNAMIC.index(f"root_rain_{RAIN_SCALES[0]}")]
+    for channel, values in ((-2, rain), (-1, recent)):
+        found[:, channel] = western(values, scored, eastward)
+    found[:, :, ~scored] = 0
+    return found
+
+
+def western(
+    values: Float[np.ndarray, "time lat lon"], scored: Bool[np.ndarray, "lat lon"], eastward: bool
+) -> Float[np.ndarray, "time lat lon"]:
+    """Mean over the scored ones of BOX × BOX cells, WEST cells to the west; 0 where there is none. Columns run eastward
+    or westward."""
+    size = (BOX, BOX)
+    total = uniform_filter(values.astype(np.float32), (0, *size), mode="constant")
+    count = uniform_filter(scored.astype(np.float32), size, mode="constant")
+    mean = np.where(count > 1e-6, total / np.maximum(count, 1e-6), 0)
+    there = np.zeros_like(mean)
+    if eastward:
+        there[..., WEST:] = mean[..., :-WEST]
+    else:
+        there[..., :-WEST] = mean[..., WEST:]
+    return there
