@@ -15,11 +15,11 @@ from torch import nn
 from utils.experiment import train
 from utils.models.convlstm import ConvLSTM
 from utils.prepared_data import Grid
-from utils.settings import SAMPLE_ERA5, Period, Periods, TrainSettings
+from utils.settings import SAMPLE_ERA5, Period, Periods, SourceSettings
 
 
 @dataclass(kw_only=True)
-class Settings(TrainSettings):
+class Settings(SourceSettings):
     data: Path = SAMPLE_ERA5  # a prepared data set; your own goes here (data/README.md)
     train: Periods = ("2009-03-31", "2016-03-30")  # target days to learn from: one or several START END pairs
     val: Period = ("2016-03-31", "2017-03-30")  # target days that choose the best epoch
@@ -27,6 +27,7 @@ class Settings(TrainSettings):
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
     predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
+    gaps: float = 0.0  # share of soil-moisture inputs hidden while it learns, as a satellite would leave out; 0: none
     epochs: int = 50  # at most; the published number
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 128  # samples per step

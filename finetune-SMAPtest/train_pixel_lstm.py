@@ -29,6 +29,13 @@ class Settings(FinetuneSettings):
     predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
     init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
+    transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # how its weights learn
+    freeze: tuple[str, ...] = ()  # parts that keep their pre-trained weights: lstm, dense
+    part_lr: tuple[str, ...] = ()  # PART=RATE: learning rates of parts that differ from lr
+    unfreeze_every: int = 1  # epochs after which gradual lets one more part learn, from the head down
+    lr_decay: float = 2.6  # discriminative divides the learning rate by this for each part below the head
+    l2sp: float = 0.01  # strength of the pull of l2sp towards the pre-trained weights
+    match: Literal["none", "mean", "mean_variance", "cdf"] = "none"  # carry SMAP to the climate of the pre-training
     epochs: int = 20  # at most
     patience: int = 5  # stop after this many epochs without a better validation RMSE; 0: never
     batch_size: int = 128  # samples per step

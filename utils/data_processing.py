@@ -12,6 +12,9 @@ How missing values are met:
 - A variable that is not among the predictors is OUTSIDE everywhere, so that the model and its first weights stay what
   they are with it; the season, if it is one, adds two channels.
 - Missing targets are left out of the loss and of the metrics.
+
+Where a run is matched to the climate of its pre-training (utils/matching.py), soil moisture is carried there by its
+cell's knots before it is scaled, as input and as target, and a forecast is carried back.
 """
 
 from collections.abc import Iterable
@@ -24,6 +27,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
+from utils.climate import TERMS, carried, climate_of
 from utils.console import UserError
 from utils.prepared_data import VARIABLES, Grid, grid_of
 from utils.settings import SEASON, Span, Split
@@ -41,6 +45,8 @@ class Statistics:
     high: Float32[np.ndarray, "3"]  # maximum
     cell_mean: Float32[np.ndarray, "3 lat lon"]  # mean over the training period, mean over cells where there is none
     scored: Bool[np.ndarray, "lat lon"]  # cells with any valid soil moisture before the test period
+    climate: Float32[np.ndarray, "term lat lon"] | None = None  # of soil moisture (see climate_of); older runs: None
+    knots: Float32[np.ndarray, "2 knot lat lon"] | None = None  # soil moisture here, and in the source's climate
 
     @classmethod
     def fit(cls, ds: xr.Dataset, split: Split) -> "Statistics":
@@ -59,14 +65,24 @@ class Statistics:
 
     def part(self, window: tuple[slice, slice]) -> "Statistics":
         """Those of some rows and columns; low and high stay the whole map's."""
-        return replace(self, cell_mean=self.cell_mean[:, *window], scored=self.scored[window])
+        maps = {name: getattr(self, name) for name in ("cell_mean", "scored", "climate", "knots")}
+        return replace(self, **{name: found[..., *window] for name, found in maps.items() if found is not None})
+
+    def matched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Soil moisture in the climate the weights know, m3 m-3."""
+        return moisture if self.knots is None else carried(moisture, *self.knots)
+
+    def unmatched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Back from `matched`."""
+        return moisture if self.knots is None else carried(moisture, *self.knots[::-1])
 
     def to_tensors(self) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(np.array(getattr(self, name))) for name in self.__dataclass_fields__}
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: torch.from_numpy(np.array(array)) for name, array in found.items() if array is not None}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
-        return cls(**{name: tensors[name].numpy() for name in cls.__dataclass_fields__})
+        return cls(**{name: tensors[name].numpy() for name in cls.__dataclass_fields__ if name in tensors})
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +94,8 @@ class Summary:
     mean: Float[np.ndarray, "3 lat lon"]  # over the training period; NaN where there is no value
     scored: Bool[np.ndarray, "lat lon"]
     observed: Int[np.ndarray, "time"]  # scored cells with valid soil moisture, each day
+    days: Int[np.ndarray, "lat lon"]  # training days with valid soil moisture, each cell
+    climate: Float[np.ndarray, "term lat lon"]  # of soil moisture in the training period, NaN where there is no value
 
     @classmethod
     def of(cls, ds: xr.Dataset, split: Split) -> "Summary":
@@ -86,6 +104,7 @@ class Summary:
         scored = valid[day < split.test[0][0]].any(axis=0)
         training = in_spans(day, split.train)
         low, high, means = [], [], []
+        climate = np.full((TERMS, *scored.shape), np.nan)
         for name in VARIABLES:
             values = ds[name].values[training][:, scored].astype(np.float64)
             low.append(np.fmin.reduce(values, axis=None, initial=np.inf))
@@ -96,18 +115,23 @@ class Summary:
             total = np.where(there, values, 0).sum(axis=0)
             mean[scored] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
             means.append(mean)
-        return cls(np.array(low), np.array(high), np.stack(means), scored, (valid & scored).sum(axis=(1, 2)))
+            if name == "soil_moisture":
+                climate[:, scored] = climate_of(values)
+        observed, days = (valid & scored).sum(axis=(1, 2)), valid[training].sum(axis=0)
+        return cls(np.array(low), np.array(high), np.stack(means), scored, observed, days, climate)
 
     @classmethod
     def joined(cls, parts: Iterable[tuple["Summary", tuple[slice, slice]]], shape: tuple[int, int]) -> "Summary":
         """That of a map of this shape from those of its parts and where they lie."""
         low, high, observed = np.full(3, np.inf), np.full(3, -np.inf), 0
         mean, scored = np.full((3, *shape), np.nan), np.zeros(shape, bool)
+        days, climate = np.zeros(shape, int), np.full((TERMS, *shape), np.nan)
         for part, window in parts:
             low, high = np.minimum(low, part.low), np.maximum(high, part.high)
             mean[:, *window], scored[window] = part.mean, part.scored
+            days[window], climate[:, *window] = part.days, part.climate
             observed = observed + part.observed
-        return cls(low, high, mean, scored, observed)
+        return cls(low, high, mean, scored, observed, days, climate)
 
     def statistics(self, split: Split) -> Statistics:
         """Raises UserError where the training period has no valid value of a variable."""
@@ -117,7 +141,7 @@ class Summary:
             if not known.any():
                 raise UserError(f"{name} has no valid value in the training period {_named(split.train)}.")
             mean[self.scored] = np.where(known, found, found[known].mean())[self.scored]
-        return Statistics(np.float32(self.low), np.float32(self.high), means, self.scored)
+        return Statistics(np.float32(self.low), np.float32(self.high), means, self.scored, np.float32(self.climate))
 
 
 class Batch(NamedTuple):
@@ -131,7 +155,8 @@ class Batch(NamedTuple):
 class Record:
     """A data set in memory with its inputs filled and scaled, from which windows are cut; 16 bytes a cell and day.
 
-    With `own`, soil moisture counts as observed in these cells alone: the others are neighbours.
+    With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
+    inputs lack it, as if it were missing; targets do not.
     """
 
     def __init__(
@@ -140,7 +165,9 @@ class Record:
         statistics: Statistics,
         predictors: tuple[str, ...] = tuple(VARIABLES),
         own: Bool[np.ndarray, "lat lon"] | None = None,
+        hidden: Bool[np.ndarray, "time #lat #lon"] | None = None,
     ):
+        self.hidden = hidden
         self.statistics = statistics
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
@@ -149,20 +176,31 @@ class Record:
         self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
             counts, ds["soil_moisture"].values, np.float32(np.nan)
         )
+        self.target = statistics.matched(torch.from_numpy(self.observed))  # without matching, the same memory
         season = annual_harmonics(self.days, 1)[:, 1:] if SEASON in predictors else np.empty((len(self.days), 0))
         maps = np.full((len(self.days), 3 + season.shape[1], *scored.shape), OUTSIDE, np.float32)
         for channel, name in enumerate(VARIABLES):
             if name in predictors:
-                scaled = (self.filled(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
+                scaled = (self.given(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
                 maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
         maps[:, 3:] = np.where(scored, (season[..., None, None] + 1) / 2, OUTSIDE)
         self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(maps)
+
+    def given(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """A variable as the inputs have it, in its unit."""
+        if name != "soil_moisture":
+            return self.filled(name, values)
+        return self.statistics.matched(torch.from_numpy(self.filled(name, self.shown(values)))).numpy()
 
     def filled(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
         """A variable in its unit, without missing values in scored cells."""
         if name != "precipitation":
             values = fill_forward(values, self.days)
         return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
+
+    def shown(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """Soil moisture as inputs may know it: NaN where it is hidden."""
+        return moisture if self.hidden is None else np.where(self.hidden, np.float32(np.nan), moisture)
 
     @property
     def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
@@ -171,7 +209,8 @@ class Record:
 
     def unscale(self, forecast: Tensor) -> Tensor:
         """A model's output in m3 m-3."""
-        return forecast * float(self.statistics.span[MOISTURE]) + float(self.statistics.low[MOISTURE])
+        scale = self.statistics
+        return scale.unmatched(forecast * float(scale.span[MOISTURE]) + float(scale.low[MOISTURE]))
 
 
 class Windows:
@@ -209,9 +248,9 @@ class Windows:
         return last[:, None] + np.arange(1 - self.input_days, 1)
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        observed = torch.from_numpy(self.record.observed)[torch.from_numpy(self.target_index[samples])]
+        target = self.record.target[torch.from_numpy(self.target_index[samples])]
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
-        return scaled_batch(features, observed, self.record.statistics)
+        return scaled_batch(features, target, self.record.statistics)
 
 
 class Permuted(Windows):
@@ -228,12 +267,12 @@ class Permuted(Windows):
 
 
 def scaled_batch(
-    features: Float[Tensor, "batch day channel lat lon"], observed: Float[Tensor, "batch lat lon"], scale: Statistics
+    features: Float[Tensor, "batch day channel lat lon"], target: Float[Tensor, "batch lat lon"], scale: Statistics
 ) -> Batch:
-    """`observed` is in m3 m-3, NaN where it does not count."""
-    target = (observed - float(scale.low[MOISTURE])) / float(scale.span[MOISTURE])
-    valid = torch.isfinite(observed)
-    return Batch(features, torch.where(valid, target, 0), valid)
+    """`target` is in m3 m-3, matched, NaN where it does not count."""
+    scaled = (target - float(scale.low[MOISTURE])) / float(scale.span[MOISTURE])
+    valid = torch.isfinite(target)
+    return Batch(features, torch.where(valid, scaled, 0), valid)
 
 
 def target_days(

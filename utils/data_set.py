@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from tqdm import tqdm
 
 from utils.console import UserError
@@ -124,7 +124,8 @@ class View:
     """A data set as a model sees it: scaled by these statistics, in blocks with the halo the model looks beyond.
 
     `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
-    in cells of what it learns from; None: whole maps, or PATCH where the data set is large.
+    in cells of what it learns from; None: whole maps, or PATCH where the data set is large. Inputs lack soil moisture
+    where it is `hidden`.
     """
 
     def __init__(
@@ -134,10 +135,11 @@ class View:
         predictors: tuple[str, ...] = tuple(VARIABLES),
         halo: int | None = None,
         patch: int | None = None,
+        hidden: Bool[np.ndarray, "time lon"] | None = None,
     ):
         self.data, self.statistics, self.predictors = data, statistics, predictors
         in_blocks = data.large and halo is not None
-        self.halo = halo or 0
+        self.halo, self.hidden = halo or 0, hidden
         self.patch = PATCH if in_blocks and patch is None else patch
         self.blocks = data.blocks(self.halo, self.patch or 1) if in_blocks else tiles(data.grid.shape, 2**31)
         self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
@@ -149,7 +151,8 @@ class View:
         if whole and self._kept:
             return self._kept
         ds = self.data.read(WHOLE if whole else block.window)
-        record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask())
+        hidden = None if self.hidden is None else self.hidden[:, None, block.columns]
+        record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask(), hidden)
         if whole:
             self._kept = record
         return record
@@ -228,12 +231,12 @@ class Patches(Windows):
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         window, patch = np.divmod(samples, len(self.patches))
         record, inputs, targets = self.record, self.input_index(window), self.target_index[window]
-        observed, features = torch.from_numpy(record.observed), []
+        features = []
         found = torch.empty((len(samples), *self.masks.shape[1:]))
         for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
             cells = self.patches[number].window
             features.append(record.features[int(days[0]) : int(days[-1]) + 1, :, *cells])
-            found[i] = observed[int(target), *cells]
+            found[i] = record.target[int(target), *cells]
         found[~self.masks[torch.from_numpy(patch)]] = torch.nan
         return scaled_batch(torch.stack(features), found, record.statistics)
 

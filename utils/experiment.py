@@ -19,6 +19,8 @@ from utils.console import UserError, fold, given_on_command_line, one_sentence, 
 from utils.data_set import DataSet, Samples, View
 from utils.files import file_hash
 from utils.forecasting import load_weights
+from utils.gaps import orbit_gaps
+from utils.matching import matched
 from utils.models import halo
 from utils.prepared_data import VARIABLES, Grid
 from utils.runs import Checkpoint
@@ -35,6 +37,7 @@ from utils.settings import (
     split_of,
 )
 from utils.training import fit, start_fabric
+from utils.transfer import Transfer
 
 Build = Callable[[Any, Grid], nn.Module]
 
@@ -93,7 +96,8 @@ def run(
         source_hash=runs.weights_hash(source.best) if source else "",
         commit=runs.git_commit(),
     )
-    fabric = start_fabric(settings.precision, idle_weights=settings.input_days == 1)
+    idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
+    fabric = start_fabric(settings.precision, idle_weights=idle)
     with runs.claimed(run_dir) if fabric.is_global_zero else nullcontext():
         found = runs.found(run_dir, checkpoint, settings.overwrite)
         fabric.barrier()
@@ -111,16 +115,23 @@ def run(
             if reach is None:
                 check_grid(source, data.grid, settings.data, settings.init_from)
             load_weights(model, source.best, settings.init_from)
+        transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
+        if source:
             source.best.clear()  # the pages of its file would count as this process's memory
         summary = data.summary(split)
         statistics = summary.statistics(split)
         if source:
-            statistics = statistics.with_scaling_of(source.restored_statistics())
+            there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
+            statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
         view = View(data, statistics, settings.predictors, reach, patch)
-        training, validation, _ = (
-            Samples(view, periods, settings.lead_days, settings.input_days, period)
-            for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
-        )
+        gappy = view
+        if gaps := getattr(settings, "gaps", 0):
+            hidden = orbit_gaps(data.days, data.grid.lon, gaps, settings.seed)
+            gappy = View(data, statistics, settings.predictors, reach, patch, hidden)
+        asked = settings.lead_days, settings.input_days
+        training = Samples(gappy, split.train, *asked, "training")
+        validation = Samples(view, split.val, *asked, "validation")
+        Samples(view, split.test, *asked, "test")  # refused now rather than after the training
         training.require_targets(summary.observed)
         validation.require_targets(summary.observed)
         if found is None:
@@ -130,7 +141,7 @@ def run(
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)
-        done = fit(model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch)
+        done = fit(model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch, transfer)
         return run_dir, done, True
 
 
@@ -184,6 +195,14 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     ):
         if theirs != ours:
             raise UserError(f"{source_dir} has the {name} {theirs}, expected {ours}; make one with: {command}")
+    statistics = source.restored_statistics()
+    if statistics.knots is not None:
+        raise UserError(f"{source_dir} was itself matched to another climate; start from the run it began with.")
+    if settings.match in ("mean_variance", "cdf") and statistics.climate is None:
+        raise UserError(
+            f"{source_dir} does not say how its soil moisture is distributed, which --match {settings.match} needs; "
+            f"make one that does with: {command} --overwrite"
+        )
     if (day := overlap(source.learned_from, split.test)) is not None:
         raise UserError(
             f"{source_dir} was trained or validated on {day}, which lies in the test period of this run "

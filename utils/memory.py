@@ -58,7 +58,7 @@ class Memory:
     def __init__(self, record: Record):
         self.record = record
         scored = record.statistics.scored
-        anomaly = record.observed - record.statistics.cell_mean[MOISTURE]
+        anomaly = record.shown(record.observed) - record.statistics.cell_mean[MOISTURE]
         rain = np.sqrt(np.maximum(physical(record, "precipitation"), 0))
         temperature = physical(record, "soil_temperature") - record.statistics.cell_mean[-1]
         self.daily: Float32[np.ndarray, "time feature lat lon"] = np.empty(

@@ -14,16 +14,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from utils.climate import TERMS
 from utils.console import UserError, fold
 from utils.data_processing import Statistics
 from utils.files import whole_file, write_json
 from utils.prepared_data import VARIABLES, Grid
-from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_plain
+from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before_it_existed, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
@@ -125,6 +127,16 @@ def _check_content(checkpoint: Checkpoint) -> None:
     shapes = [getattr(statistics, name).shape for name in ("low", "high", "cell_mean", "scored")]
     if shapes != [(3,), (3,), (3, *shape), shape] or statistics.scored.dtype != bool:
         raise ValueError("its statistics do not fit its grid")
+    if statistics.climate is not None and statistics.climate.shape != (TERMS, *shape):
+        raise ValueError("its climate does not fit its grid")
+    knots = statistics.knots
+    if knots is not None and not (
+        (len(knots), *knots.shape[2:]) == (2, *shape)
+        and knots.shape[1] > 1
+        and np.isfinite(knots).all()
+        and (np.diff(knots, axis=1) > 0).all()
+    ):
+        raise ValueError("its knots make no map from one climate to another")
     if not all(isinstance(weights, Tensor) for weights in checkpoint.best.values()):
         raise TypeError("its weights are no tensors")
     if not checkpoint.learned_from or min(checkpoint.seed + 1, checkpoint.lead_days, checkpoint.input_days) < 1:
@@ -211,7 +223,7 @@ def _found(run_dir: Path, wanted: Checkpoint) -> Checkpoint:
         if getattr(there, name) != getattr(wanted, name)
     ]
     for name in sorted((there.settings.keys() | wanted.settings.keys()) - _NOT_COMPARED):
-        before, now = there.settings.get(name), wanted.settings.get(name)
+        before, now = (run.settings.get(name, before_it_existed().get(name)) for run in (there, wanted))
         if before != now:
             changed.append((f"--{name.replace('_', '-')}", *(words(value) for value in (before, now))))
     if there.data_hash != wanted.data_hash:

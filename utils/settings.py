@@ -63,6 +63,13 @@ class TrainSettings:
 
 
 @dataclass(kw_only=True)
+class SourceSettings(TrainSettings):
+    """A script of the source domain, whose product has no gaps."""
+
+    gaps: float = 0.0  # share of soil-moisture inputs hidden while it learns, as a satellite would leave out; 0: none
+
+
+@dataclass(kw_only=True)
 class TargetSettings(TrainSettings):
     """A script of the target domain, whose record can be cut short to ask what little data is worth."""
 
@@ -71,9 +78,19 @@ class TargetSettings(TrainSettings):
 
 @dataclass(kw_only=True)
 class FinetuneSettings(TargetSettings):
-    """A script that starts from pre-trained weights."""
+    """A script that starts from pre-trained weights; docs/transfer.md tells what the strategies do."""
 
     init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
+    transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # how its weights learn
+    freeze: tuple[str, ...] = ()  # parts of the model that keep their weights, such as conv or lstm
+    part_lr: tuple[str, ...] = ()  # PART=RATE: learning rates of parts that differ from lr
+    match: Literal["none", "mean", "mean_variance", "cdf"] = "none"  # carry SMAP to the climate of the pre-training
+    unfreeze_every: int = 1  # epochs after which gradual lets one more part learn
+    lr_decay: float = 2.6  # discriminative divides the learning rate by this for each part below the head
+    l2sp: float = 0.01  # strength of the pull of l2sp towards the pre-trained weights
+
+
+_MAY_BE_EMPTY = ("freeze", "part_lr")
 
 
 def complete(settings: TrainSettings) -> None:
@@ -90,7 +107,7 @@ def complete(settings: TrainSettings) -> None:
     for field in fields(settings):
         value, flag = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
         numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers:
+        if not numbers and field.name not in _MAY_BE_EMPTY:
             raise UserError(f"{flag} has no value, expected at least one.")
         for number in numbers:
             if isinstance(number, int) and not least.get(field.name, 1) <= number < 2**31 and field.name != "overwrite":
@@ -99,14 +116,23 @@ def complete(settings: TrainSettings) -> None:
     if strange := [name for name in settings.predictors if name not in known]:
         raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
     settings.predictors = tuple(name for name in known if name in settings.predictors)
-    if not 0 < settings.lr < float("inf"):
-        raise UserError(f"--lr is {settings.lr}, expected a positive number.")
+    if not 0 <= getattr(settings, "gaps", 0) < 1:
+        raise UserError(f"--gaps is {settings.gaps}, expected 0 or more, below 1.")
+    for name in ("lr", "lr_decay", "l2sp"):
+        if not 0 < getattr(settings, name, 1) < float("inf"):
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected a positive number.")
 
 
 def plain(settings: TrainSettings) -> dict[str, Any]:
     """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def before_it_existed() -> dict[str, Any]:
+    """What runs did that were made before a setting existed: the values that change nothing."""
+    kinds = {field.name: field.default for kind in (SourceSettings, FinetuneSettings) for field in fields(kind)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kinds.items()}
 
 
 def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettings:

@@ -29,12 +29,13 @@ from tqdm import tqdm
 
 from utils import runs
 from utils.console import UserError
-from utils.data_processing import MOISTURE, Batch, Windows
+from utils.data_processing import Batch, Windows
 from utils.data_set import Samples
 from utils.files import read_json
 from utils.forecasting import batches, forecast_batches
 from utils.runs import Checkpoint
 from utils.settings import TrainSettings
+from utils.transfer import Transfer
 
 
 def fit(
@@ -46,15 +47,17 @@ def fit(
     run_dir: Path,
     fabric: Fabric,
     on_epoch: Callable[[Checkpoint], None] | None = None,
+    transfer: Transfer | None = None,
 ) -> Checkpoint:
     """Train `model` from the checkpoint's epoch to the last, or until it stops getting better.
 
     Writes checkpoint.pt, log.csv and run.json to `run_dir`. `on_epoch` sees the checkpoint after each epoch; without
-    it there is a progress bar, or a line an epoch where there is no terminal. Raises UserError for a loss that is no
-    longer finite.
+    it there is a progress bar, or a line an epoch where there is no terminal. `transfer` says which weights learn and
+    how; None: all of them at one rate. Raises UserError for a loss that is no longer finite.
     """
     keep_freed_memory()
-    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True))
+    transfer = transfer or Transfer.of(model, settings)
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), lr=settings.lr, fused=True))
     begun = _now()
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
@@ -74,9 +77,10 @@ def fit(
         unit=" samples",
         disable=True if on_epoch or not fabric.is_global_zero else None,
     )
-    while checkpoint.epoch < settings.epochs and not _stalled(checkpoint, settings.patience):
+    while checkpoint.epoch < settings.epochs and not _stalled(checkpoint, settings.patience, transfer.last_thaw):
         start = time.perf_counter()
-        train_loss = train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, bar)
+        transfer.thaw(checkpoint.epoch)
+        train_loss = train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, bar, transfer)
         seconds = time.perf_counter() - start
         optimiser.zero_grad(set_to_none=True)
         val_loss, val_rmse = validate(fabric, model, validation, settings.batch_size)
@@ -144,9 +148,15 @@ def start_fabric(precision: str, idle_weights: bool = False) -> Fabric:
 
 
 def train_epoch(
-    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, training: Samples, batch_size: int, bar: tqdm
+    fabric: Fabric,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    training: Samples,
+    batch_size: int,
+    bar: tqdm,
+    transfer: Transfer | None = None,
 ) -> float:
-    """One pass over the samples in a random order; returns the mean loss over all valid targets."""
+    """One pass over the samples in a random order; returns the mean loss over all valid targets, without penalty."""
     model.train()
     total, count = 0.0, 0
     for windows in training.shuffled():
@@ -158,6 +168,8 @@ def train_epoch(
             if valid:
                 optimiser.zero_grad(set_to_none=True)
                 fabric.backward(squares * fabric.world_size / valid)  # gradients are averaged over processes
+                if transfer:
+                    transfer.pull()
                 optimiser.step()
             total, count = total + squares.item(), count + int(valid)
             bar.update(len(samples))
@@ -168,13 +180,14 @@ def train_epoch(
 
 def validate(fabric: Fabric, model: nn.Module, validation: Samples, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
-    total, count, turn = 0.0, 0, (fabric.global_rank, fabric.world_size)
+    total, squares, count, turn = 0.0, 0.0, 0, (fabric.global_rank, fabric.world_size)
     for windows in validation:
         for batch, scaled in forecast_batches(model, windows, batch_size, fabric.device, *turn):
+            forecast, target = (windows.record.unscale(maps) for maps in (scaled, batch.target))
             total, count = total + sum_of_squares(scaled, batch).item(), count + int(batch.valid.sum())
-    total, count = summed(fabric, total, count)
-    loss = total / count
-    return loss, math.sqrt(loss) * float(validation.view.statistics.span[MOISTURE])
+            squares += sum_of_squares(forecast, batch._replace(target=target)).item()
+    total, squares, count = summed(fabric, total, squares, count)
+    return total / count, math.sqrt(squares / count)
 
 
 def share(fabric: Fabric, windows: Windows, samples: Int[np.ndarray, "batch"]) -> Batch:
@@ -198,8 +211,9 @@ def sum_of_squares(forecast: Float[Tensor, "batch lat lon"], batch: Batch) -> Fl
     return torch.where(valid, forecast - batch.target, 0).square().sum()
 
 
-def _stalled(checkpoint: Checkpoint, patience: int) -> bool:
-    return bool(patience) and checkpoint.epoch - checkpoint.best_epoch >= patience
+def _stalled(checkpoint: Checkpoint, patience: int, last_thaw: int) -> bool:
+    """Whether it is `patience` epochs since the best one, and since the last part began to learn."""
+    return bool(patience) and checkpoint.epoch - max(checkpoint.best_epoch, last_thaw) >= patience
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -25,8 +25,11 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope: Float[Tensor, "batch outputs"]) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx, slope: Float[Tensor, "batch outputs"]) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:  # frozen
+            parts = zip(slope.split(_rows(weight), 1), weight.split(_rows(weight)), strict=True)
+            return sum(part @ rows.to(x.dtype) for part, rows in parts).to(x.dtype), None
         through, gradient = torch.zeros(x.shape, dtype=weight.dtype), torch.empty_like(weight)
         blocks = (tensor.split(_rows(weight), dim) for tensor, dim in ((slope, 1), (weight, 0), (gradient, 0)))
         for part, rows, out in zip(*blocks, strict=True):
