@@ -28,6 +28,9 @@ class Settings(SourceSettings):
     input_days: int | None = None  # days in the window; None: as many as lead_days
     predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
     gaps: float = 0.0  # share of soil-moisture inputs hidden while it learns, as a satellite would leave out; 0: none
+    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
+    future_temperature: bool = False  # the same of soil temperature
+    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
     epochs: int = 20  # at most; the published number
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 128  # samples per step

@@ -27,6 +27,9 @@ class Settings(TargetSettings):
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
     predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
+    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
+    future_temperature: bool = False  # the same of soil temperature
+    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
     epochs: int = 45  # at most; the published number
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published

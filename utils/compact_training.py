@@ -114,7 +114,9 @@ def fit_compact(
     seconds = time.perf_counter() - start
     checkpoint.epoch = checkpoint.best_epoch = settings.epochs
     if settings.epochs:
-        checkpoint.log.append([settings.epochs, loss, val_rmse**2, val_rmse, seconds, len(rows) * settings.epochs / seconds])
+        checkpoint.log.append(
+            [settings.epochs, loss, val_rmse**2, val_rmse, seconds, len(rows) * settings.epochs / seconds]
+        )
     checkpoint.best_rmse, checkpoint.finished = val_rmse, True
     checkpoint.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     runs.save_checkpoint(run_dir, checkpoint)
@@ -177,7 +179,9 @@ class Learner:
         """Without the season where the days do not fill a year, as ridge_memory does it."""
         origin = np.datetime64("1970-01-01", "D")
         all_year = fills_a_year(origin + np.unique(rows.day))
-        used = np.array([all_year or not name.startswith("season") for name in DYNAMIC] + [True] * (net.dynamic - len(DYNAMIC)))
+        used = np.array(
+            [all_year or not name.startswith("season") for name in DYNAMIC] + [True] * (net.dynamic - len(DYNAMIC))
+        )
         regression = Regression(products, used, towards=DYNAMIC.index("last_anomaly"))
         weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / len(np.unique(rows.day))))
         put(net, weights)
@@ -251,7 +255,9 @@ def episodes(samples: Samples, number: int, rng: np.random.Generator) -> Rows:
     """The land model as a satellite would see it, on target days of `samples`."""
     view, found = samples.view, []
     days = view.data.days
-    stretches = [s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST]
+    stretches = [
+        s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST
+    ]
     if not stretches:
         raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
     for k in range(number):

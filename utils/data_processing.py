@@ -12,6 +12,8 @@ How missing values are met:
 - A variable that is not among the predictors is OUTSIDE everywhere, so that the model and its first weights stay what
   they are with it; the season, if it is one, adds two channels.
 - Missing targets are left out of the loss and of the metrics.
+- Nothing of a later day than the last input day is seen, unless a model is to know the weather of the days up to the
+  target (`Ahead`): then each of their maps is one more channel, the same on every input day.
 
 Where a run is matched to the climate of its pre-training (utils/matching.py), soil moisture is carried there by its
 cell's knots before it is scaled, as input and as target, and a forecast is carried back.
@@ -29,7 +31,7 @@ from torch import Tensor
 
 from utils.climate import TERMS, carried, climate_of
 from utils.console import UserError
-from utils.prepared_data import VARIABLES, Grid, grid_of
+from utils.prepared_data import VARIABLES, WHOLE, Grid, grid_of
 from utils.settings import SEASON, Span, Split
 
 OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
@@ -152,11 +154,53 @@ class Batch(NamedTuple):
     valid: Bool[Tensor, "batch lat lon"]
 
 
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """Weather of the days ahead of those of a record: its own days later (a perfect forecast), or forecasts of them."""
+
+    scaled: dict[str, Float32[Tensor, "map lat lon"]]  # by variable; scaled like it, OUTSIDE where nothing is scored
+    rows: Int[np.ndarray, "time lead"]  # which maps lie ahead of each day, the next day first; −1: it has none
+    statistics: Statistics
+
+    @classmethod
+    def of(
+        cls, maps: dict[str, Float[np.ndarray, "map lat lon"]], rows: Int[np.ndarray, "time lead"], scale: Statistics
+    ) -> "Ahead":
+        """From maps in their units; a missing value becomes the cell's mean over the training period."""
+        found = {}
+        for name, values in maps.items():
+            channel = list(VARIABLES).index(name)
+            filled = np.where(np.isfinite(values), values, scale.cell_mean[channel])
+            scaled = (filled - scale.low[channel]) / scale.span[channel]
+            found[name] = torch.from_numpy(np.where(scale.scored, scaled, np.float32(OUTSIDE)).astype(np.float32))
+        return cls(found, rows, scale)
+
+    def channels(
+        self, last: Int[np.ndarray, "batch"], cells: tuple[slice, slice] = WHOLE
+    ) -> Float32[Tensor, "batch map lat lon"]:
+        """All maps of the days ahead of these positions in the record: variable by variable, lead by lead."""
+        rows = self._rows(last)
+        return torch.cat([maps[(rows, *cells)] for maps in self.scaled.values()], dim=1)
+
+    def maps(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
+        """One variable of the days ahead of these positions in the record, in its unit; 0 where nothing is scored."""
+        channel, scale = list(VARIABLES).index(name), self.statistics
+        maps = self.scaled[name][self._rows(last)] * float(scale.span[channel]) + float(scale.low[channel])
+        return torch.where(torch.from_numpy(scale.scored), maps, 0)
+
+    def _rows(self, last: Int[np.ndarray, "batch"]) -> Int[Tensor, "batch lead"]:
+        rows = self.rows[last]
+        if (rows < 0).any():
+            raise IndexError("a day of the record has no weather ahead")
+        return torch.from_numpy(rows)
+
+
 class Record:
     """A data set in memory with its inputs filled and scaled, from which windows are cut; 16 bytes a cell and day.
 
     With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
-    inputs lack it, as if it were missing; targets do not.
+    inputs lack it, as if it were missing; targets do not. `ahead` is the weather of later days that its samples may
+    see.
     """
 
     def __init__(
@@ -166,9 +210,9 @@ class Record:
         predictors: tuple[str, ...] = tuple(VARIABLES),
         own: Bool[np.ndarray, "lat lon"] | None = None,
         hidden: Bool[np.ndarray, "time #lat #lon"] | None = None,
+        ahead: Ahead | None = None,
     ):
-        self.hidden = hidden
-        self.statistics = statistics
+        self.statistics, self.hidden, self.ahead = statistics, hidden, ahead
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
         scored = statistics.scored
@@ -244,12 +288,17 @@ class Windows:
 
     def input_index(self, samples: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch day"]:
         """Positions in the record of each sample's input days, oldest first."""
-        last = self.target_index[samples] - self.lead_days
-        return last[:, None] + np.arange(1 - self.input_days, 1)
+        return self.last_index(samples)[:, None] + np.arange(1 - self.input_days, 1)
+
+    def last_index(self, samples: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch"]:
+        """Positions in the record of each sample's last input day."""
+        return self.target_index[samples] - self.lead_days
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         target = self.record.target[torch.from_numpy(self.target_index[samples])]
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
+        if self.record.ahead:
+            features = beside(features, self.record.ahead.channels(self.last_index(samples)))
         return scaled_batch(features, target, self.record.statistics)
 
 
@@ -264,6 +313,13 @@ class Permuted(Windows):
         batch, other = super().batch(samples), super().batch(self.order[samples])
         batch.features[:, :, self.channel] = other.features[:, :, self.channel]
         return batch
+
+
+def beside(
+    features: Float[Tensor, "batch day channel lat lon"], ahead: Float[Tensor, "batch map lat lon"]
+) -> Float[Tensor, "batch day channels lat lon"]:
+    """The features with the maps of the days ahead added to each input day, the same on each."""
+    return torch.cat([features, ahead[:, None].expand(-1, features.shape[1], -1, -1, -1)], dim=2)
 
 
 def scaled_batch(

@@ -22,8 +22,9 @@ from jaxtyping import Bool, Int
 from tqdm import tqdm
 
 from utils.console import UserError
-from utils.data_processing import Batch, Record, Statistics, Summary, Windows, scaled_batch, target_days
+from utils.data_processing import Batch, Record, Statistics, Summary, Windows, beside, scaled_batch, target_days
 from utils.files import write_errors
+from utils.future import Future
 from utils.prepared_data import (
     DAYS_ENCODING,
     VARIABLES,
@@ -54,12 +55,11 @@ class DataSet:
             self.grid, self.synthetic, self.first = grid_of(ds), is_synthetic(ds), self.days[0]
         if start is not None:
             self.days = self.days[self.days >= start]
-        self.bytes = 4 * len(VARIABLES) * len(self.days) * math.prod(self.grid.shape)
         self._kept: xr.Dataset | None = None
 
-    @property
-    def large(self) -> bool:
-        return self.bytes > MEMORY
+    def large(self, maps: int = len(VARIABLES)) -> bool:
+        """Whether this many maps a day are too much to be held in memory."""
+        return 4 * maps * len(self.days) * math.prod(self.grid.shape) > MEMORY
 
     def read(self, window: tuple[slice, slice] = WHOLE) -> xr.Dataset:
         """Some rows and columns. A whole map is kept for the next call, which takes it."""
@@ -69,17 +69,20 @@ class DataSet:
         path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
         return read_prepared(path, self.start, self.made_by, window, copy_of=self.path)
 
-    def blocks(self, halo: int = 0, multiple: int = 1) -> list[Tile]:
-        """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells."""
+    def blocks(self, halo: int = 0, multiple: int = 1, maps: int = len(VARIABLES)) -> list[Tile]:
+        """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells.
+
+        `maps` are those that a day has in memory.
+        """
         side = max(self.grid.shape)
-        if self.large:
-            side = math.isqrt(BLOCK // (4 * len(VARIABLES) * len(self.days)))
+        if self.large(maps):
+            side = math.isqrt(BLOCK // (4 * maps * len(self.days)))
             side = max(side // multiple, 1) * multiple
         return tiles(self.grid.shape, side, halo)
 
     def summary(self, split: Split) -> Summary:
         """One pass over all values, which also checks them. Raises UserError as `read_prepared` does."""
-        if not self.large:
+        if not self.large():
             self._kept = self.read()
             parts = [(Summary.of(self._kept, split), WHOLE)]
         else:
@@ -125,7 +128,7 @@ class View:
 
     `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
     in cells of what it learns from; None: whole maps, or PATCH where the data set is large. Inputs lack soil moisture
-    where it is `hidden`.
+    where it is `hidden`; `future` is the weather of the days ahead that the model knows.
     """
 
     def __init__(
@@ -136,12 +139,14 @@ class View:
         halo: int | None = None,
         patch: int | None = None,
         hidden: Bool[np.ndarray, "time lon"] | None = None,
+        future: Future | None = None,
     ):
         self.data, self.statistics, self.predictors = data, statistics, predictors
-        in_blocks = data.large and halo is not None
-        self.halo, self.hidden = halo or 0, hidden
+        self.hidden, self.future, self.halo = hidden, future, halo or 0
+        maps = len(VARIABLES) + (future.maps if future else 0)
+        in_blocks = data.large(maps) and halo is not None
         self.patch = PATCH if in_blocks and patch is None else patch
-        self.blocks = data.blocks(self.halo, self.patch or 1) if in_blocks else tiles(data.grid.shape, 2**31)
+        self.blocks = data.blocks(self.halo, self.patch or 1, maps) if in_blocks else tiles(data.grid.shape, 2**31)
         self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
         self._kept: Record | None = None
 
@@ -151,8 +156,10 @@ class View:
         if whole and self._kept:
             return self._kept
         ds = self.data.read(WHOLE if whole else block.window)
+        statistics = self.statistics.part(block.window)
         hidden = None if self.hidden is None else self.hidden[:, None, block.columns]
-        record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask(), hidden)
+        ahead = self.future.ahead(ds, statistics, block.window) if self.future else None
+        record = Record(ds, statistics, self.predictors, block.mask(), hidden, ahead)
         if whole:
             self._kept = record
         return record
@@ -169,8 +176,11 @@ class Samples:
     name: str  # of the period, for the errors
 
     def __post_init__(self):
-        """Raises UserError when no target day has a full window."""
-        self.target_index, self.skipped = target_days(self.view.data.days, *self._asked)
+        """Raises UserError when no target day has a full window, or a forecast of its future weather is missing."""
+        data, future = self.view.data, self.view.future
+        self.target_index, self.skipped = target_days(data.days, *self._asked)
+        if future:
+            future.require(data.days[self.target_index - self.lead_days], data.grid, self.name)
 
     @property
     def _asked(self) -> tuple:
@@ -235,7 +245,10 @@ class Patches(Windows):
         found = torch.empty((len(samples), *self.masks.shape[1:]))
         for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
             cells = self.patches[number].window
-            features.append(record.features[int(days[0]) : int(days[-1]) + 1, :, *cells])
+            maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
+            if record.ahead:
+                maps = beside(maps[None], record.ahead.channels(days[-1:], cells))[0]
+            features.append(maps)
             found[i] = record.target[int(target), *cells]
         found[~self.masks[torch.from_numpy(patch)]] = torch.nan
         return scaled_batch(torch.stack(features), found, record.statistics)

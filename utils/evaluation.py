@@ -23,6 +23,7 @@ from utils.data_set import Samples, View
 from utils.experiment import check_grid, data_hash, data_set
 from utils.files import read_json
 from utils.forecasting import forecast, restore_model
+from utils.future import Future
 from utils.metrics import Sums
 from utils.models import halo
 from utils.predictions import SCORING, described, judged, write_scores, written
@@ -63,6 +64,9 @@ def evaluate(
         own_is_there = own.exists() and data_hash(own) == checkpoint.data_hash
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
+        future = Future.of(checkpoint.settings)
+        if future and future.hash() != checkpoint.future_hash:
+            raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
         path = own if data is None else data
         about = described(checkpoint)
         if permuted:
@@ -73,7 +77,7 @@ def evaluate(
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
         look = halo(model, checkpoint.input_days)
         statistics = checkpoint.restored_statistics()
-        samples = Samples(View(ds, statistics, checkpoint.predictors, look), periods, *reach, "test")
+        samples = Samples(View(ds, statistics, checkpoint.predictors, look, future=future), periods, *reach, "test")
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
         references = references_of(asked, statistics, in_blocks=look is not None)
         with written(into or run_dir, samples, about) as out:

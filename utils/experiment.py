@@ -19,12 +19,16 @@ from utils.console import UserError, fold, given_on_command_line, one_sentence, 
 from utils.data_set import DataSet, Samples, View
 from utils.files import file_hash
 from utils.forecasting import load_weights
+from utils.future import Future
 from utils.gaps import orbit_gaps
 from utils.matching import matched
 from utils.models import halo
 from utils.prepared_data import VARIABLES, Grid
 from utils.runs import Checkpoint
 from utils.settings import (
+    FROM_FILE,
+    FUTURE,
+    PERFECT,
     RUNS,
     SAMPLE_SMAP,
     FinetuneSettings,
@@ -77,14 +81,15 @@ def run(
     the user can mend.
     """
     experiment, script = name.split("/")
-    model_name = script + settings.variant
+    model_name = script + settings.variant + settings.future_variant
     complete(settings)
     split = split_of(settings)
     run_dir = settings.out or default_run_dir(experiment, model_name, settings)
     source = None
     if isinstance(settings, FinetuneSettings):
-        settings.init_from = settings.init_from or default_run_dir("ERA5test", model_name, settings)
+        settings.init_from = settings.init_from or default_run_dir("ERA5test", _source_name(model_name), settings)
         source = pretrained(settings, script, model_name, split)
+    future = Future.of(plain(settings))
     checkpoint = Checkpoint(
         experiment=experiment,
         script=script,
@@ -95,6 +100,8 @@ def run(
         data_hash=data_hash(settings.data),
         source_hash=runs.weights_hash(source.best) if source else "",
         commit=runs.git_commit(),
+        future=future.note() if future else "",
+        future_hash=future.hash() if future else "",
     )
     idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
     fabric = start_fabric(settings.precision, idle_weights=idle)
@@ -123,11 +130,11 @@ def run(
         if source:
             there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
             statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
-        view = View(data, statistics, settings.predictors, reach, patch)
+        view = View(data, statistics, settings.predictors, reach, patch, future=future)
         gappy = view
         if gaps := getattr(settings, "gaps", 0):
             hidden = orbit_gaps(data.days, data.grid.lon, gaps, settings.seed)
-            gappy = View(data, statistics, settings.predictors, reach, patch, hidden)
+            gappy = View(data, statistics, settings.predictors, reach, patch, hidden, future)
         asked = settings.lead_days, settings.input_days
         training = Samples(gappy, split.train, *asked, "training")
         validation = Samples(view, split.val, *asked, "validation")
@@ -180,7 +187,8 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     command += f" --seed {settings.seed}" if settings.seed else ""
     if settings.predictors != tuple(VARIABLES):
         command += f" --predictors {runs.words(settings.predictors)}"
-    if source_dir != default_run_dir("ERA5test", model, settings):
+    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
+    if source_dir != default_run_dir("ERA5test", _source_name(model), settings):
         command += f" --out {shlex.quote(str(source_dir))}"
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
@@ -188,7 +196,7 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     if not source.finished:
         raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
     for name, theirs, ours in (
-        ("model", source.model, model),
+        ("model", _source_name(source.model), _source_name(model)),
         ("predictors", runs.words(source.settings.get("predictors", list(VARIABLES))), runs.words(settings.predictors)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
@@ -209,6 +217,11 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
             f"({split.test[0][0]} to {split.test[0][1]})."
         )
     return source
+
+
+def _source_name(model: str) -> str:
+    """The model to start from: past days have perfect forecasts, whatever the fine-tuning will have to do with."""
+    return model.replace(FROM_FILE, PERFECT)
 
 
 def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:

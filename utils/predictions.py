@@ -32,7 +32,8 @@ SCORING = 1  # of metrics.json; another number where the same forecasts get othe
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
     """What predictions.nc says about its run."""
     names = ("model", "experiment", "lead_days", "input_days", "seed", "commit")
-    return {name: getattr(checkpoint, name) for name in names}
+    known = {"future": checkpoint.future} if checkpoint.future else {}  # of the weather ahead
+    return {name: getattr(checkpoint, name) for name in names} | known
 
 
 @contextlib.contextmanager

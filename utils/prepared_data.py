@@ -3,6 +3,7 @@
 Reading refuses whatever it cannot be sure of, with one sentence; writing adds full CF metadata.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
     except Exception as error:  # every engine raises its own kinds; all mean the same here
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
-        _check_variables(ds, path)
-        _check_grid(ds, path)
+        check_variables(ds, path)
+        check_axes(ds, path)
         return ds[list(VARIABLES)].transpose("time", "lat", "lon").assign_coords(time=_days(ds, path))
     except BaseException:
         ds.close()
@@ -140,7 +141,7 @@ def read_prepared(
         except Exception as error:
             raise UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}") from error
     for name in VARIABLES:
-        _check_values(ds[name], copy_of or path)
+        check_values(ds[name], copy_of or path)
         if window == WHOLE and not np.isfinite(ds[name].values).any():
             raise no_value(path, name)
     moisture = ds["soil_moisture"].values
@@ -185,14 +186,18 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
             ds.to_netcdf(partial, engine="netcdf4", encoding=encoding)
 
 
-def _check_variables(ds: xr.Dataset, path: Path) -> None:
-    for name, variable in VARIABLES.items():
+def check_variables(
+    ds: xr.Dataset, path: Path, names: Iterable[str] = tuple(VARIABLES), dims: tuple[str, ...] = ("time", "lat", "lon")
+) -> None:
+    """Raises UserError where one of these variables is missing, or has no numbers, other dimensions or units."""
+    for name in names:
+        variable = VARIABLES[name]
         if name in ds and ds[name].dtype.kind not in "fiu":
             raise UserError(f"{path}: {name} has values of type {ds[name].dtype}, expected numbers.")
         if name not in ds:
             raise UserError(f"{path}: the variable {name} is missing, found {_listed(ds.data_vars)}.")
-        if set(ds[name].dims) != {"time", "lat", "lon"}:
-            raise UserError(f"{path}: {name} has the dimensions {_listed(ds[name].dims)}, expected time, lat, lon.")
+        if set(ds[name].dims) != set(dims):
+            raise UserError(f"{path}: {name} has the dimensions {_listed(ds[name].dims)}, expected {_listed(dims)}.")
         units = ds[name].attrs.get("units")
         expected = f"expected {variable.units} (also read: {', '.join(variable.accepted)})"
         if units is None:
@@ -201,7 +206,8 @@ def _check_variables(ds: xr.Dataset, path: Path) -> None:
             raise UserError(f"{path}: {name} is in {fold(units)!r}, {expected}.")
 
 
-def _check_grid(ds: xr.Dataset, path: Path) -> None:
+def check_axes(ds: xr.Dataset, path: Path) -> None:
+    """Raises UserError where lat and lon are no sorted cell centres in degrees."""
     for name, low, high in (("lat", -90, 90), ("lon", -180, 360)):
         if name not in ds.coords:
             raise UserError(f"{path}: the coordinate {name} is missing, expected cell centres in degrees.")
@@ -246,7 +252,8 @@ def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
     return days.astype("datetime64[ns]")
 
 
-def _check_values(values: xr.DataArray, path: Path) -> None:
+def check_values(values: xr.DataArray, path: Path) -> None:
+    """Raises UserError for infinities and values outside physical limits, [time, lat, lon]."""
     name, limits = values.name, VARIABLES[values.name].limits
     low = PACKING_NOISE if name == "soil_moisture" else limits[0]
     data = values.values

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
-from torch import Tensor
 
 from utils.data_processing import MOISTURE, Batch, Record, Statistics, Windows, annual_harmonics, starts_of_runs
 from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
@@ -21,7 +20,14 @@ PAST = (
     "last_anomaly",
     "last_anomaly_age",
 )
-DYNAMIC = (*PAST, "root_rain_since", "season_cosine", "season_sine", "root_rain_west", f"root_rain_west_{RAIN_SCALES[0]}")
+DYNAMIC = (
+    *PAST,
+    "root_rain_since",
+    "season_cosine",
+    "season_sine",
+    "root_rain_west",
+    f"root_rain_west_{RAIN_SCALES[0]}",
+)
 STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")
 SHIFTED = np.array([name.endswith("anomaly") or name.startswith("moisture_anomaly") for name in DYNAMIC])
 WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as far away

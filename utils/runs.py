@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
-_NOT_COMPARED = {"out", "overwrite", "data", "init_from"}  # where things are; what they hold is compared by hash
+_NOT_COMPARED = {"out", "overwrite", "data", "init_from", "future_from"}  # places; their content is compared by hash
 
 
 @dataclass
@@ -45,6 +45,8 @@ class Checkpoint:
     data_hash: str
     source_hash: str  # weights this run started from; empty without pre-training
     commit: str
+    future: str = ""  # what is known of the weather ahead, in words; empty: nothing
+    future_hash: str = ""  # the file of forecasts; empty: the data set itself, or nothing
     synthetic: bool = False
     grid: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
@@ -228,6 +230,9 @@ def _found(run_dir: Path, wanted: Checkpoint) -> Checkpoint:
             changed.append((f"--{name.replace('_', '-')}", *(words(value) for value in (before, now))))
     if there.data_hash != wanted.data_hash:
         changed.append(("the content of --data", there.data_hash[:12], wanted.data_hash[:12]))
+    if there.future_hash != wanted.future_hash:
+        before, now = (run.future_hash[:12] or "none" for run in (there, wanted))
+        changed.append(("the content of --future-from", before, now))
     if there.source_hash != wanted.source_hash:
         changed.append(("the pre-trained weights", there.source_hash[:12], wanted.source_hash[:12]))
     if changed:
@@ -281,6 +286,8 @@ def write_provenance(run_dir: Path, checkpoint: Checkpoint, fabric: Fabric, star
         "data": checkpoint.settings["data"],
         "data_sha256": checkpoint.data_hash,
         "synthetic_data": checkpoint.synthetic,
+        "future_weather": checkpoint.future or None,
+        "future_sha256": checkpoint.future_hash or None,
         "pretrained_weights_sha256": checkpoint.source_hash or None,
         "machine": machine,
         "start": start,

@@ -1,5 +1,6 @@
 """The settings every train script shares, and what periods of target days mean."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,16 @@ RUNS = ROOT / "runs"
 SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
 SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
 SEASON = "season"  # as a predictor: cosine and sine of the day of the year
+FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
+
+PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
 
 Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
 Periods = tuple[str, ...]  # one or several START END pairs
+
+
+_PATHS = ("data", "out", "init_from", "future_from")
 
 
 def run_folder(experiment: str, model: str, lead_days: int, seed: int) -> Path:
@@ -37,6 +44,9 @@ class TrainSettings:
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
     predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; SEASON can be added
+    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
+    future_temperature: bool = False  # the same of soil temperature
+    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate of Adam
@@ -52,9 +62,22 @@ class TrainSettings:
         return ""
 
     @property
+    def future(self) -> tuple[str, ...]:
+        """Variables whose days up to the target are seen too."""
+        return future_variables(vars(self))
+
+    @property
     def channels(self) -> int:
-        """Input maps of a day: one a variable, seen or not, and two for the season."""
-        return len(VARIABLES) + 2 * (SEASON in self.predictors)
+        """Input maps of a day: one a variable, seen or not, two for the season, one a variable and future day."""
+        return len(VARIABLES) + 2 * (SEASON in self.predictors) + self.lead_days * len(self.future)
+
+    @property
+    def future_variant(self) -> str:
+        """What future weather adds to the model's name: _future_… where it is perfect, _forecast_… from a file."""
+        if not self.future:
+            return ""
+        known = "weather" if len(self.future) > 1 else {"precipitation": "rain"}.get(self.future[0], "temperature")
+        return f"{PERFECT if self.future_from is None else FROM_FILE}{known}"
 
     @property
     def published_epochs(self) -> int | None:
@@ -99,7 +122,7 @@ def complete(settings: TrainSettings) -> None:
         settings.input_days = settings.lead_days
     if settings.epochs is None:
         settings.epochs = settings.published_epochs
-    for name in ("data", "out", "init_from"):
+    for name in _PATHS:
         if getattr(settings, name, None) is not None:
             setattr(settings, name, getattr(settings, name).expanduser().resolve())
     least = {"patience": 0, "seed": 0, "target_days": 2}
@@ -110,7 +133,7 @@ def complete(settings: TrainSettings) -> None:
         if not numbers and field.name not in _MAY_BE_EMPTY:
             raise UserError(f"{flag} has no value, expected at least one.")
         for number in numbers:
-            if isinstance(number, int) and not least.get(field.name, 1) <= number < 2**31 and field.name != "overwrite":
+            if type(number) is int and not least.get(field.name, 1) <= number < 2**31:
                 raise UserError(f"{flag} is {number}, expected {least.get(field.name, 1)} or more, below 2147483648.")
     known = (*VARIABLES, SEASON)
     if strange := [name for name in settings.predictors if name not in known]:
@@ -121,6 +144,14 @@ def complete(settings: TrainSettings) -> None:
     for name in ("lr", "lr_decay", "l2sp"):
         if not 0 < getattr(settings, name, 1) < float("inf"):
             raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected a positive number.")
+    if settings.future_from and not settings.future:
+        flags = " nor ".join(f"--{name.replace('_', '-')}" for name in FUTURE.values())
+        raise UserError(f"--future-from names a file of forecasts, but neither {flags} asks for any.")
+
+
+def future_variables(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Variables whose days up to the target are seen too, by settings as a checkpoint holds them."""
+    return tuple(name for name, setting in FUTURE.items() if values.get(setting))
 
 
 def plain(settings: TrainSettings) -> dict[str, Any]:
@@ -139,7 +170,7 @@ def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettin
     """The settings back from `plain`; names the script no longer knows are left out."""
     known = {field.name for field in fields(kind)} & values.keys()
     back = {k: tuple(values[k]) if isinstance(values[k], list) else values[k] for k in known}
-    return kind(**back | {k: Path(back[k]) for k in ("data", "out", "init_from") if back.get(k) is not None})
+    return kind(**back | {k: Path(back[k]) for k in _PATHS if back.get(k) is not None})
 
 
 # ---------------------------------------------------------------------------------------------------------- periods

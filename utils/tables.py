@@ -42,7 +42,8 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
         kind = _kind(metrics)
         common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
         common |= {"data": kind}
-        note = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
+        notes = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
+        note = "; ".join(filter(None, [metrics.get("future"), notes]))  # weather ahead is never passed over in silence
         rows.append(_row(metrics) | {name: metrics.get(name) for name in TRANSFER} | common | {"note": note})
         suffix = metrics.get("baseline_suffix", "")
         rows += [
