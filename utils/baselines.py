@@ -64,7 +64,7 @@ class Pooled:
         return cls(
             len(training),
             len(training) + training.skipped,
-            _fill_a_year(training.record.days[in_spans(training.record.days, days)]),
+            fills_a_year(training.record.days[in_spans(training.record.days, days)]),
             np.array([np.sum(target**2, where=np.isfinite(target), dtype=np.float64), np.isfinite(target).sum()]),
             _agreements(training, memory).sum(axis=(2, 3)),
             _products(moisture, lambda samples: _window(training, samples)),
@@ -114,7 +114,7 @@ def climatology(
     record = training.record
     inside = in_spans(record.days, days)
     mean = _mean(record)
-    if not _fill_a_year(record.days[inside]):
+    if not fills_a_year(record.days[inside]):
         return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: the training days do not fill a year"
     observed = record.observed[inside] - mean
     valid = np.isfinite(observed)
@@ -126,7 +126,7 @@ def climatology(
     return (mean + np.tensordot(annual_harmonics(test.valid_time, HARMONICS), cycle, (1, 2))).astype(np.float32), ""
 
 
-def _fill_a_year(days: np.ndarray) -> bool:
+def fills_a_year(days: np.ndarray) -> bool:
     return len(np.unique((days - days.astype("datetime64[Y]")).astype(int))) >= 365
 
 
@@ -187,7 +187,7 @@ Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]
 
 
 def ridge(test: Windows, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
-    return _predict(test, lambda samples: _window(test, samples), _Regression(pooled.window).fit(PENALTY))
+    return _predict(test, lambda samples: _window(test, samples), Regression(pooled.window).fit(PENALTY))
 
 
 def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
@@ -197,7 +197,7 @@ def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndar
     seasons it knows says nothing of the others.
     """
     products = pooled.memory + pooled.memory[:, :1, :1] * pooled.mean_error * np.outer(_shift(), _shift())
-    regression = _Regression(products, UNSEASONAL | pooled.all_year, towards=NAMES.index("last_anomaly"))
+    regression = Regression(products, UNSEASONAL | pooled.all_year, towards=NAMES.index("last_anomaly"))
     weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / pooled.samples))
     start = test.target_index - test.lead_days
     return _predict(test, lambda samples: _remembered(memory, start[samples]), weights) + _mean(test.record)
@@ -245,7 +245,7 @@ def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Floa
     return np.where(test.record.statistics.scored, np.concatenate(maps), np.nan).astype(np.float32)
 
 
-class _Regression:
+class Regression:
     """Ridge regression on standardised predictors from sums of products, [block, term, term] (see _products).
 
     Only the predictors `used` have a weight. The penalty draws the weights towards 0, or, with `towards`, towards the

@@ -1,10 +1,10 @@
 """How the compact model learns (utils/models/compact.py): in seconds to a minute, from all days at once.
 
-on the land model   episodes: stretches of up to a year in which soil moisture has a satellite's gaps and noise and each
-                    cell's mean is that of a month to nine; the target is the truth. A ridge regression, then networks on
-                    what it leaves.
-on the target       the regression again, drawn towards the land model's weights as by `prior_days` days of it; then the
-                    networks go on. From scratch it is drawn to persistence that fades (as ridge_memory is), and the
+on the land model   episodes: stretches of up to a year in which soil moisture has a satellite's gaps and noise, and
+                    each cell's mean is that of a month to nine; the target is the truth. A ridge regression, then
+                    networks on what it leaves.
+on the target       the regression again, drawn towards the land model's weights as by `prior_days` days of it; then
+                    the networks go on. From scratch it is drawn to persistence that fades (as ridge_memory is), and the
                     networks begin at random.
 the cell's mean     is that of a short record's own days. Both parts learn as if it were off by the error of such a
                     mean: an error of it moves all anomalies and the target alike.
@@ -39,7 +39,7 @@ from utils.data_set import Samples
 from utils.forecasting import batches
 from utils.memory import OLDEST, physical
 from utils.models.compact import UNIT, Compact
-from utils.prepared_data import VARIABLES
+from utils.prepared_data import VARIABLES, WHOLE
 from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
@@ -233,7 +233,6 @@ def rows_in(
     """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
     for the observation."""
     mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
-    first = windows.record.days[0].astype(int)
     for samples in batches(len(windows), 32):
         batch, target = windows.batch(samples), windows.target_index[samples]
         cells = batch.features[:, 0].movedim(1, -1).numpy()
@@ -247,7 +246,6 @@ def rows_in(
         y = (values - mean)[day, row, column].astype(np.float32)
         days = windows.record.days[target[day]].astype(int)
         parts.append(Rows(found[:, :-statics], found[:, -statics:], y, days))
-    del first
     return Rows.joined(parts)
 
 
@@ -289,7 +287,7 @@ def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng:
     ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
     split = Split(((days[0], days[span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
     statistics = Summary.of(ds, split).statistics(split).unscaled()
-    future = view.future.ahead(ds, statistics) if view.future else None
+    future = view.future.ahead(ds, statistics, WHOLE) if view.future else None
     own = Record(ds, statistics, ahead=future)
     windows = Recollection(own, samples.periods, samples.lead_days, 1, samples.name)
     possible = len(windows) * statistics.scored.sum()

@@ -36,6 +36,7 @@ from utils.settings import SEASON, Span, Split
 
 OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
 YEAR = 365.2425  # days
+USUAL, FEW = 0.05, 20  # m3 m-3: deviation of a cell's soil moisture while little is known, as from so many days
 MOISTURE = list(VARIABLES).index("soil_moisture")
 
 
@@ -49,6 +50,7 @@ class Statistics:
     scored: Bool[np.ndarray, "lat lon"]  # cells with any valid soil moisture before the test period
     climate: Float32[np.ndarray, "term lat lon"] | None = None  # of soil moisture (see climate_of); older runs: None
     knots: Float32[np.ndarray, "2 knot lat lon"] | None = None  # soil moisture here, and in the source's climate
+    seen: Float32[np.ndarray, "3 lat lon"] | None = None  # of the observations: deviation, mean cosine, sine of season
 
     @classmethod
     def fit(cls, ds: xr.Dataset, split: Split) -> "Statistics":
@@ -67,8 +69,12 @@ class Statistics:
 
     def part(self, window: tuple[slice, slice]) -> "Statistics":
         """Those of some rows and columns; low and high stay the whole map's."""
-        maps = {name: getattr(self, name) for name in ("cell_mean", "scored", "climate", "knots")}
+        maps = {name: getattr(self, name) for name in ("cell_mean", "scored", "climate", "knots", "seen")}
         return replace(self, **{name: found[..., *window] for name, found in maps.items() if found is not None})
+
+    def unscaled(self) -> "Statistics":
+        """The same for a model that meets its inputs in their units."""
+        return replace(self, low=np.zeros(3, np.float32), high=np.ones(3, np.float32))
 
     def matched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Soil moisture in the climate the weights know, m3 m-3."""
@@ -98,6 +104,7 @@ class Summary:
     observed: Int[np.ndarray, "time"]  # scored cells with valid soil moisture, each day
     days: Int[np.ndarray, "lat lon"]  # training days with valid soil moisture, each cell
     climate: Float[np.ndarray, "term lat lon"]  # of soil moisture in the training period, NaN where there is no value
+    season: Float[np.ndarray, "2 lat lon"]  # mean cosine and sine of the day of the year at those days; 0 without any
 
     @classmethod
     def of(cls, ds: xr.Dataset, split: Split) -> "Summary":
@@ -120,20 +127,22 @@ class Summary:
             if name == "soil_moisture":
                 climate[:, scored] = climate_of(values)
         observed, days = (valid & scored).sum(axis=(1, 2)), valid[training].sum(axis=0)
-        return cls(np.array(low), np.array(high), np.stack(means), scored, observed, days, climate)
+        waves = annual_harmonics(day[training], 1)[:, 1:]
+        season = np.tensordot(waves.T, valid[training], 1) / np.maximum(days, 1)
+        return cls(np.array(low), np.array(high), np.stack(means), scored, observed, days, climate, season)
 
     @classmethod
     def joined(cls, parts: Iterable[tuple["Summary", tuple[slice, slice]]], shape: tuple[int, int]) -> "Summary":
         """That of a map of this shape from those of its parts and where they lie."""
         low, high, observed = np.full(3, np.inf), np.full(3, -np.inf), 0
         mean, scored = np.full((3, *shape), np.nan), np.zeros(shape, bool)
-        days, climate = np.zeros(shape, int), np.full((TERMS, *shape), np.nan)
+        days, climate, season = np.zeros(shape, int), np.full((TERMS, *shape), np.nan), np.zeros((2, *shape))
         for part, window in parts:
             low, high = np.minimum(low, part.low), np.maximum(high, part.high)
             mean[:, *window], scored[window] = part.mean, part.scored
-            days[window], climate[:, *window] = part.days, part.climate
+            days[window], climate[:, *window], season[:, *window] = part.days, part.climate, part.season
             observed = observed + part.observed
-        return cls(low, high, mean, scored, observed, days, climate)
+        return cls(low, high, mean, scored, observed, days, climate, season)
 
     def statistics(self, split: Split) -> Statistics:
         """Raises UserError where the training period has no valid value of a variable."""
@@ -143,7 +152,10 @@ class Summary:
             if not known.any():
                 raise UserError(f"{name} has no valid value in the training period {_named(split.train)}.")
             mean[self.scored] = np.where(known, found, found[known].mean())[self.scored]
-        return Statistics(np.float32(self.low), np.float32(self.high), means, self.scored, np.float32(self.climate))
+        squares = np.nan_to_num(self.climate[0]) ** 2 * self.days
+        deviation = np.sqrt((squares + FEW * USUAL**2) / (self.days + FEW))
+        found = np.float32(self.low), np.float32(self.high), means, self.scored, np.float32(self.climate)
+        return Statistics(*found, seen=np.stack([deviation, *self.season]).astype(np.float32))
 
 
 class Batch(NamedTuple):

@@ -32,19 +32,6 @@ STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")
 SHIFTED = np.array([name.endswith("anomaly") or name.startswith("moisture_anomaly") for name in DYNAMIC])
 WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as far away
 REACH = WEST + BOX // 2
-USUAL, FEW = 0.05, 20  # m3 m-3: deviation of a cell's soil moisture before anything is known, as from so many days
-
-
-def seen_of(
-    observed: Float[np.ndarray, "time lat lon"], mean: Float[np.ndarray, "lat lon"], days: np.ndarray
-) -> Float[np.ndarray, "3 lat lon"]:
-    """Of a cell's observations: their deviation in m3 m-3, and the mean cosine and sine of the season at them."""
-    valid = np.isfinite(observed)
-    count = valid.sum(axis=0)
-    squares = np.sum((observed - mean) ** 2, axis=0, where=valid, dtype=np.float64)
-    waves = annual_harmonics(days, 1)[:, 1:]
-    season = np.einsum("tij,tk->kij", valid, waves) / np.maximum(count, 1)
-    return np.stack([np.sqrt((squares + FEW * USUAL**2) / (count + FEW)), *season])
 
 
 class Recollection(Windows):
@@ -93,7 +80,7 @@ def maps_of(record: Record) -> Float32[np.ndarray, "time dynamic lat lon"]:
     season = annual_harmonics(record.days, 1)[:, 1:, None, None] - record.statistics.seen[1:]
     found[:, len(PAST) + 1 : len(PAST) + 3] = season
     eastward = record.grid.lon[-1] >= record.grid.lon[0]
-    recent = found[:, DYNAMIC.index(f"root_rain_{RAIN_SCALES[0]}")]
+    recent = found[:, DYNAMIC.index("root_rain_3")]
     for channel, values in ((-2, rain), (-1, recent)):
         found[:, channel] = western(values, scored, eastward)
     found[:, :, ~scored] = 0

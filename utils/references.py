@@ -47,7 +47,7 @@ class References:
             split = Split(asked.train, (), asked.test)
             statistics = learned.summary(split).statistics(split)
         # neither scaled nor matched: the last digits of a regression would hang on whose scaling it was
-        statistics = replace(statistics, low=np.zeros(3, np.float32), high=np.ones(3, np.float32), knots=None)
+        statistics = replace(statistics.unscaled(), knots=None)
         look = 0 if in_blocks else None
         view = View(learned, statistics, halo=look)
         other = view if there is learned else View(there, statistics, halo=look)

@@ -3,8 +3,8 @@
 It forecasts a cell's mean, plus a linear regression on a written-down memory (utils/recollection.py), plus what a small
 ensemble of networks makes of the same: their mean, times a share between 0 and 1 that says what they were worth on days
 held out. The regression is first made on the land model, seen with the gaps and the noise of a satellite; its weights
-are what the regression on SMAP is drawn towards, so that a month of SMAP cannot lead it astray. The networks learn on the
-land model what the regression leaves, and go on from there. utils/compact_training.py tells how.
+are what the regression on SMAP is drawn towards, so that a month of SMAP cannot lead it astray. The networks learn on
+the land model what the regression leaves, and go on from there. utils/compact_training.py tells how.
 """
 
 import torch
@@ -18,7 +18,7 @@ FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut
 
 
 class Compact(nn.Module):
-    """Mean + w·x + share · mean over members of MLP(x, statics, w·x), in m3 m-3: its runs do not scale soil moisture."""
+    """Mean + w·x + share · mean over members of MLP(x, statics, w·x), m3 m-3: its runs do not scale soil moisture."""
 
     windows = Recollection
 
