@@ -5,7 +5,7 @@ baseline is scored on exactly the same cell-days, and every score comes with its
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,13 @@ class Samples:
     start: np.datetime64 | None  # no earlier day is read
 
     def windows(self, statistics: Statistics | None = None) -> tuple[Windows, Windows]:
-        """The training and the test samples, by the statistics of a run or else by the training period's own."""
+        """The training and the test samples, by the statistics of a run or else by the training period's own.
+
+        They are not scaled: the last digits of a regression on them would hang on whose scaling it was.
+        """
         ds = read_from(self.learn_from, self.start)
         statistics = statistics or Statistics.fit(ds, Split(self.train, (), self.test))
+        statistics = replace(statistics, low=np.zeros(3, np.float32), high=np.ones(3, np.float32))
         learned = Record(ds, statistics)
         asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
         reach = (self.lead_days, self.input_days)
