@@ -35,7 +35,8 @@ class Settings(TrainSettings):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
     hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
     kernel: int = 3  # cells
-    head: Literal["linear", "conv"] = "linear"  # from the last hidden state to the map
+    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
+    patch: int | None = None  # cells: side of what --head pixel learns from; None: whole maps
 
     @property
     def variant(self) -> str:

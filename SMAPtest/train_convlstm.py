@@ -36,7 +36,8 @@ class Settings(TargetSettings):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
     hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
     kernel: int = 3  # cells
-    head: Literal["linear", "conv"] = "linear"  # from the last hidden state to the map
+    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
+    patch: int | None = None  # cells: side of what --head pixel learns from; None: whole maps
 
     @property
     def variant(self) -> str:
@@ -44,7 +45,7 @@ class Settings(TargetSettings):
 
     @property
     def published_epochs(self) -> int:
-        return 30 if self.head == "linear" else 20
+        return 20 if self.head == "conv" else 30
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:

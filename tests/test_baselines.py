@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 import utils.baselines
-from utils.baselines import PENALTIES, baselines, damped_persistence, decay_scale, mean_error, ridge_memory
+from utils.baselines import PENALTIES, Pooled, baselines, damped_persistence, decay_scale, ridge_memory
 from utils.data_processing import Record, Statistics, Windows
 from utils.memory import DAILY, FEATURES, OLDEST, Memory
 from utils.settings import Split, spans
@@ -150,12 +150,13 @@ def autoregressive(days: int, decay: float, share: float, shape=(4, 5)) -> xr.Da
 @pytest.mark.parametrize("share", [0, 0.6])
 def test_the_decay_of_an_autoregressive_soil_is_found_again(decay, share):
     periods = {"train": ("2015-03-31", "2021-12-31"), "test": ("2022-01-01", "2022-01-31")}
-    training, test, _ = prepared(autoregressive(2600, decay, share), **periods)
+    training, test, days = prepared(autoregressive(2600, decay, share), **periods)
     memory = Memory(training.record)
-    scale = decay_scale(training, memory)
+    pooled = Pooled.of(training, memory, days)
+    scale = decay_scale(training, memory, pooled)
     assert np.median(np.exp(-1 / scale)) == pytest.approx(decay, abs=0.02)
     np.testing.assert_allclose(np.exp(-1 / scale), decay, atol=0.05)
-    forecast = damped_persistence(training, test, memory, memory)
+    forecast = damped_persistence(training, test, memory, memory, pooled)
     sample, last = 7, test.target_index[7] - 3
     values = test.record.observed[: last + 1, 2, 2]
     age = int(np.flatnonzero(np.isfinite(values)[::-1])[0])
@@ -166,8 +167,9 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
     ds = autoregressive(600, 0.9, 0)
     ds["soil_moisture"][:, 1, 1] = np.nan
     ds["soil_moisture"][::199, 1, 1] = np.float32([0.22, 0.28, 0.22, 0.28])
-    training, _, _ = prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))
-    scale = decay_scale(training, Memory(training.record))
+    training, _, days = prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))
+    memory = Memory(training.record)
+    scale = decay_scale(training, memory, Pooled.of(training, memory, days))
     assert np.isfinite(scale).all() and scale[1, 1] == pytest.approx(np.median(scale), rel=0.3)
 
 
@@ -176,7 +178,7 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     monkeypatch.setattr(utils.baselines, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
     memory = Memory(training.record)
-    found = ridge_memory(training, test, memory, memory, days)
+    found = ridge_memory(test, memory, Pooled.of(training, memory, days))
     used = [i for i, f in enumerate(FEATURES) if "season" not in f.name and f.unit != "K"]
     last = [FEATURES[i].name for i in used].index("last_anomaly")
 
@@ -203,10 +205,12 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
 
 
 def test_the_mean_of_fewer_days_is_less_certain():
-    long, short = (prepared(tiny(), ("2015-03-31", end))[0] for end in ("2015-06-15", "2015-04-20"))
+    parts = [prepared(tiny(), ("2015-03-31", end)) for end in ("2015-06-15", "2015-04-20")]
+    long = parts[0][0]
+    found = [Pooled.of(part, Memory(part.record), days).mean_error for part, _, days in parts]
     variance = np.nanvar(long.observed - long.record.statistics.cell_mean[1])
-    assert mean_error(long) == pytest.approx(variance * utils.baselines.CORRELATED_DAYS / 77, rel=0.05)
-    assert mean_error(short) > mean_error(long)
+    assert found[0] == pytest.approx(variance * utils.baselines.CORRELATED_DAYS / 77, rel=0.05)
+    assert found[1] > found[0]
 
 
 def rmse(windows: Windows, forecasts: dict) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Scores, baselines and predictions.nc, each against something worked out in another way."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
-from utils.baselines import PENALTY, climatology, persistence, ridge
+from utils.baselines import PENALTY, Pooled, climatology, persistence, ridge
 from utils.data_processing import Record, Statistics, Windows
 from utils.drawing import BASELINES
 from utils.forecasting import restore_model
-from utils.predictions import References, dataset, judged
+from utils.memory import Memory
+from utils.metrics import Sums, region_of
+from utils.predictions import judged
 from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
 from utils.tables import table
@@ -34,6 +35,10 @@ def train_and_test(ds, lead_days=3, input_days=3, **periods):
         Windows(record, chosen.test, lead_days, input_days, "test"),
         chosen,
     )
+
+
+def pooled(training):
+    return Pooled.of(training, Memory(training.record), split().train)
 
 
 def gappy(share=0.58, days=120):
@@ -56,14 +61,18 @@ def test_persistence_is_the_last_observation_at_or_before_the_last_input_day():
 
 def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persistence():
     _, test, _ = train_and_test(gappy())
-    names = ("persistence", "climatology")
-    references = References({name: persistence(test) for name in names}, dict.fromkeys(names, ""))
     copied = test.observed.copy()  # the last observation, found in another way
     values = pd.DataFrame(test.record.observed.reshape(len(test.record.days), -1)).ffill().to_numpy()
     copied = values.reshape(test.record.observed.shape)[test.target_index - test.lead_days].astype(np.float32)
-    copied = np.where(np.isfinite(copied), copied, references.forecasts["persistence"])
-    attributes = {"experiment": "SMAPtest", "model": "copy", "lead_days": 3, "input_days": 3, "seed": 0}
-    found = judged(dataset(test, copied, references, attributes, Path("smap.nc"), True), references)
+    copied = np.where(np.isfinite(copied), copied, persistence(test))
+    fields = {"observed": test.observed, "persistence": persistence(test), "climatology": persistence(test)}
+    region = region_of(test.record.statistics.cell_mean[0])
+    frame = xr.Dataset(
+        {"cell_area": (("lat", "lon"), np.ones(region.shape))}, {"time": test.valid_time.astype("M8[ns]")}
+    )
+    forecasts = {"predicted": copied, "persistence": persistence(test)}
+    sums = {name: Sums.of(fields | {"predicted": values}, region) for name, values in forecasts.items()}
+    found = judged("predicted", sums, frame)
     assert found["skill_over_persistence"] == pytest.approx(0, abs=1e-9)
     assert found["comparisons"]["persistence"]["verdict"] == "not significant"
     assert found["comparisons"]["persistence"]["mse_difference"] == 0
@@ -103,7 +112,7 @@ def test_climatology_is_the_harmonic_fit_of_each_cell():
 def test_ridge_agrees_with_scikit_learn():
     ds = gappy(0.4)
     training, test, _ = train_and_test(ds, lead_days=4, input_days=2)
-    statistics, found = training.record.statistics, ridge(training, test)
+    statistics, found = training.record.statistics, ridge(test, pooled(training))
 
     def rows(windows):
         batch = windows.batch(np.arange(len(windows)))
@@ -124,11 +133,11 @@ def test_ridge_agrees_with_scikit_learn():
 def test_baselines_know_nothing_of_the_test_period():
     ds = gappy(days=120)
     training, test, chosen = train_and_test(ds)
-    before = [ridge(training, test)[0], climatology(training, test, chosen.train)[0][0]]
+    before = [ridge(test, pooled(training))[0], climatology(training, test, chosen.train)[0][0]]
     changed = ds.copy(deep=True)
     changed["soil_moisture"][95:] *= 0.5  # after the first forecast was made
     training, test, chosen = train_and_test(changed)
-    after = [ridge(training, test)[0], climatology(training, test, chosen.train)[0][0]]
+    after = [ridge(test, pooled(training))[0], climatology(training, test, chosen.train)[0][0]]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 

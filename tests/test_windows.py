@@ -131,7 +131,7 @@ def test_missing_inputs_are_the_last_earlier_value_and_never_a_later_one():
     sample = windows(ds)
     filled = sample.record.last_observed[:, 1, 1] * 1000
     np.testing.assert_allclose(filled[38:47], [38, 39, 39, 39, 39, 39, 39, 45, 46], atol=1e-3)
-    target = sample.record.valid[40:45, 1, 1]
+    target = np.isfinite(sample.record.observed[40:45, 1, 1])
     assert not target.any()
 
 

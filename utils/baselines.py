@@ -20,6 +20,7 @@ United States, April to December 2015: trained on 16 to 184 of these days, score
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -43,22 +44,62 @@ UNSEASONAL = np.array([feature not in SEASONAL and feature.unit != "K" for featu
 _BATCH = 64
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """What the training samples of all cells say together: sums, so that blocks of a large map can be added."""
+
+    samples: int  # training samples of a cell
+    days: int  # target days of the training period, with or without a full window
+    all_year: bool  # whether they leave out no part of the year
+    anomaly: Float[np.ndarray, "2"]  # sum of squares of the targets' anomalies, (m3 m-3)², and their number
+    by_age: Float[np.ndarray, "3 age"]  # sums over samples, by the last anomaly's age: see _agreements
+    window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see _products
+    memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
+
+    @classmethod
+    def of(cls, training: Windows, memory: Memory, days: tuple[Span, ...]) -> "Pooled":
+        """`memory` is that of the training record, `days` the training period."""
+        target, start = _anomaly(training), training.target_index - training.lead_days
+        moisture = training.record.observed[training.target_index]
+        return cls(
+            len(training),
+            len(training) + training.skipped,
+            _fill_a_year(training.record.days[in_spans(training.record.days, days)]),
+            np.array([np.sum(target**2, where=np.isfinite(target), dtype=np.float64), np.isfinite(target).sum()]),
+            _agreements(training, memory).sum(axis=(2, 3)),
+            _products(moisture, lambda samples: _window(training, samples)),
+            _products(target, lambda samples: _remembered(memory, start[samples])),
+        )
+
+    def __add__(self, other: "Pooled") -> "Pooled":
+        sums = (getattr(self, name) + getattr(other, name) for name in ("anomaly", "by_age", "window", "memory"))
+        return Pooled(self.samples, self.days, self.all_year, *sums)
+
+    @property
+    def mean_error(self) -> float:
+        """Variance of the error of a cell's training mean, (m3 m-3)², from the anomalies of all cells."""
+        squares, count = self.anomaly
+        return float(squares / max(count, 1)) * CORRELATED_DAYS / self.days
+
+
 def baselines(
-    training: Windows, test: Windows, days: tuple[Span, ...]
+    training: Windows, test: Windows, days: tuple[Span, ...], pooled: Pooled | None = None
 ) -> dict[str, tuple[Float[np.ndarray, "sample lat lon"], str]]:
     """Each baseline's forecasts, m3 m-3, for the samples of `test`, and a note where one is less than its name says.
 
     `training` are the samples to learn from, `days` the training period, whose observations make the climatology.
+    `pooled` is of the whole map where these are a part of it.
     """
     climate, note = climatology(training, test, days)
     learned = Memory(training.record)
     memory = learned if test.record is training.record else Memory(test.record)
+    pooled = pooled or Pooled.of(training, learned, days)
     return {
         "persistence": (persistence(test), ""),
-        "damped_persistence": (damped_persistence(training, test, learned, memory), ""),
+        "damped_persistence": (damped_persistence(training, test, learned, memory, pooled), ""),
         "climatology": (climate, note),
-        "ridge": (ridge(training, test), ""),
-        "ridge_memory": (ridge_memory(training, test, learned, memory, days), ""),
+        "ridge": (ridge(test, pooled), ""),
+        "ridge_memory": (ridge_memory(test, memory, pooled), ""),
     }
 
 
@@ -95,39 +136,44 @@ def _mean(record: Record) -> Float[np.ndarray, "lat lon"]:
 
 
 def damped_persistence(
-    training: Windows, test: Windows, learned: Memory, memory: Memory
+    training: Windows, test: Windows, learned: Memory, memory: Memory, pooled: Pooled
 ) -> Float[np.ndarray, "sample lat lon"]:
     """`learned` and `memory` are those of the training and of the test record."""
     start = test.target_index - test.lead_days
-    weight = np.exp(-(memory["last_anomaly_age"][start] + test.lead_days) / decay_scale(training, learned))
+    weight = np.exp(-(memory["last_anomaly_age"][start] + test.lead_days) / decay_scale(training, learned, pooled))
     return (_mean(test.record) + weight * memory["last_anomaly"][start]).astype(np.float32)
 
 
-def decay_scale(training: Windows, memory: Memory) -> Float[np.ndarray, "lat lon"]:
+def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "lat lon"]:
     """e-folding time of each cell's anomalies, days: the one that forecasts its training samples best.
 
     The squared errors of a cell count together with DECAY_SHRINKAGE samples of the mean error over all cells, which
     alone decides where a cell has no sample.
     """
+    decay = np.exp(-(np.arange(OLDEST + 1) + training.lead_days) / DECAY_SCALES[:, None])
+
+    def error(sums: Float[np.ndarray, "3 age *cell"]) -> Float[np.ndarray, "scale *cell"]:
+        """Sums of squared errors, less the target's own square."""
+        agreement, power, count = sums
+        off = pooled.mean_error * count
+        return np.tensordot(decay**2, power + off, 1) - 2 * np.tensordot(decay, agreement + off, 1)
+
+    mean = error(pooled.by_age) / max(pooled.by_age[2].sum(), 1)
+    return DECAY_SCALES[np.argmin(error(_agreements(training, memory)) + DECAY_SHRINKAGE * mean[:, None, None], axis=0)]
+
+
+def _agreements(training: Windows, memory: Memory) -> Float[np.ndarray, "3 age lat lon"]:
+    """Sums over valid samples of target · last anomaly, of its square, and their number, by its age in days."""
     target, start = _anomaly(training), training.target_index - training.lead_days
     last, age = memory["last_anomaly"][start], memory["last_anomaly_age"][start]
-    valid, off = np.isfinite(target), mean_error(training)
-    agreement, power = [], []  # of target and last anomaly, by age
+    valid = np.isfinite(target)
+    found = np.zeros((3, OLDEST + 1, *target.shape[1:]))
     for days in range(OLDEST + 1):
         here = valid & (age == days)
-        agreement.append(np.sum(target * last + off, axis=0, where=here, dtype=np.float64))
-        power.append(np.sum(last**2 + off, axis=0, where=here, dtype=np.float64))
-    decay = np.exp(-(np.arange(OLDEST + 1) + training.lead_days) / DECAY_SCALES[:, None])
-    error = np.tensordot(decay**2, power, 1) - 2 * np.tensordot(decay, agreement, 1)  # less the target's own square
-    mean = error.sum(axis=(1, 2), keepdims=True) / max(valid.sum(), 1)
-    return DECAY_SCALES[np.argmin(error + DECAY_SHRINKAGE * mean, axis=0)]
-
-
-def mean_error(training: Windows) -> float:
-    """Variance of the error of a cell's training mean, (m3 m-3)², from the anomalies of all cells."""
-    target = _anomaly(training)
-    variance = np.sum(target**2, where=np.isfinite(target), dtype=np.float64) / max(np.isfinite(target).sum(), 1)
-    return float(variance) * CORRELATED_DAYS / (len(training) + training.skipped)
+        found[0, days] = np.sum(target * last, axis=0, where=here, dtype=np.float64)
+        found[1, days] = np.sum(last**2, axis=0, where=here, dtype=np.float64)
+        found[2, days] = here.sum(axis=0)
+    return found
 
 
 def _anomaly(windows: Windows) -> Float[np.ndarray, "sample lat lon"]:
@@ -140,26 +186,19 @@ def _anomaly(windows: Windows) -> Float[np.ndarray, "sample lat lon"]:
 Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]]  # of samples by number
 
 
-def ridge(training: Windows, test: Windows) -> Float[np.ndarray, "sample lat lon"]:
-    moisture = training.record.observed[training.target_index]
-    products = _products(moisture, lambda samples: _window(training, samples))
-    return _predict(test, lambda samples: _window(test, samples), _Regression(products).fit(PENALTY))
+def ridge(test: Windows, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
+    return _predict(test, lambda samples: _window(test, samples), _Regression(pooled.window).fit(PENALTY))
 
 
-def ridge_memory(
-    training: Windows, test: Windows, learned: Memory, memory: Memory, days: tuple[Span, ...]
-) -> Float[np.ndarray, "sample lat lon"]:
-    """`learned` and `memory` are those of the training and of the test record.
+def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
+    """`memory` is that of the test record.
 
     Season and soil temperature are left out where the training days do not fill a year: what a regression makes of the
     seasons it knows says nothing of the others.
     """
-    start = training.target_index - training.lead_days
-    products = _products(_anomaly(training), lambda samples: _remembered(learned, start[samples]))
-    products += products[:, :1, :1] * mean_error(training) * np.outer(_shift(), _shift())
-    all_year = _fill_a_year(training.record.days[in_spans(training.record.days, days)])
-    regression = _Regression(products, UNSEASONAL | all_year, towards=NAMES.index("last_anomaly"))
-    weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / len(training)))
+    products = pooled.memory + pooled.memory[:, :1, :1] * pooled.mean_error * np.outer(_shift(), _shift())
+    regression = _Regression(products, UNSEASONAL | pooled.all_year, towards=NAMES.index("last_anomaly"))
+    weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / pooled.samples))
     start = test.target_index - test.lead_days
     return _predict(test, lambda samples: _remembered(memory, start[samples]), weights) + _mean(test.record)
 

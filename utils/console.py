@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,8 @@ def one_sentence() -> Iterator[None]:
             print("\ninterrupted: the same command continues where this one stopped.", file=sys.stderr)
             sys.exit(130)
         if isinstance(error, UserError):
-            print(f"error: {fold(error)}", file=sys.stderr)
+            if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of torchrun have nothing to add
+                print(f"error: {fold(error)}", file=sys.stderr)
             sys.exit(1)
         raise
 

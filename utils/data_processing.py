@@ -14,6 +14,7 @@ How missing values are met:
 - Missing targets are left out of the loss and of the metrics.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -43,24 +44,9 @@ class Statistics:
 
     @classmethod
     def fit(cls, ds: xr.Dataset, split: Split) -> "Statistics":
-        """Raises UserError where the training period has no valid value of a variable."""
-        day = ds["time"].values.astype("datetime64[D]")
-        scored = np.isfinite(ds["soil_moisture"].values[day < split.test[0][0]]).any(axis=0)
-        training = in_spans(day, split.train)
-        low, high, means = [], [], []
-        for name in VARIABLES:
-            values = ds[name].values[training][:, scored].astype(np.float64)
-            valid = np.isfinite(values)
-            if not valid.any():
-                raise UserError(f"{name} has no valid value in the training period {_named(split.train)}.")
-            count = valid.sum(axis=0)
-            mean = np.where(valid, values, 0).sum(axis=0) / np.maximum(count, 1)
-            cell_mean = np.full(scored.shape, np.nan, np.float32)
-            cell_mean[scored] = np.where(count > 0, mean, mean[count > 0].mean())
-            low.append(values[valid].min())
-            high.append(values[valid].max())
-            means.append(cell_mean)
-        return cls(np.float32(low), np.float32(high), np.stack(means), scored)
+        """Of a data set in memory. Raises UserError where the training period has no valid value of a variable."""
+        whole = Summary.of(ds, split)
+        return Summary.joined([(whole, (slice(None), slice(None)))], whole.scored.shape).statistics(split)
 
     def with_scaling_of(self, source: "Statistics") -> "Statistics":
         """The same cells and means, scaled as the pre-training run scaled: its weights keep their physical meaning."""
@@ -71,12 +57,67 @@ class Statistics:
         """The divisor of min-max scaling; 1 for a variable that is constant."""
         return np.where(self.high > self.low, self.high - self.low, 1).astype(np.float32)
 
+    def part(self, window: tuple[slice, slice]) -> "Statistics":
+        """Those of some rows and columns; low and high stay the whole map's."""
+        return replace(self, cell_mean=self.cell_mean[:, *window], scored=self.scored[window])
+
     def to_tensors(self) -> dict[str, Tensor]:
         return {name: torch.from_numpy(np.array(getattr(self, name))) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
         return cls(**{name: tensors[name].numpy() for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What Statistics are made of, of a whole map or of a part of it."""
+
+    low: Float[np.ndarray, "3"]  # over scored cells in the training period; inf where there is no value
+    high: Float[np.ndarray, "3"]  # the same, -inf
+    mean: Float[np.ndarray, "3 lat lon"]  # over the training period; NaN where there is no value
+    scored: Bool[np.ndarray, "lat lon"]
+    observed: Int[np.ndarray, "time"]  # scored cells with valid soil moisture, each day
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, split: Split) -> "Summary":
+        day = ds["time"].values.astype("datetime64[D]")
+        valid = np.isfinite(ds["soil_moisture"].values)
+        scored = valid[day < split.test[0][0]].any(axis=0)
+        training = in_spans(day, split.train)
+        low, high, means = [], [], []
+        for name in VARIABLES:
+            values = ds[name].values[training][:, scored].astype(np.float64)
+            low.append(np.fmin.reduce(values, axis=None, initial=np.inf))
+            high.append(np.fmax.reduce(values, axis=None, initial=-np.inf))
+            there = np.isfinite(values)
+            count = there.sum(axis=0)
+            mean = np.full(scored.shape, np.nan)
+            total = np.where(there, values, 0).sum(axis=0)
+            mean[scored] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            means.append(mean)
+        return cls(np.array(low), np.array(high), np.stack(means), scored, (valid & scored).sum(axis=(1, 2)))
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple["Summary", tuple[slice, slice]]], shape: tuple[int, int]) -> "Summary":
+        """That of a map of this shape from those of its parts and where they lie."""
+        low, high, observed = np.full(3, np.inf), np.full(3, -np.inf), 0
+        mean, scored = np.full((3, *shape), np.nan), np.zeros(shape, bool)
+        for part, window in parts:
+            low, high = np.minimum(low, part.low), np.maximum(high, part.high)
+            mean[:, *window], scored[window] = part.mean, part.scored
+            observed = observed + part.observed
+        return cls(low, high, mean, scored, observed)
+
+    def statistics(self, split: Split) -> Statistics:
+        """Raises UserError where the training period has no valid value of a variable."""
+        means = np.full(self.mean.shape, np.nan, np.float32)
+        for mean, found, name in zip(means, self.mean, VARIABLES, strict=True):
+            known = np.isfinite(found)
+            if not known.any():
+                raise UserError(f"{name} has no valid value in the training period {_named(split.train)}.")
+            mean[self.scored] = np.where(known, found, found[known].mean())[self.scored]
+        return Statistics(np.float32(self.low), np.float32(self.high), means, self.scored)
 
 
 class Batch(NamedTuple):
@@ -88,34 +129,45 @@ class Batch(NamedTuple):
 
 
 class Record:
-    """A data set in memory with its inputs filled and scaled, from which windows are cut."""
+    """A data set in memory with its inputs filled and scaled, from which windows are cut; 16 bytes a cell and day.
 
-    def __init__(self, ds: xr.Dataset, statistics: Statistics, predictors: tuple[str, ...] = tuple(VARIABLES)):
+    With `own`, soil moisture counts as observed in these cells alone: the others are neighbours.
+    """
+
+    def __init__(
+        self,
+        ds: xr.Dataset,
+        statistics: Statistics,
+        predictors: tuple[str, ...] = tuple(VARIABLES),
+        own: Bool[np.ndarray, "lat lon"] | None = None,
+    ):
         self.statistics = statistics
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
         scored = statistics.scored
-        moisture = ds["soil_moisture"].values
-        self.observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, moisture, np.float32(np.nan))
-        maps = []
+        counts = scored if own is None else scored & own
+        self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
+            counts, ds["soil_moisture"].values, np.float32(np.nan)
+        )
+        season = annual_harmonics(self.days, 1)[:, 1:] if SEASON in predictors else np.empty((len(self.days), 0))
+        maps = np.full((len(self.days), 3 + season.shape[1], *scored.shape), OUTSIDE, np.float32)
         for channel, name in enumerate(VARIABLES):
-            values = ds[name].values
-            filled = values if name == "precipitation" else fill_forward(values, self.days)
-            filled = np.where(np.isfinite(filled), filled, statistics.cell_mean[channel])
-            if channel == MOISTURE:
-                self.last_observed: Float32[np.ndarray, "time lat lon"] = np.where(scored, filled, np.nan)
-            filled = (filled - statistics.low[channel]) / statistics.span[channel]
-            maps.append(np.where(scored & (name in predictors), filled, np.float32(OUTSIDE)))
-        if SEASON in predictors:
-            waves = (annual_harmonics(self.days, 1)[:, 1:] + 1) / 2
-            maps += [np.where(scored, wave[:, None, None], OUTSIDE).astype(np.float32) for wave in waves.T]
-        self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(np.stack(maps, axis=1))
-        self.valid = torch.from_numpy(np.isfinite(self.observed))
-        self.target = torch.from_numpy(self.scale(np.nan_to_num(self.observed)))
+            if name in predictors:
+                scaled = (self.filled(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
+                maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
+        maps[:, 3:] = np.where(scored, (season[..., None, None] + 1) / 2, OUTSIDE)
+        self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(maps)
 
-    def scale(self, moisture: np.ndarray) -> np.ndarray:
-        """Soil moisture in m3 m-3 as the models see it."""
-        return (moisture - self.statistics.low[MOISTURE]) / self.statistics.span[MOISTURE]
+    def filled(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """A variable in its unit, without missing values in scored cells."""
+        if name != "precipitation":
+            values = fill_forward(values, self.days)
+        return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
+
+    @property
+    def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
+        """Soil moisture of each day or the last one before it, m3 m-3; NaN in cells that are not scored."""
+        return np.where(self.statistics.scored, self.filled("soil_moisture", self.observed), np.float32(np.nan))
 
     def unscale(self, forecast: Tensor) -> Tensor:
         """A model's output in m3 m-3."""
@@ -131,28 +183,10 @@ class Windows:
 
     def __init__(self, record: Record, periods: tuple[Span, ...], lead_days: int, input_days: int, name: str):
         self.record, self.lead_days, self.input_days = record, lead_days, input_days
-        reach = lead_days + input_days - 1
-        wanted = np.flatnonzero(in_spans(record.days, periods))
-        later = wanted[wanted >= reach]
-        full = record.days[later] - record.days[later - reach] == np.timedelta64(reach, "D")
-        self.target_index: Int[np.ndarray, "sample"] = later[full]
-        self.skipped = len(wanted) - len(self.target_index)
-        if not len(self.target_index):
-            raise UserError(
-                f"The {name} period {_named(periods)} has {len(wanted)} days in the record ({record.days[0]} to "
-                f"{record.days[-1]}) but no full window: {input_days} input days and a lead of {lead_days} need "
-                f"{reach + 1} days in a row."
-            )
+        self.target_index, self.skipped = target_days(record.days, periods, lead_days, input_days, name)
 
     def __len__(self) -> int:
         return len(self.target_index)
-
-    def require_targets(self, name: str) -> "Windows":
-        """These windows, or a UserError when no target is valid: there is nothing to learn or to choose by."""
-        if not self.record.valid[torch.from_numpy(self.target_index)].any():
-            days = f"{self.valid_time[0]} to {self.valid_time[-1]}"
-            raise UserError(f"The {name} period has no valid soil moisture on its target days, {days}.")
-        return self
 
     @property
     def valid_time(self) -> np.ndarray:
@@ -175,9 +209,9 @@ class Windows:
         return last[:, None] + np.arange(1 - self.input_days, 1)
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        target = torch.from_numpy(self.target_index[samples])
+        observed = torch.from_numpy(self.record.observed)[torch.from_numpy(self.target_index[samples])]
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
-        return Batch(features, self.record.target[target], self.record.valid[target])
+        return scaled_batch(features, observed, self.record.statistics)
 
 
 class Permuted(Windows):
@@ -191,6 +225,34 @@ class Permuted(Windows):
         batch, other = super().batch(samples), super().batch(self.order[samples])
         batch.features[:, :, self.channel] = other.features[:, :, self.channel]
         return batch
+
+
+def scaled_batch(
+    features: Float[Tensor, "batch day channel lat lon"], observed: Float[Tensor, "batch lat lon"], scale: Statistics
+) -> Batch:
+    """`observed` is in m3 m-3, NaN where it does not count."""
+    target = (observed - float(scale.low[MOISTURE])) / float(scale.span[MOISTURE])
+    valid = torch.isfinite(observed)
+    return Batch(features, torch.where(valid, target, 0), valid)
+
+
+def target_days(
+    days: np.ndarray, periods: tuple[Span, ...], lead_days: int, input_days: int, name: str
+) -> tuple[Int[np.ndarray, "sample"], int]:
+    """Positions of the target days in these periods that have a full window, and how many have none.
+
+    Raises UserError when none has.
+    """
+    reach = lead_days + input_days - 1
+    wanted = np.flatnonzero(in_spans(days, periods))
+    later = wanted[wanted >= reach]
+    index = later[days[later] - days[later - reach] == np.timedelta64(reach, "D")]
+    if not len(index):
+        raise UserError(
+            f"The {name} period {_named(periods)} has {len(wanted)} days in the record ({days[0]} to {days[-1]}) but "
+            f"no full window: {input_days} input days and a lead of {lead_days} need {reach + 1} days in a row."
+        )
+    return index, len(wanted) - len(index)
 
 
 def in_spans(days: np.ndarray, periods: tuple[Span, ...]) -> Bool[np.ndarray, "time"]:

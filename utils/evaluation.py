@@ -4,8 +4,9 @@ RMSE, MSE and R² are pooled and unweighted over all valid cell-days, as in the 
 baseline is scored on exactly the same cell-days, and every score comes with its 95 % interval (`significance`).
 """
 
+import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,23 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from utils import Drawmap, Drawplot, runs
-from utils.baselines import baselines
 from utils.console import UserError, fold, one_sentence, parse
-from utils.data_processing import Permuted, Record, Statistics, Windows
-from utils.drawing import BASELINES
-from utils.experiment import check_grid, data_hash, read_from
+from utils.data_processing import Permuted
+from utils.data_set import Samples, View
+from utils.experiment import check_grid, data_hash, data_set
 from utils.files import read_json
 from utils.forecasting import forecast, restore_model
-from utils.predictions import SCORING, References, dataset, described, judged, write_predictions
-from utils.prepared_data import VARIABLES, grid_of, is_synthetic, open_prepared
+from utils.metrics import Sums
+from utils.models import halo
+from utils.predictions import SCORING, described, judged, write_scores, written
+from utils.prepared_data import VARIABLES
+from utils.references import Asked, references_of
 from utils.runs import Checkpoint
-from utils.settings import RUNS, Period, Span, Split, overlap, spans
+from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
 
 _BATCH = 64
+_POINTS = 2**24  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
 
 
@@ -60,96 +64,37 @@ def evaluate(
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
         path = own if data is None else data
-        ds = _data_set(checkpoint, path, run_dir)
-        reach, about = (checkpoint.lead_days, checkpoint.input_days), described(checkpoint)
-        windows = Windows(checkpoint.record(ds), periods, *reach, "test")
+        about = described(checkpoint)
         if permuted:
-            windows = Permuted(windows, list(VARIABLES).index(permuted))
             about["model"] += f"_permuted_{permuted}"
-        predicted = forecast(restore_model(checkpoint, run_dir), windows, _BATCH, torch.device("cpu"))
-        train, learn_from = checkpoint.periods.train, own if own_is_there else path
-        start = train[0][0] if checkpoint.settings.get("target_days") else None
-        samples = Samples(learn_from, path, train, periods, *reach, start)
-        references = reference_forecasts(samples, checkpoint.restored_statistics())
-        predictions = dataset(windows, predicted, references, about, path, is_synthetic(ds))
-        found = judged(predictions, references)
-        found |= {"data": str(path), "synthetic_data": is_synthetic(ds), "finished": checkpoint.finished}
-        found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": windows.skipped}
+        start = checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None
+        ds = data_set(path, start)
+        check_grid(checkpoint, ds.grid, path, run_dir)
+        model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
+        look = halo(model, checkpoint.input_days)
+        statistics = checkpoint.restored_statistics()
+        samples = Samples(View(ds, statistics, checkpoint.predictors, look), periods, *reach, "test")
+        asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
+        references = references_of(asked, statistics, in_blocks=look is not None)
+        with written(into or run_dir, samples, about) as out:
+            for windows, block in zip(samples, samples.view.blocks, strict=True):
+                shown = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
+                predicted = forecast(model, shown, _BATCH, torch.device("cpu"))
+                own_cells = (slice(None), *block.inside)
+                out.add(block, windows.observed[own_cells], predicted[own_cells], references.forecasts(block))
+        sums = out.sums()
+        found = judged("predicted", sums, out.frame)
+        found |= {name: value for name, value in about.items() if name != "commit"}
+        found |= {"baselines": references.scores(sums, out.frame)}
+        found |= {"data": str(path), "synthetic_data": ds.synthetic, "finished": checkpoint.finished}
+        found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": samples.skipped}
         found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
         found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
         found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
-        write_predictions(into or run_dir, predictions, found)
+        write_scores(into or run_dir, out.frame, sums["predicted"], found)
         if not permuted:
-            draw(run_dir, predictions, is_synthetic(ds))
+            draw(run_dir, sums["predicted"])
     return found
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Which samples baselines learn from, and which they forecast."""
-
-    learn_from: Path  # data set of the training period
-    data: Path  # data set of the test period
-    train: tuple[Span, ...]
-    test: tuple[Span, ...]
-    lead_days: int
-    input_days: int
-    start: np.datetime64 | None  # no earlier day is read
-
-    def windows(self, statistics: Statistics | None = None) -> tuple[Windows, Windows]:
-        """The training and the test samples, by the statistics of a run or else by the training period's own.
-
-        They are not scaled: the last digits of a regression on them would hang on whose scaling it was.
-        """
-        ds = read_from(self.learn_from, self.start)
-        statistics = statistics or Statistics.fit(ds, Split(self.train, (), self.test))
-        statistics = replace(statistics, low=np.zeros(3, np.float32), high=np.ones(3, np.float32))
-        learned = Record(ds, statistics)
-        asked = learned if self.data == self.learn_from else Record(read_from(self.data, self.start), statistics)
-        reach = (self.lead_days, self.input_days)
-        return Windows(learned, self.train, *reach, "training"), Windows(asked, self.test, *reach, "test")
-
-
-def reference_forecasts(
-    samples: Samples, statistics: Statistics, windows: tuple[Windows, Windows] | None = None
-) -> References:
-    """The baselines' forecasts. The last two sets are kept: a study asks for them model after model.
-
-    `windows` are those of the samples, where the caller has them already.
-    """
-    cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
-    key = (samples, data_hash(samples.learn_from), data_hash(samples.data), hash(cells))
-    if key not in _kept:
-        if len(_kept) == 2:
-            del _kept[next(iter(_kept))]
-        forecasts = baselines(*(windows or samples.windows(statistics)), samples.train)
-        _kept[key] = References(*({name: parts[i] for name, parts in forecasts.items()} for i in (0, 1)))
-    return _kept[key]
-
-
-_kept: dict[tuple, References] = {}
-
-
-def evaluate_baselines(samples: Samples, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
-    """Write each baseline's predictions.nc and metrics.json as a run's: <into>/<name><suffix>/lead<d>/.
-
-    Nothing is done where they are there already, for the same data and periods.
-    """
-    folders = {name: into / f"{name}{suffix}" / f"lead{samples.lead_days}" for name in BASELINES}
-    state = {"data_sha256": data_hash(samples.data), "input_days": samples.input_days, "scoring": SCORING}
-    state |= {f: [[str(a), str(b)] for a, b in getattr(samples, f)] for f in ("train", "test")}
-    there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
-    if all(written and found.get("state") == state for found, written in there):
-        return
-    training, windows = samples.windows()
-    references = reference_forecasts(samples, windows.record.statistics, (training, windows))
-    with open_prepared(samples.data) as ds:
-        synthetic = is_synthetic(ds)
-    for name, values in references.forecasts.items():
-        about = {**attributes, "model": name, "lead_days": samples.lead_days, "input_days": samples.input_days}
-        predictions = dataset(windows, values, references, about, samples.data, synthetic)
-        found = judged(predictions, references)["baselines"][name] | about
-        write_predictions(folders[name], predictions, found | {"state": state, "synthetic_data": synthetic})
 
 
 def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -163,13 +108,6 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         and (folder / "predictions.nc").exists()
     )
     return metrics if current else {}
-
-
-def _data_set(checkpoint: Checkpoint, path: Path, run_dir: Path) -> xr.Dataset:
-    """A data set as the run would read it, on the run's grid."""
-    ds = read_from(path, checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None)
-    check_grid(checkpoint, grid_of(ds), path, run_dir)
-    return ds
 
 
 @dataclass
@@ -209,24 +147,26 @@ def runs_of(experiment: str) -> list[Path]:
     return sorted(path.parent for path in (RUNS / experiment).glob("**/checkpoint.pt"))
 
 
-def draw(run_dir: Path, predictions: xr.Dataset, synthetic: bool) -> None:
+def draw(run_dir: Path, sums: Sums) -> None:
     """figures/map.png, of the day whose error is the median one, and figures/scatter.png.
 
     A figure that has too little to show is left out and said: the scores stand without it.
     """
-    observed, predicted = predictions["observed"], predictions["predicted"]
-    error = np.sqrt(((predicted - observed) ** 2).mean(("lat", "lon"))).values
-    covered = np.isfinite(observed).sum(("lat", "lon")).values
+    covered = sums.of_days("n")
     candidates = np.flatnonzero(covered >= np.median(covered[covered > 0]))  # days that show something
-    day = int(candidates[np.argsort(error[candidates])[len(candidates) // 2]])
-    name = (
-        f"{predictions.attrs['experiment']}, {predictions.attrs['model']}, {predictions.attrs['lead_days']} days ahead"
-    )
-    name += " (SYNTHETIC sample)" if synthetic else ""
-    date = str(predictions["time"].values[day])[:10]
+    error = sums.of_days("error_2")[candidates] / covered[candidates]
+    day = int(candidates[np.argsort(error)[len(candidates) // 2]])
     path = run_dir / "figures"
+    with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {ds.attrs['lead_days']} days ahead"
+        name += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
+        map_name = f"{name}, {str(ds['time'].values[day])[:10]}"
+        shown = ds[["observed", "predicted"]].isel(time=day).load()
+        some = (
+            ds[["observed", "predicted"]].isel(time=slice(None, None, math.ceil(ds["predicted"].size / _POINTS))).load()
+        )
     try:
-        Drawmap.draw_maps(observed[day], predicted[day], f"{name}, {date}", path / "map.png")
-        Drawplot.draw_scatter(observed.values, predicted.values, name, path / "scatter.png")
+        Drawmap.draw_maps(shown["observed"], shown["predicted"], map_name, path / "map.png")
+        Drawplot.draw_scatter(some["observed"].values, some["predicted"].values, name, path / "scatter.png")
     except UserError as error:
         print(fold(error))

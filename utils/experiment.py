@@ -1,24 +1,26 @@
 """A train script's main: from settings to a finished run directory."""
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import nn
 
 from utils import runs
 from utils.console import UserError, fold, given_on_command_line, one_sentence, parse
-from utils.data_processing import Record, Statistics, Windows
+from utils.data_set import DataSet, Samples, View
 from utils.files import file_hash
 from utils.forecasting import load_weights
-from utils.prepared_data import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared
+from utils.models import halo
+from utils.prepared_data import VARIABLES, Grid
 from utils.runs import Checkpoint
 from utils.settings import (
     RUNS,
@@ -32,14 +34,16 @@ from utils.settings import (
     run_folder,
     split_of,
 )
-from utils.training import fit
+from utils.training import fit, start_fabric
 
 Build = Callable[[Any, Grid], nn.Module]
 
 
 def train(name: str, settings: type[TrainSettings], build: Build) -> None:
     """Parse the command line and train; `name` is <experiment>/<model>, `build` makes the model for a grid."""
-    with one_sentence():
+    with one_sentence(), ExitStack() as stack:
+        if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes speaks for all
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__)
         given = given_on_command_line(list(plain(chosen)), arguments)
@@ -89,35 +93,45 @@ def run(
         source_hash=runs.weights_hash(source.best) if source else "",
         commit=runs.git_commit(),
     )
-    with runs.claimed(run_dir):
+    fabric = start_fabric(settings.precision, idle_weights=settings.input_days == 1)
+    with runs.claimed(run_dir) if fabric.is_global_zero else nullcontext():
         found = runs.found(run_dir, checkpoint, settings.overwrite)
+        fabric.barrier()
         if found and found.finished:
             runs.write_log(run_dir, found)
             return run_dir, found, False
-        ds = read_from(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
-        statistics = Statistics.fit(ds, split)
-        if source:
-            check_grid(source, grid_of(ds), settings.data, settings.init_from)
-            statistics = statistics.with_scaling_of(source.restored_statistics())
-        record = Record(ds, statistics, settings.predictors)
-        training, validation, _ = (
-            Windows(record, periods, settings.lead_days, settings.input_days, period)
-            for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
-        )
-        training.require_targets("training")
-        validation.require_targets("validation")
+        data = data_set(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
         torch.manual_seed(settings.seed)
-        model = build(settings, record.grid)
+        model = build(settings, data.grid)
+        reach = halo(model, settings.input_days)
+        patch = getattr(settings, "patch", None)
+        if patch and reach is None:
+            raise UserError(f"--patch asks for a model free of the grid, {model_name} is bound to it.")
         if source:
+            if reach is None:
+                check_grid(source, data.grid, settings.data, settings.init_from)
             load_weights(model, source.best, settings.init_from)
             source.best.clear()  # the pages of its file would count as this process's memory
+        summary = data.summary(split)
+        statistics = summary.statistics(split)
+        if source:
+            statistics = statistics.with_scaling_of(source.restored_statistics())
+        view = View(data, statistics, settings.predictors, reach, patch)
+        training, validation, _ = (
+            Samples(view, periods, settings.lead_days, settings.input_days, period)
+            for period, periods in (("training", split.train), ("validation", split.val), ("test", split.test))
+        )
+        training.require_targets(summary.observed)
+        validation.require_targets(summary.observed)
         if found is None:
-            checkpoint.synthetic, checkpoint.skipped = is_synthetic(ds), training.skipped
-            checkpoint.grid = {axis: torch.from_numpy(getattr(record.grid, axis)) for axis in ("lat", "lon")}
+            checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
+            checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
             checkpoint.statistics = statistics.to_tensors()
-            runs.clear(run_dir)
-            runs.write_config(run_dir, checkpoint, origins)
-        return run_dir, fit(model, training, validation, settings, found or checkpoint, run_dir, on_epoch), True
+            if fabric.is_global_zero:
+                runs.clear(run_dir)
+                runs.write_config(run_dir, checkpoint, origins)
+        done = fit(model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch)
+        return run_dir, done, True
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
@@ -127,25 +141,23 @@ def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Pat
 def data_hash(path: Path) -> str:
     """SHA-256 of a data set; a UserError that names the command which makes it where it is missing."""
     if not path.exists():
-        read_from(path)
+        data_set(path)
     try:
         return file_hash(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {fold(error.strerror or error)}.") from error
 
 
-def read_from(path: Path, start: np.datetime64 | None = None) -> xr.Dataset:
+def data_set(path: Path, start: np.datetime64 | None = None) -> DataSet:
     """A prepared data set from day `start` on, which must be in it."""
     resolution = re.fullmatch(r"(?:era5_land|smap_l4)_(.+)deg\.nc", path.name)
     made_by = ""
     if resolution and path.parent == SAMPLE_SMAP.parent:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
-    if start is not None:
-        with open_prepared(path, made_by) as ds:
-            first = ds["time"].values[0].astype("datetime64[D]")
-        if first > start:
-            raise UserError(f"{path} begins on {first}, the last --target-days on {start}; ask for fewer of them.")
-    return read_prepared(path, start, made_by)
+    data = DataSet(path, start, made_by)
+    if start is not None and (not len(data.days) or data.first > start):
+        raise UserError(f"{path} begins on {data.first}, the last --target-days on {start}; ask for fewer of them.")
+    return data
 
 
 def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:

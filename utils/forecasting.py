@@ -1,6 +1,7 @@
 """Forecasts from a model and windows, and a model back from its run directory."""
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from utils.data_processing import Batch, Windows
 from utils.runs import Checkpoint
 from utils.settings import ROOT
 
+CELLS = 2**19  # of all maps of a batch, at most
+
 
 def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
     """Sample numbers 0 … count − 1 in order, `size` at a time."""
@@ -23,11 +26,15 @@ def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
 
 
 def forecast_batches(
-    model: nn.Module, windows: Windows, size: int, device: torch.device
+    model: nn.Module, windows: Windows, size: int, device: torch.device, first: int = 0, step: int = 1
 ) -> Iterator[tuple[Batch, Float[Tensor, "batch lat lon"]]]:
-    """Each batch of samples in order, on `device`, with the model's scaled forecast, always in 32 bit."""
+    """Each batch of samples in order, on `device`, with the model's scaled forecast, always in 32 bit.
+
+    Batches of large maps are smaller than `size`. With `first` and `step`, every so many of them alone.
+    """
     model.eval()
-    for samples in batches(len(windows), size):
+    size = max(1, min(size, CELLS // windows.record.statistics.scored.size))
+    for samples in itertools.islice(batches(len(windows), size), first, None, step):
         batch = Batch(*(part.to(device) for part in windows.batch(samples)))
         with torch.no_grad():  # around the model alone: a caller's code between two batches keeps its own mode
             scaled = model(batch.features).float()

@@ -8,11 +8,15 @@
 Every metric is taken over valid pairs alone and accumulated in float64. What is not defined (fewer than two pairs, no
 variation, a reference without error) is None in `scores` and NaN in maps and series.
 
-`_measure` is the one definition of all metrics, weighted or not, written out in NumPy: `scores` 2.7.0 has no weighted
-KGE or correlation, its weighted NSE refers to the unweighted mean of the observations, and a study takes these metrics
-over thousands of groups. The tests hold them against `scores`, scikit-learn and xskillscore.
+All metrics are functions of a few sums over pairs (SUMS), kept by cell and by day and region. They are taken once for a
+forecast, and a map larger than memory is scored block by block. `_measure` is the one definition of all metrics,
+weighted or not, written out in NumPy: `scores` 2.7.0 has no weighted KGE or correlation, its weighted NSE refers to the
+unweighted mean of the observations, and a study takes these metrics over thousands of groups. The tests hold them
+against `scores`, scikit-learn and xskillscore.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +38,8 @@ MIN_DAYS = 30  # valid days for a cell to count: with fewer, chance alone gives 
 VARIATION = 1e-7  # m3 m-3; values with a smaller standard deviation are constant but for float32 rounding
 
 FORECASTS = ("predicted", "persistence", "climatology")
+SUMS = ("n", "p", "o", "pp", "oo", "po", "error_2", "persistence_2", "climatology_2")  # p: predicted, o: observed
+SUMS += ("p-c", "o-c", "(p-c)_2", "(o-c)_2", "(p-c)(o-c)")  # c: climatology; _2: squared, of the three errors too
 METRICS = {  # units and long name, in the order of metrics.json
     "rmse": ("m3 m-3", "root-mean-square error"),
     "mse": ("m6 m-6", "mean squared error"),
@@ -53,36 +59,96 @@ BY_DAY = ("rmse", "r2", "bias", "pearson_r", "n")
 MEDIANS = ("rmse", "r2", "pearson_r", "ubrmse", "bias", "kge", "nse", "acc", "skill_over_persistence")
 
 
+@dataclass(frozen=True)
+class Sums:
+    """SUMS over all pairs of each cell, and of each day in each region; the last region is outside all others."""
+
+    cells: Float[np.ndarray, "lat lon sum"]
+    days: Float[np.ndarray, "time region sum"]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, np.ndarray], region: Real[np.ndarray, "lat lon"]) -> "Sums":
+        """Of forecasts and observation [time, lat, lon]. Raises ValueError where an observation has no forecast."""
+        valid = np.isfinite(fields["observed"])
+        for name in FORECASTS:
+            if missing := int((valid & ~np.isfinite(fields[name])).sum()):
+                raise ValueError(f"{name} is not finite in {missing} places where observed is.")
+        p, s, c, o = (np.where(valid, fields[name], 0).astype(np.float64) for name in (*FORECASTS, "observed"))
+        parts = (valid, p, o, p * p, o * o, p * o, (p - o) ** 2, (s - o) ** 2, (c - o) ** 2)
+        parts += (p - c, o - c, (p - c) ** 2, (o - c) ** 2, (p - c) * (o - c))
+        belongs = (region.ravel()[:, None] == [*range(len(REGIONS)), -1]).astype(np.float64)
+        days = [part.reshape(len(part), -1).astype(np.float64) @ belongs for part in parts]
+        return cls(np.stack([part.sum(axis=0, dtype=np.float64) for part in parts], -1), np.stack(days, -1))
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple["Sums", tuple[slice, slice]]], shape: tuple[int, int]) -> "Sums":
+        """Those of a map of this shape from those of its parts and where they lie."""
+        cells, days = np.zeros((*shape, len(SUMS))), 0
+        for part, window in parts:
+            cells[window], days = part.cells, days + part.days
+        return cls(cells, days)
+
+    def required(self) -> "Sums":
+        """These, or a UserError when there is no pair."""
+        if not self.days[..., 0].any():
+            raise UserError("The test period has no valid soil moisture to score forecasts with.")
+        return self
+
+    def of_days(self, name: str) -> Float[np.ndarray, "time"]:
+        """One of SUMS, day by day."""
+        return self.days[..., SUMS.index(name)].sum(axis=1)
+
+
+def sums_of(predictions: xr.Dataset) -> Sums:
+    """Raises UserError when there is no pair, ValueError when an observation has no finite forecast."""
+    fields = {name: predictions[name].transpose("time", "lat", "lon").values for name in (*FORECASTS, "observed")}
+    return Sums.of(fields, predictions["region"].transpose("lat", "lon").values).required()
+
+
 def scores(predictions: xr.Dataset) -> dict[str, Any]:
-    """The content for metrics.json: floats, ints and None.
+    """`scores_of` the content of predictions.nc."""
+    area = predictions["cell_area"].transpose("lat", "lon").values
+    return scores_of(sums_of(predictions), predictions["time"].values, area)
+
+
+def scores_of(sums: Sums, time: np.ndarray, area: Float[np.ndarray, "lat lon"]) -> dict[str, Any]:
+    """The content for metrics.json: floats, ints and None. `time` are the valid dates, `area` in km2.
 
     First every metric of METRICS, pooled and unweighted over all pairs; r2 is scikit-learn's r2_score, and nse the same
     number under its name in hydrology. Then, each a dict of its own:
     - `area_weighted`: the same metrics, each pair weighted with its cell's area;
     - `median_cell`: the medians over cells of the metrics over time, and the `cells` with at least MIN_DAYS valid days;
     - `by_season`, `by_region`: for each of SEASONS and REGIONS, the pooled metrics of its pairs.
-
-    Raises UserError when there is no pair, ValueError when an observation has no finite forecast.
     """
-    fields = _scored(predictions)
-    pairs = _pairs(predictions, fields)
+    season = xr.DataArray(time, dims="time").dt.season.values
+    weighted = np.tensordot(area.astype(np.float64), sums.cells, 2)
     return {
-        **_plain(pairs),
-        "area_weighted": _plain(pairs, weighted=True),
-        "median_cell": _median_cell(_cells(fields)),
-        "by_season": {name: _plain(pairs, pairs["season"] == name) for name in SEASONS},
-        "by_region": {name: _plain(pairs, pairs["region"] == i) for i, name in enumerate(REGIONS)},
+        **_plain(sums.days.sum(axis=(0, 1))),
+        "area_weighted": _plain(weighted) | {"n": int(sums.days[..., 0].sum())},
+        "median_cell": _median_cell(_cells(sums)),
+        "by_season": {name: _plain(sums.days[season == name].sum(axis=(0, 1))) for name in SEASONS},
+        "by_region": {name: _plain(sums.days[:, i].sum(axis=0)) for i, name in enumerate(REGIONS)},
     }
 
 
 def by_cell(predictions: xr.Dataset) -> xr.Dataset:
-    """BY_CELL [lat, lon] over time; NaN where n < MIN_DAYS or not defined, n itself everywhere. Raises as `scores`."""
-    return _described(_cells(_scored(predictions)), BY_CELL, predictions, "lat", "lon")
+    """BY_CELL [lat, lon] over time; NaN where n < MIN_DAYS or not defined, n itself everywhere. Raises as `sums_of`."""
+    return maps(sums_of(predictions), predictions)
 
 
 def by_day(predictions: xr.Dataset) -> xr.Dataset:
-    """BY_DAY [time] over the cells, unweighted; NaN on days where not defined. Raises as `scores`."""
-    return _described(_measure(_scored(predictions), (1, 2)), BY_DAY, predictions, "time")
+    """BY_DAY [time] over the cells, unweighted; NaN on days where not defined. Raises as `sums_of`."""
+    return series(sums_of(predictions), predictions)
+
+
+def maps(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
+    """BY_CELL from sums, on the axes of predictions.nc."""
+    return _described(_cells(sums), BY_CELL, axes, "lat", "lon")
+
+
+def series(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
+    """BY_DAY from sums, on the axes of predictions.nc."""
+    return _described(_measure(sums.days.sum(axis=1)), BY_DAY, axes, "time")
 
 
 def region_of(mean_precipitation: Float[np.ndarray, "lat lon"]) -> Int8[np.ndarray, "lat lon"]:
@@ -133,32 +199,9 @@ def _unevenness(centres: np.ndarray) -> float:
     return float(np.ptp(steps) / steps.mean())
 
 
-def _scored(predictions: xr.Dataset) -> Fields:
-    """The forecasts and the observation [time, lat, lon] in float64, NaN where not scored."""
-    names = (*FORECASTS, "observed")
-    fields = {n: predictions[n].transpose("time", "lat", "lon").values.astype(np.float64) for n in names}
-    valid = np.isfinite(fields["observed"])
-    if not valid.any():
-        raise UserError("The test period has no valid soil moisture to score forecasts with.")
-    for name in FORECASTS:
-        if missing := int((valid & ~np.isfinite(fields[name])).sum()):
-            raise ValueError(f"{name} is not finite in {missing} places where observed is.")
-    return {name: np.where(valid, values, np.nan) for name, values in fields.items()}
-
-
-def _pairs(predictions: xr.Dataset, fields: Fields) -> Fields:
-    """The scored values alone [pair], with the season, region and area of each."""
-    time, lat, lon = np.nonzero(np.isfinite(fields["observed"]))
-    pairs = {name: field[time, lat, lon] for name, field in fields.items()}
-    pairs["season"] = predictions["time"].dt.season.values[time]
-    pairs["region"] = predictions["region"].transpose("lat", "lon").values[lat, lon]
-    pairs["area"] = predictions["cell_area"].transpose("lat", "lon").values[lat, lon].astype(np.float64)
-    return pairs
-
-
-def _cells(fields: Fields) -> Fields:
+def _cells(sums: Sums) -> Fields:
     """Every metric over time [lat, lon], NaN where n < MIN_DAYS."""
-    found = _measure(fields, 0)
+    found = _measure(sums.cells)
     return {name: np.where(found["n"] >= MIN_DAYS, x, np.nan) if name != "n" else x for name, x in found.items()}
 
 
@@ -168,60 +211,47 @@ def _median_cell(cells: Fields) -> dict[str, float | int | None]:
     return {**medians, "cells": int((cells["n"] >= MIN_DAYS).sum())}
 
 
-def _plain(pairs: Fields, chosen: np.ndarray | slice = slice(None), weighted: bool = False) -> dict[str, Any]:
-    """Every metric over the chosen pairs, as metrics.json holds it."""
-    pairs = {name: pairs[name][chosen] for name in (*FORECASTS, "observed", "area")}
-    if not pairs["observed"].size:
+def _plain(sums: Float[np.ndarray, "sum"]) -> dict[str, Any]:
+    """Every metric of one group of pairs, as metrics.json holds it."""
+    if not sums[0]:
         return {**dict.fromkeys(METRICS), "n": 0}
-    found = {name: value.item() for name, value in _measure(pairs, 0, pairs["area"] if weighted else None).items()}
+    found = {name: value.item() for name, value in _measure(sums).items()}
     return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
-def _measure(sample: Fields, axis: int | tuple[int, ...], weights: np.ndarray | None = None) -> Fields:
-    """Every metric of METRICS over `axis`, NaN where not defined; n counts pairs whatever their weights.
+def _measure(sums: Float[np.ndarray, "*group sum"]) -> Fields:
+    """Every metric of METRICS, NaN where not defined.
 
     The anomaly correlation is centred (the correlation of anomalies from climatology, their own means removed), so that
     it measures agreement alone: a bias that forecast and observation share would raise the uncentred one.
     """
-    truth, climate = sample["observed"], sample["climatology"]
-    valid = np.isfinite(truth)
-    share = valid * (1.0 if weights is None else weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = share / share.sum(axis=axis, keepdims=True)
+        mean = dict(zip(SUMS, np.moveaxis(sums / sums[..., :1], -1, 0), strict=True))
 
-        def mean(values):
-            return (np.where(valid, values, 0) * share).sum(axis=axis)
+        def spread(of, square):
+            return np.sqrt(np.maximum(mean[square] - mean[of] ** 2, 0))
 
-        def centred(values):
-            return values - np.expand_dims(mean(values), axis)
+        def correlation(one, other, squares, product):
+            spreads = spread(one, squares[0]), spread(other, squares[1])
+            found = np.clip((mean[product] - mean[one] * mean[other]) / (spreads[0] * spreads[1]), -1, 1)
+            return np.where((spreads[0] > VARIATION) & (spreads[1] > VARIATION), found, np.nan)
 
-        def spread(values):
-            return np.sqrt(mean(values**2))
-
-        def correlation(a, b):
-            found = np.clip(mean(a * b) / (spread(a) * spread(b)), -1, 1)
-            return np.where((spread(a) > VARIATION) & (spread(b) > VARIATION), found, np.nan)
-
-        errors = {name: sample[name] - truth for name in FORECASTS}
-        mse = {name: mean(error**2) for name, error in errors.items()}
-        forecast, observed = centred(sample["predicted"]), centred(truth)
-        r, error = correlation(forecast, observed), mse["predicted"]
-        variability = spread(forecast) / spread(observed)
-        ratio = mean(sample["predicted"]) / mean(truth)
-        efficiency = np.where(spread(observed) > VARIATION, 1 - error / spread(observed) ** 2, np.nan)
+        r, observed, error = correlation("p", "o", ("pp", "oo"), "po"), spread("o", "oo"), mean["error_2"]
+        bias, variability = mean["p"] - mean["o"], spread("p", "pp") / observed
+        efficiency = np.where(observed > VARIATION, 1 - error / observed**2, np.nan)
         found = {
             "rmse": np.sqrt(error),
             "mse": error,
             "r2": efficiency,
-            "n": np.asarray(valid.sum(axis=axis)),
-            "bias": mean(errors["predicted"]),
-            "ubrmse": spread(centred(errors["predicted"])),
+            "n": sums[..., 0].astype(int),
+            "bias": bias,
+            "ubrmse": np.sqrt(np.maximum(error - bias**2, 0)),
             "pearson_r": r,
             "nse": efficiency,
-            "kge": 1 - np.sqrt((r - 1) ** 2 + (variability - 1) ** 2 + (ratio - 1) ** 2),
-            "acc": correlation(centred(sample["predicted"] - climate), centred(truth - climate)),
-            "skill_over_persistence": 1 - error / mse["persistence"],
-            "skill_over_climatology": 1 - error / mse["climatology"],
+            "kge": 1 - np.sqrt((r - 1) ** 2 + (variability - 1) ** 2 + (mean["p"] / mean["o"] - 1) ** 2),
+            "acc": correlation("p-c", "o-c", ("(p-c)_2", "(o-c)_2"), "(p-c)(o-c)"),
+            "skill_over_persistence": 1 - error / mean["persistence_2"],
+            "skill_over_climatology": 1 - error / mean["climatology_2"],
         }
     return {name: x if name == "n" else np.where(np.isfinite(x), x, np.nan) for name, x in found.items()}
 

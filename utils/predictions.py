@@ -1,28 +1,32 @@
 """What a forecast leaves behind: predictions.nc, and the scores of metrics.json with intervals and tests."""
 
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from utils import metrics, significance
-from utils.data_processing import Windows
+from utils.data_set import Samples
 from utils.files import whole_file, write_json
+from utils.metrics import FORECASTS, Sums
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 from utils.runs import Checkpoint
+from utils.tiles import Tile
 
+Maps = Float[np.ndarray, "time lat lon"]
+LONG_NAMES = {
+    "predicted": "forecast soil moisture",
+    "observed": "soil moisture of the data set",
+    "persistence": "last observation",
+    "climatology": "training climatology",
+}
+_DAYS = 64  # of a chunk in a file that is written block by block
 SCORING = 1  # of metrics.json; another number where the same forecasts get other scores or baselines
-
-
-@dataclass
-class References:
-    """The baselines' forecasts of a set of samples [sample, lat, lon], m3 m-3, and what is known of them."""
-
-    forecasts: dict[str, np.ndarray]
-    notes: dict[str, str]  # where one is less than its name says
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by the first who asks
 
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -31,117 +35,131 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
     return {name: getattr(checkpoint, name) for name in names}
 
 
-def dataset(
-    windows: Windows,
-    predicted: np.ndarray,
-    references: References,
-    attributes: dict[str, Any],
-    data: Path,
-    synthetic: bool,
-) -> xr.Dataset:
-    """predictions.nc: forecast and observation, m3 m-3, by valid date, and what their scores are made with."""
-    moisture = {"units": "m3 m-3", **VARIABLES["soil_moisture"].attributes}
-    dims, grid, simple = ("time", "lat", "lon"), windows.record.grid, references.forecasts
-    rain = windows.record.statistics.cell_mean[list(VARIABLES).index("precipitation")]
+@contextlib.contextmanager
+def written(run_dir: Path, samples: Samples, attributes: dict[str, Any]) -> Iterator["Predictions"]:
+    """predictions.nc of these samples, to be filled block by block; it appears when the block ends well."""
+    frame = _frame(samples, attributes)
+    encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
+    encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
+    blocks = samples.view.blocks
+    chunks = None if len(blocks) == 1 else (_DAYS, *(own.stop - own.start for own in blocks[0].own))
+    with whole_file(run_dir / "predictions.nc") as partial:
+        frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+        with netCDF4.Dataset(partial, "a") as file:
+            for name, long_name in LONG_NAMES.items():
+                options = {"zlib": True, "complevel": 1, "fill_value": np.float32(np.nan), "chunksizes": chunks}
+                variable = file.createVariable(name, "f4", ("time", "lat", "lon"), **options)
+                attributes = {**VARIABLES["soil_moisture"].attributes, "units": "m3 m-3", "long_name": long_name}
+                variable.setncatts(attributes | {"coordinates": "init_time"})
+            yield Predictions(file, frame)
+
+
+class Predictions:
+    """A predictions.nc that is being written, and the sums that its scores are made of."""
+
+    def __init__(self, file: netCDF4.Dataset, frame: xr.Dataset):
+        self.file, self.frame = file, frame
+        self.region = frame["region"].values
+        self.parts: dict[str, list[tuple[Sums, tuple[slice, slice]]]] = {}  # by forecast
+
+    def add(self, block: Tile, observed: Maps, predicted: Maps, simple: dict[str, Maps]) -> None:
+        """The block's own cells: observation, forecast and the baselines', [time, lat, lon] in m3 m-3.
+
+        `simple` without the forecasts of a baseline leaves that one's scores out.
+        """
+        fields = {"predicted": predicted, "observed": observed, **{name: simple[name] for name in FORECASTS[1:]}}
+        for name, values in fields.items():
+            self.file[name][:, *block.own] = values
+        for name, values in {"predicted": predicted, **simple}.items():
+            found = Sums.of(fields | {"predicted": values}, self.region[block.own])
+            self.parts.setdefault(name, []).append((found, block.own))
+
+    def sums(self) -> dict[str, Sums]:
+        """Of the whole map, by forecast: `predicted` and each baseline."""
+        return {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
+
+
+def _frame(samples: Samples, attributes: dict[str, Any]) -> xr.Dataset:
+    """predictions.nc without its forecasts."""
+    data, statistics = samples.view.data, samples.view.statistics
+    days = data.days[samples.target_index]
     regions = {
         "flag_values": np.arange(len(metrics.REGIONS), dtype=np.int8),
         "flag_meanings": " ".join(metrics.REGIONS),
     }
     regions |= {"long_name": "climate region by the mean precipitation of the training period"}
+    rain = statistics.cell_mean[list(VARIABLES).index("precipitation")]
+    begun = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {
-            "predicted": (dims, predicted, {**moisture, "long_name": "forecast soil moisture"}),
-            "observed": (dims, windows.observed, {**moisture, "long_name": "soil moisture of the data set"}),
-            "persistence": (dims, simple["persistence"], {**moisture, "long_name": "last observation"}),
-            "climatology": (
-                dims,
-                simple["climatology"],
-                {**moisture, "long_name": "training climatology"},
-            ),
-            "region": (dims[1:], metrics.region_of(rain), regions),
-            "cell_area": (dims[1:], metrics.cell_area(grid.lat, grid.lon), {"units": "km2"}),
+            "region": (("lat", "lon"), metrics.region_of(rain), regions),
+            "cell_area": (("lat", "lon"), metrics.cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
         },
         coords={
-            "time": ("time", windows.valid_time.astype("datetime64[ns]"), AXES["time"]),
-            "lat": ("lat", grid.lat, AXES["lat"]),
-            "lon": ("lon", grid.lon, AXES["lon"]),
-            "init_time": (
-                "time",
-                windows.init_time.astype("datetime64[ns]"),
-                {"standard_name": "forecast_reference_time", "long_name": "last input day"},
-            ),
+            "time": ("time", days.astype("datetime64[ns]"), AXES["time"]),
+            "lat": ("lat", data.grid.lat, AXES["lat"]),
+            "lon": ("lon", data.grid.lon, AXES["lon"]),
+            "init_time": ("time", (days - samples.lead_days).astype("datetime64[ns]"), begun),
         },
         attrs={
             "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts and observations",
+            "title": ("SYNTHETIC sample: " if data.synthetic else "") + "soil-moisture forecasts and observations",
             **attributes,
-            "data": str(data),
-            "synthetic": str(synthetic).lower(),
+            "data": str(data.path),
+            "synthetic": str(data.synthetic).lower(),
         },
     )
 
 
-def write_predictions(run_dir: Path, predictions: xr.Dataset, found: dict[str, Any]) -> None:
-    """predictions.nc, scores.nc (maps over time and days over cells) and metrics.json, the last one last."""
-    encoding = {name: {"zlib": True, "complevel": 1} for name in predictions.data_vars}
-    encoding |= {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
-    encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
-    with whole_file(run_dir / "predictions.nc") as partial:
-        predictions.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-    cells, days = metrics.by_cell(predictions), metrics.by_day(predictions)
+def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, found: dict[str, Any]) -> None:
+    """scores.nc (maps over time and days over cells) and metrics.json, the last one last."""
+    cells, days = metrics.maps(sums, frame), metrics.series(sums, frame)
     parts = cells.assign({f"{name}_of_day": values for name, values in days.items()})
     with whole_file(run_dir / "scores.nc") as partial:
         parts.to_netcdf(partial, engine="netcdf4", encoding={"time": DAYS_ENCODING})
     write_json(run_dir / "metrics.json", found | {"scoring": SCORING})
 
 
-def judged(predictions: xr.Dataset, references: References) -> dict[str, Any]:
-    """metrics.json: the model's scores first, with intervals and tests against each baseline, then the baselines'."""
-    if not references.scores:
-        for name, forecast in references.forecasts.items():
-            found = _judge(predictions.assign(predicted=predictions["observed"].copy(data=forecast)), references)
-            found["comparisons"].pop(name)
-            references.scores[name] = found | ({"note": references.notes[name]} if references.notes[name] else {})
-    names = ("experiment", "model", "lead_days", "input_days", "seed")
-    names = {name: predictions.attrs[name] for name in names if name in predictions.attrs}
-    return {**_judge(predictions, references), **names, "baselines": references.scores}
+def judged(name: str, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, Any]:
+    """All scores of one forecast, with intervals, and tests against each baseline; `sums` as `Predictions.sums`."""
+    one = sums[name].required()
+    found = metrics.scores_of(one, frame["time"].values, frame["cell_area"].values)
+    comparisons = {rival: difference(one, other) for rival, other in sums.items() if rival not in ("predicted", name)}
+    return {**found, **intervals(one, sums["persistence"]), **fitted_line(one), "comparisons": comparisons}
 
 
-def _judge(predictions: xr.Dataset, references: References) -> dict[str, Any]:
-    """All scores of one forecast."""
-    observed, predicted = predictions["observed"].values, predictions["predicted"].values
-    found = metrics.scores(predictions) | intervals(observed, predicted, references.forecasts["persistence"])
-    comparisons = {name: difference(observed, predicted, values) for name, values in references.forecasts.items()}
-    return {**found, **fitted_line(observed, predicted), "comparisons": comparisons}
-
-
-def intervals(observed: np.ndarray, predicted: np.ndarray, persistence: np.ndarray) -> dict[str, float | None]:
-    """95 % intervals of RMSE (m3 m-3), R² and skill over persistence; all [time, lat, lon]."""
-    sums, found = [significance.daily_sums(observed, predicted, persistence)], {}
+def intervals(sums: Sums, persistence: Sums) -> dict[str, float | None]:
+    """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
+    found = {}
     for name in ("rmse", "r2", "skill"):
-        score = significance.estimate(sums, getattr(significance, name))
+        score = significance.estimate([_daily(sums, persistence)], getattr(significance, name))
         found |= {f"{name}_low": score.low, f"{name}_high": score.high}
     return without_nan(found)
 
 
-def difference(observed: np.ndarray, one: np.ndarray, other: np.ndarray) -> dict[str, float | str | None]:
-    """Whether the forecasts `one` are better or worse than `other`: a Diebold–Mariano test on the MSE.
+def difference(one: Sums, other: Sums) -> dict[str, float | str | None]:
+    """Whether forecast `one` is better or worse than `other`: a Diebold–Mariano test on the MSE.
 
-    `mse_difference` in m6 m-6, negative where `one` is better, with its 95 % interval; [time, lat, lon] as above.
+    `mse_difference` in m6 m-6, negative where `one` is better, with its 95 % interval.
     """
-    found = significance.compare(observed, [one], [other])
+    found = significance.estimate([_daily(one, other)], significance.mse_difference)
     numbers = {"mse_difference": found.value, "low": found.low, "high": found.high, "p": found.p}
     return {**without_nan(numbers), "verdict": significance.verdict(found)}
 
 
-def fitted_line(observed: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
+def _daily(one: Sums, other: Sums) -> Float[np.ndarray, "time moment"]:
+    """Daily sums of a forecast and the one it is held against (see significance)."""
+    return np.column_stack([*(one.of_days(name) for name in ("n", "o", "oo", "error_2")), other.of_days("error_2")])
+
+
+def fitted_line(sums: Sums) -> dict[str, float | None]:
     """Slope and intercept (m3 m-3) of the least-squares line of predicted on observed, as in the scatter plots."""
-    valid = np.isfinite(observed)
-    x, y = observed[valid].astype(float), predicted[valid].astype(float)
-    if len(x) < 2 or np.ptp(x) == 0:
+    n, p, o, oo, po = (float(sums.of_days(name).sum()) for name in ("n", "p", "o", "oo", "po"))
+    spread = oo / n - (o / n) ** 2
+    if n < 2 or spread < metrics.VARIATION**2:
         return {"slope": None, "intercept": None}
-    slope, intercept = np.polyfit(x, y, 1)
-    return {"slope": float(slope), "intercept": float(intercept)}
+    slope = (po / n - p / n * o / n) / spread
+    return {"slope": slope, "intercept": p / n - slope * o / n}
 
 
 def without_nan(numbers: dict[str, float]) -> dict[str, float | None]:

@@ -117,24 +117,35 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
         raise
 
 
-def read_prepared(path: Path, start: np.datetime64 | None = None, made_by: str = "") -> xr.Dataset:
+WHOLE = (slice(None), slice(None))  # all rows and columns
+
+
+def read_prepared(
+    path: Path, start: np.datetime64 | None = None, made_by: str = "", window: tuple[slice, slice] = WHOLE
+) -> xr.Dataset:
     """The data set in memory, float32, from day `start` on; values checked, packing noise set to 0.
 
-    Raises UserError as `open_prepared` does, and for infinities, values outside physical limits and variables
-    without any value.
+    `window` are the rows and columns to read. Raises UserError as `open_prepared` does, and for infinities, values
+    outside physical limits and, in a whole map, variables without any value.
     """
     with open_prepared(path, made_by) as ds:
         if start is not None:
             ds = ds.isel(time=ds["time"].values >= start)
         try:
-            ds = ds.astype(np.float32).load()
+            ds = ds.isel(lat=window[0], lon=window[1]).astype(np.float32).load()
         except Exception as error:
             raise UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}") from error
     for name in VARIABLES:
         _check_values(ds[name], path)
-    moisture = ds["soil_moisture"]
-    ds["soil_moisture"] = moisture.where(~(moisture < 0), 0.0).assign_attrs(moisture.attrs)
+        if window == WHOLE and not np.isfinite(ds[name].values).any():
+            raise no_value(path, name)
+    moisture = ds["soil_moisture"].values
+    np.copyto(moisture, 0, where=moisture < 0)
     return ds
+
+
+def no_value(path: Path, name: str) -> UserError:
+    return UserError(f"{path}: {name} has no valid value at all.")
 
 
 def grid_of(ds: xr.Dataset) -> Grid:
@@ -235,9 +246,8 @@ def _check_values(values: xr.DataArray, path: Path) -> None:
     name, limits = values.name, VARIABLES[values.name].limits
     low = PACKING_NOISE if name == "soil_moisture" else limits[0]
     data = values.values
-    if not np.isfinite(data).any():
-        what = "infinite values only" if np.isinf(data).any() else "no valid value at all"
-        raise UserError(f"{path}: {name} has {what}.")
+    if np.isinf(data).any() and not np.isfinite(data).any():
+        raise UserError(f"{path}: {name} has infinite values only.")
     for bad, what in ((np.isinf(data), "infinite"), ((data < low) | (data > limits[1]), "outside physical limits")):
         if bad.any():
             day, row, column = np.argwhere(bad)[0]

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xarray as xr
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from utils.console import UserError, fold
-from utils.data_processing import Record, Statistics
+from utils.data_processing import Statistics
 from utils.files import whole_file, write_json
 from utils.prepared_data import VARIABLES, Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, from_plain
@@ -87,9 +86,9 @@ class Checkpoint:
     def restored_statistics(self) -> Statistics:
         return Statistics.from_tensors(self.statistics)
 
-    def record(self, ds: xr.Dataset) -> Record:
-        """A data set as the model sees it."""
-        return Record(ds, self.restored_statistics(), tuple(self.settings.get("predictors", VARIABLES)))
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        return tuple(self.settings.get("predictors", VARIABLES))
 
 
 def checkpoint_file(run_dir: Path) -> Path:

@@ -12,12 +12,13 @@ import torch
 
 from utils import experiment
 from utils.drawing import BASELINES
-from utils.evaluation import Samples, current_metrics, evaluate, evaluate_baselines
+from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
 from utils.files import read_json
 from utils.jobs import Job, cores
 from utils.predictions import SCORING
 from utils.prepared_data import VARIABLES, grid_of, open_prepared
+from utils.references import Asked, evaluate_baselines
 from utils.runs import load_checkpoint
 from utils.settings import complete, split_of
 from utils.study import (
@@ -59,7 +60,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     """Score the baselines on the samples of a task of SMAPtest, where they are missing."""
     settings, *_ = plan.settings(task)
     split = split_of(settings)
-    samples = Samples(
+    asked = Asked(
         learn_from=settings.data,
         data=settings.data,
         train=split.train,
@@ -68,7 +69,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    evaluate_baselines(samples, plan.runs / "SMAPtest", task.variant, {"experiment": "SMAPtest"})
+    evaluate_baselines(asked, plan.runs / "SMAPtest", task.variant, {"experiment": "SMAPtest"})
     return {}
 
 

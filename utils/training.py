@@ -2,6 +2,8 @@
 
 loss         mean squared error of scaled soil moisture over the valid targets of the batch
 each epoch   validation RMSE (m3 m-3, in 32 bit), the best epoch's weights kept, the checkpoint written
+processes    as many as torchrun started: each takes its share of every batch, whose loss counts its valid targets in
+             all of them, so that the weights are those of one process but for rounding; the first one writes
 resume       from the last finished epoch with weights, optimiser and random state: on the CPU, at the same thread
              count, the same weights bit for bit as without the interruption
 """
@@ -15,16 +17,20 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from utils import runs
 from utils.console import UserError
 from utils.data_processing import MOISTURE, Batch, Windows
+from utils.data_set import Samples
 from utils.files import read_json
 from utils.forecasting import batches, forecast_batches
 from utils.runs import Checkpoint
@@ -33,11 +39,12 @@ from utils.settings import TrainSettings
 
 def fit(
     model: nn.Module,
-    training: Windows,
-    validation: Windows,
+    training: Samples,
+    validation: Samples,
     settings: TrainSettings,
     checkpoint: Checkpoint,
     run_dir: Path,
+    fabric: Fabric,
     on_epoch: Callable[[Checkpoint], None] | None = None,
 ) -> Checkpoint:
     """Train `model` from the checkpoint's epoch to the last, or until it stops getting better.
@@ -46,7 +53,6 @@ def fit(
     it there is a progress bar, or a line an epoch where there is no terminal. Raises UserError for a loss that is no
     longer finite.
     """
-    fabric = start_fabric(settings.precision)
     keep_freed_memory()
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True))
     begun = _now()
@@ -57,21 +63,23 @@ def fit(
         checkpoint.last = {}
         begun = read_json(run_dir / "run.json").get("start", begun)
     elif settings.epochs == 0:  # the weights it starts from, as they are
-        checkpoint.best, checkpoint.best_rmse = _copy(model), validate(model, validation, settings.batch_size)[1]
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
+        checkpoint.best = _copy(model)
+        _, checkpoint.best_rmse = validate(fabric, model, validation, settings.batch_size)
+    if fabric.is_global_zero:
+        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
     bar = tqdm(
         total=settings.epochs * len(training),
         initial=checkpoint.epoch * len(training),
         desc=f"{checkpoint.experiment}/{checkpoint.model} lead {settings.lead_days}",
         unit=" samples",
-        disable=True if on_epoch else None,
+        disable=True if on_epoch or not fabric.is_global_zero else None,
     )
     while checkpoint.epoch < settings.epochs and not _stalled(checkpoint, settings.patience):
         start = time.perf_counter()
         train_loss = train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, bar)
         seconds = time.perf_counter() - start
         optimiser.zero_grad(set_to_none=True)
-        val_loss, val_rmse = validate(model, validation, settings.batch_size)
+        val_loss, val_rmse = validate(fabric, model, validation, settings.batch_size)
         if not math.isfinite(train_loss + val_loss):
             raise UserError(f"The loss is no longer finite in epoch {checkpoint.epoch + 1}; try a smaller --lr.")
         checkpoint.epoch += 1
@@ -82,17 +90,20 @@ def fit(
             checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = checkpoint.epoch, val_rmse, weights
         checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
         return_freed_memory()
-        runs.save_checkpoint(run_dir, checkpoint)
+        if fabric.is_global_zero:
+            runs.save_checkpoint(run_dir, checkpoint)
+        fabric.barrier()
         checkpoint.best = runs.best_weights(run_dir)  # in the file, not in memory
         bar.set_postfix(loss=f"{train_loss:.2e}", val_rmse=f"{val_rmse:.4f}")
         if on_epoch:
             on_epoch(checkpoint)
-        elif bar.disable:
+        elif bar.disable and fabric.is_global_zero:
             print(f"epoch {checkpoint.epoch}: loss {train_loss:.3e}, validation RMSE {val_rmse:.4f} m³ m⁻³", flush=True)
     bar.close()
     checkpoint.last, checkpoint.finished = {}, True
-    runs.save_checkpoint(run_dir, checkpoint)
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=_now())
+    if fabric.is_global_zero:
+        runs.save_checkpoint(run_dir, checkpoint)
+        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=_now())
     return checkpoint
 
 
@@ -109,10 +120,17 @@ def return_freed_memory() -> None:
         libc.malloc_trim(0)
 
 
-def start_fabric(precision: str) -> Fabric:
-    """Fabric on the best device there is; precision auto is bf16-mixed where the processor does bf16 natively."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("Training runs in one process for now; start it with python instead of torchrun.")
+def start_fabric(precision: str, idle_weights: bool = False) -> Fabric:
+    """Fabric on the best devices there are, in every process that torchrun started, or in this one.
+
+    Precision auto is bf16-mixed where the processor does bf16 natively. `idle_weights`: some may have no gradient.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
+    processes: dict[str, Any] = {"devices": 1}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        strategy = DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=idle_weights)
+        nodes = int(os.environ["GROUP_WORLD_SIZE"])
+        processes = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": nodes, "strategy": strategy}
     device = Fabric(accelerator="auto", devices=1).device
     if precision == "auto":
         if device.type == "cuda":
@@ -120,40 +138,58 @@ def start_fabric(precision: str) -> Fabric:
         else:
             native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         precision = "bf16-mixed" if native else "32-true"
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
-    return Fabric(accelerator="auto", devices=1, precision=precision)
+    fabric = Fabric(accelerator="auto", precision=precision, **processes)
+    fabric.launch()
+    return fabric
 
 
 def train_epoch(
-    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, windows: Windows, batch_size: int, bar: tqdm
+    fabric: Fabric, model: nn.Module, optimiser: torch.optim.Optimizer, training: Samples, batch_size: int, bar: tqdm
 ) -> float:
-    """One pass over the windows in a random order; returns the mean loss over all valid targets."""
+    """One pass over the samples in a random order; returns the mean loss over all valid targets."""
     model.train()
-    order = torch.randperm(len(windows)).numpy()
     total, count = 0.0, 0
-    for samples in batches(len(windows), batch_size):
-        batch = windows.batch(order[samples])
-        valid = int(batch.valid.sum())
-        batch = Batch(*(part.to(fabric.device) for part in batch))
-        squares = sum_of_squares(model(batch.features), batch)
-        if valid:
-            optimiser.zero_grad(set_to_none=True)
-            fabric.backward(squares / valid)
-            optimiser.step()
-        total, count = total + squares.item(), count + valid
-        bar.update(len(samples))
-        bar.set_postfix(loss=f"{total / max(count, 1):.2e}", refresh=False)
+    for windows in training.shuffled():
+        order = torch.randperm(len(windows)).numpy()
+        for samples in batches(len(windows), batch_size):
+            batch = Batch(*(part.to(fabric.device) for part in share(fabric, windows, order[samples])))
+            squares = sum_of_squares(model(batch.features), batch)
+            (valid,) = summed(fabric, batch.valid.sum())
+            if valid:
+                optimiser.zero_grad(set_to_none=True)
+                fabric.backward(squares * fabric.world_size / valid)  # gradients are averaged over processes
+                optimiser.step()
+            total, count = total + squares.item(), count + int(valid)
+            bar.update(len(samples))
+            bar.set_postfix(loss=f"{total * fabric.world_size / max(count, 1):.2e}", refresh=False)
+    (total,) = summed(fabric, total)
     return total / max(count, 1)
 
 
-def validate(model: nn.Module, windows: Windows, batch_size: int) -> tuple[float, float]:
+def validate(fabric: Fabric, model: nn.Module, validation: Samples, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
-    device = next(model.parameters()).device
-    total, count = 0.0, 0
-    for batch, scaled in forecast_batches(model, windows, batch_size, device):
-        total, count = total + sum_of_squares(scaled, batch).item(), count + int(batch.valid.sum())
+    total, count, turn = 0.0, 0, (fabric.global_rank, fabric.world_size)
+    for windows in validation:
+        for batch, scaled in forecast_batches(model, windows, batch_size, fabric.device, *turn):
+            total, count = total + sum_of_squares(scaled, batch).item(), count + int(batch.valid.sum())
+    total, count = summed(fabric, total, count)
     loss = total / count
-    return loss, math.sqrt(loss) * float(windows.record.statistics.span[MOISTURE])
+    return loss, math.sqrt(loss) * float(validation.view.statistics.span[MOISTURE])
+
+
+def share(fabric: Fabric, windows: Windows, samples: Int[np.ndarray, "batch"]) -> Batch:
+    """This process' samples of a batch; where there are fewer than processes, one that does not count."""
+    own = samples[fabric.global_rank :: fabric.world_size]
+    batch = windows.batch(own if len(own) else samples[:1])
+    return batch if len(own) else batch._replace(valid=torch.zeros_like(batch.valid))
+
+
+def summed(fabric: Fabric, *values: float | Tensor) -> list[float]:
+    """Each value, summed over all processes."""
+    if fabric.world_size == 1:
+        return [float(value) for value in values]
+    together = torch.tensor([float(value) for value in values], dtype=torch.float64, device=fabric.device)
+    return fabric.all_reduce(together, reduce_op="sum").tolist()
 
 
 def sum_of_squares(forecast: Float[Tensor, "batch lat lon"], batch: Batch) -> Float[Tensor, ""]:

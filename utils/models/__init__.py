@@ -1,1 +1,12 @@
-"""The models. Each maps features [batch, day, 3, H, W], scaled, to a soil-moisture map [batch, H, W], scaled."""
+"""The models. Each maps features [batch, day, 3, H, W], scaled, to a soil-moisture map [batch, H, W], scaled.
+
+A model free of the grid says how far it looks: `halo(input_days)`, in cells. Its weights serve any region and
+resolution.
+"""
+
+from torch import nn
+
+
+def halo(model: nn.Module, input_days: int) -> int | None:
+    """How many cells beyond a cell its forecast looks; None: the model is bound to its grid."""
+    return model.halo(input_days) if hasattr(model, "halo") else None

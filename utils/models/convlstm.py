@@ -40,7 +40,7 @@ class ConvLSTM(nn.Module):
     """ConvLSTM layers → last hidden state → head → map.
 
     Head "linear": ReLU → Linear(hidden·H·W → H·W). Head "conv": 1×1 convolution to one channel → sigmoid →
-    Linear(H·W → H·W).
+    Linear(H·W → H·W). Head "pixel", ours: 1×1 convolution to one channel alone; its weights serve any grid.
     """
 
     def __init__(
@@ -48,17 +48,19 @@ class ConvLSTM(nn.Module):
         grid: Grid,
         hidden: tuple[int, ...] = (8, 4),
         kernel: int = 3,
-        head: Literal["linear", "conv"] = "linear",
+        head: Literal["linear", "conv", "pixel"] = "linear",
         channels: int = 3,
     ):
         super().__init__()
-        self.shape = grid.shape
+        self.shape, self.kernel, self.head = grid.shape, kernel, head
         cells = grid.shape[0] * grid.shape[1]
         widths = (channels, *hidden)
         self.layers = nn.ModuleList(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False))
         if head == "linear":
             self.reduce = nn.ReLU()
             self.dense = Dense(hidden[-1] * cells, cells)
+        elif head == "pixel":
+            self.reduce = nn.Conv2d(hidden[-1], 1, 1)
         else:
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())
             self.dense = Dense(cells, cells)
@@ -67,4 +69,9 @@ class ConvLSTM(nn.Module):
         days = list(features.permute(1, 0, 3, 4, 2))
         for layer in self.layers:
             days = layer(torch.stack(days))
-        return self.dense(self.reduce(days[-1].permute(0, 3, 1, 2)).flatten(1)).unflatten(1, self.shape)
+        reduced = self.reduce(days[-1].permute(0, 3, 1, 2))
+        return reduced.squeeze(1) if self.head == "pixel" else self.dense(reduced.flatten(1)).unflatten(1, self.shape)
+
+    def halo(self, input_days: int) -> int | None:
+        """How many cells away a forecast looks; None: over the whole map, to which its weights are bound."""
+        return self.kernel // 2 * (len(self.layers) + input_days - 1) if self.head == "pixel" else None

@@ -1,0 +1,205 @@
+"""What a model sees of a prepared data set on disk: held in memory, or read in blocks where it is large.
+
+Maps that fit in memory are one block. Larger ones can be met by models free of the grid alone: every pass over the data
+reads block by block, the next one while the last is used, so that memory does not grow with the record.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Int
+from tqdm import tqdm
+
+from utils.console import UserError
+from utils.data_processing import Batch, Record, Statistics, Summary, Windows, scaled_batch, target_days
+from utils.prepared_data import VARIABLES, WHOLE, grid_of, is_synthetic, no_value, open_prepared, read_prepared
+from utils.settings import Span, Split
+from utils.tiles import Tile, tiles
+
+MEMORY = 2**29  # bytes: a data set with more is read in blocks
+BLOCK = 2**26  # bytes of a block, at most
+PATCH = 64  # cells: side of the patches that a larger data set is learned from, where the script says nothing
+T = TypeVar("T")
+
+
+class DataSet:
+    """A prepared data set from day `start` on: its axes now, its values when they are asked for."""
+
+    def __init__(self, path: Path, start: np.datetime64 | None = None, made_by: str = ""):
+        self.path, self.start, self.made_by = path, start, made_by
+        with open_prepared(path, made_by) as ds:
+            self.days = ds["time"].values.astype("datetime64[D]")
+            self.grid, self.synthetic, self.first = grid_of(ds), is_synthetic(ds), self.days[0]
+        if start is not None:
+            self.days = self.days[self.days >= start]
+        self.bytes = 4 * len(VARIABLES) * len(self.days) * math.prod(self.grid.shape)
+        self._kept: xr.Dataset | None = None
+
+    @property
+    def large(self) -> bool:
+        return self.bytes > MEMORY
+
+    def read(self, window: tuple[slice, slice] = WHOLE) -> xr.Dataset:
+        """Some rows and columns. A whole map is kept for the next call, which takes it."""
+        kept, self._kept = self._kept, None
+        return kept or read_prepared(self.path, self.start, self.made_by, window)
+
+    def blocks(self, halo: int = 0, multiple: int = 1) -> list[Tile]:
+        """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells."""
+        side = max(self.grid.shape)
+        if self.large:
+            side = math.isqrt(BLOCK // (4 * len(VARIABLES) * len(self.days)))
+            side = max(side // multiple, 1) * multiple
+        return tiles(self.grid.shape, side, halo)
+
+    def summary(self, split: Split) -> Summary:
+        """One pass over all values, which also checks them. Raises UserError as `read_prepared` does."""
+        if not self.large:
+            self._kept = self.read()
+            parts = [(Summary.of(self._kept, split), WHOLE)]
+        else:
+            parts, valid = [], np.zeros(len(VARIABLES), bool)
+            blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
+            for ds, block in ahead((self.read(block.window), block) for block in blocks):
+                parts.append((Summary.of(ds, split), block.window))
+                valid |= [bool(np.isfinite(ds[name].values).any()) for name in VARIABLES]
+            for name, there in zip(VARIABLES, valid, strict=True):
+                if not there:
+                    raise no_value(self.path, name)
+        return Summary.joined(parts, self.grid.shape)
+
+
+class View:
+    """A data set as a model sees it: scaled by these statistics, in blocks with the halo the model looks beyond.
+
+    `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
+    in cells of what it learns from; None: whole maps, or PATCH where the data set is large.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        statistics: Statistics,
+        predictors: tuple[str, ...] = tuple(VARIABLES),
+        halo: int | None = None,
+        patch: int | None = None,
+    ):
+        self.data, self.statistics, self.predictors = data, statistics, predictors
+        in_blocks = data.large and halo is not None
+        self.halo = halo or 0
+        self.patch = PATCH if in_blocks and patch is None else patch
+        self.blocks = data.blocks(self.halo, self.patch or 1) if in_blocks else tiles(data.grid.shape, 2**31)
+        self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
+        self._kept: Record | None = None
+
+    def record(self, block: Tile) -> Record:
+        """A tile of the map in memory; the only block is kept."""
+        whole = self.blocks == [block]
+        if whole and self._kept:
+            return self._kept
+        ds = self.data.read(WHOLE if whole else block.window)
+        record = Record(ds, self.statistics.part(block.window), self.predictors, block.mask())
+        if whole:
+            self._kept = record
+        return record
+
+
+@dataclass
+class Samples:
+    """The samples of a period, block by block (contract 2)."""
+
+    view: View
+    periods: tuple[Span, ...]
+    lead_days: int
+    input_days: int
+    name: str  # of the period, for the errors
+
+    def __post_init__(self):
+        """Raises UserError when no target day has a full window."""
+        self.target_index, self.skipped = target_days(self.view.data.days, *self._asked)
+
+    @property
+    def _asked(self) -> tuple:
+        return self.periods, self.lead_days, self.input_days, self.name
+
+    def require_targets(self, observed: Int[np.ndarray, "time"]) -> "Samples":
+        """These samples, or a UserError when no target is valid: there is nothing to learn or to choose by."""
+        if not observed[self.target_index].any():
+            days = self.view.data.days[self.target_index]
+            raise UserError(
+                f"The {self.name} period has no valid soil moisture on its target days, {days[0]} to {days[-1]}."
+            )
+        return self
+
+    def __iter__(self) -> Iterator[Windows]:
+        """Windows of whole blocks, in their order."""
+        return self._of(self.view.blocks)
+
+    def __len__(self) -> int:
+        """Samples in an epoch: target days, or patches of them."""
+        return len(self.target_index) * sum(len(self._patches(block)) for block in self.view.blocks)
+
+    def of(self, block: Tile) -> Windows:
+        """The windows of one block."""
+        return Windows(self.view.record(block), *self._asked)
+
+    def shuffled(self) -> Iterator[Windows]:
+        """What an epoch goes through: the blocks in a random order, cut into patches."""
+        blocks = self.view.blocks
+        if len(blocks) > 1:
+            blocks = [blocks[i] for i in torch.randperm(len(blocks))]
+        for windows, block in zip(self._of(blocks), blocks, strict=True):
+            yield Patches(windows, self._patches(block)) if self.view.patch else windows
+
+    def _of(self, blocks: list[Tile]) -> Iterator[Windows]:
+        made = (self.of(block) for block in blocks)
+        return ahead(made) if len(blocks) > 1 else made
+
+    def _patches(self, block: Tile) -> list[Tile]:
+        """Patches of a block with cells to learn from, in the block's own coordinates."""
+        if not self.view.patch:
+            return [block]
+        scored = self.view.statistics.scored[block.window] & block.mask()
+        patches = tiles(scored.shape, self.view.patch, self.view.halo, within=block)
+        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
+
+
+class Patches(Windows):
+    """Each window once for each patch of its map."""
+
+    def __init__(self, windows: Windows, patches: list[Tile]):
+        self.__dict__.update(windows.__dict__)
+        self.patches, self.masks = patches, torch.from_numpy(np.stack([patch.mask() for patch in patches]))
+
+    def __len__(self) -> int:
+        return super().__len__() * len(self.patches)
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        window, patch = np.divmod(samples, len(self.patches))
+        record, inputs, targets = self.record, self.input_index(window), self.target_index[window]
+        observed, features = torch.from_numpy(record.observed), []
+        found = torch.empty((len(samples), *self.masks.shape[1:]))
+        for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
+            cells = self.patches[number].window
+            features.append(record.features[int(days[0]) : int(days[-1]) + 1, :, *cells])
+            found[i] = observed[int(target), *cells]
+        found[~self.masks[torch.from_numpy(patch)]] = torch.nan
+        return scaled_batch(torch.stack(features), found, record.statistics)
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items; the next one is made in a thread while the last is used."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, source, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, source, end)
+            yield item
+            del item
