@@ -16,8 +16,8 @@ paper: .venv/installed  ## the study on the real pair with the published epochs,
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
 	$(BIN)/python -m utils.report $(RESULTS)
 
-bench: .venv/installed  ## a training step of every model against the published one on this machine: results/bench.json
-	$(BIN)/python benchmarks/bench_step.py
+bench: .venv/installed  ## steps against the published ones, loader, memory and processes on this machine: results/bench.json
+	$(BIN)/python benchmarks/bench.py
 
 test: .venv/installed  ## lint and all tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,8 +1,9 @@
 """The published training step, written plainly: what ours must agree with and is measured against.
 
 Models as their description has them: a loop over the days, input and state concatenated on each of them, from a state
-of zeros; parameters have the names and shapes of ours, so weights can be copied. Around them: every window a copy of
-its days, the mask read from its file in every step, Adam as it comes, 32 bit.
+of zeros; those free of the grid, which are not published, in the same way. Parameters have the names and shapes of
+ours, so weights can be copied. Around them: every window a copy of its days, the mask read from its file in every step,
+Adam as it comes, 32 bit.
 """
 
 from pathlib import Path
@@ -61,10 +62,16 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.shape, self.hidden, cells = shape, (8, 4), shape[0] * shape[1]
         self.layers = nn.ModuleList([ConvLSTMCell(channels, 8), ConvLSTMCell(8, 4)])
-        self.reduce = nn.ReLU() if head == "linear" else nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())
-        self.dense = nn.Linear(4 * cells if head == "linear" else cells, cells)
+        if head == "pixel":
+            self.reduce = nn.Conv2d(4, 1, 1)
+        else:
+            self.reduce = nn.ReLU() if head == "linear" else nn.Sequential(nn.Conv2d(4, 1, 1), nn.Sigmoid())
+            self.dense = nn.Linear(4 * cells if head == "linear" else cells, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        return self.dense(self.reduce(self.last_state(features)).flatten(1)).view(-1, *self.shape)
+
+    def last_state(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch hidden lat lon"]:
         days = [features[:, day] for day in range(features.shape[1])]
         for layer, hidden in zip(self.layers, self.hidden, strict=True):
             h = c = torch.zeros(len(features), hidden, *self.shape)
@@ -73,7 +80,7 @@ class ConvLSTM(nn.Module):
                 h, c = layer(day, h, c)
                 outputs.append(h)
             days = outputs
-        return self.dense(self.reduce(days[-1]).flatten(1)).view(-1, *self.shape)
+        return days[-1]
 
 
 class ConvLSTMConv(ConvLSTM):
@@ -81,6 +88,31 @@ class ConvLSTMConv(ConvLSTM):
 
     def __init__(self, shape: tuple[int, int], input_days: int, channels: int):
         super().__init__(shape, input_days, channels, head="conv")
+
+
+class ConvLSTMPixel(ConvLSTM):
+    """The same layers with a 1×1 convolution alone behind them; not published."""
+
+    def __init__(self, shape: tuple[int, int], input_days: int, channels: int):
+        super().__init__(shape, input_days, channels, head="pixel")
+
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        return self.reduce(self.last_state(features)).squeeze(1)
+
+
+class PixelLSTM(nn.Module):
+    """nn.LSTM(→ 64) over the days of each cell → last output → Linear(→ 1); not published."""
+
+    def __init__(self, shape: tuple[int, int], input_days: int, channels: int):
+        super().__init__()
+        self.lstm = nn.LSTM(channels, 64, batch_first=True)
+        self.dense = nn.Linear(64, 1)
+
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        batch, days, channels, rows, columns = features.shape
+        cells = features.permute(0, 3, 4, 1, 2).reshape(-1, days, channels)
+        outputs, _ = self.lstm(cells)
+        return self.dense(outputs[:, -1]).view(batch, rows, columns)
 
 
 class Conv3dLSTM(nn.Module):
@@ -99,7 +131,15 @@ class Conv3dLSTM(nn.Module):
         return self.dense(outputs[:, -1]).view(-1, *self.shape)
 
 
-MODELS = {"cnn": CNN, "lstm": LSTM, "convlstm": ConvLSTM, "convlstm_conv": ConvLSTMConv, "conv3d_lstm": Conv3dLSTM}
+MODELS = {
+    "cnn": CNN,
+    "lstm": LSTM,
+    "convlstm": ConvLSTM,
+    "convlstm_conv": ConvLSTMConv,
+    "conv3d_lstm": Conv3dLSTM,
+    "convlstm_pixel": ConvLSTMPixel,
+    "pixel_lstm": PixelLSTM,
+}
 
 
 def windows(

@@ -1,12 +1,9 @@
 """Each model is, numerically, the published one: forecasts and gradients of a plain reference with the same weights."""
 
-import json
-
 import numpy as np
 import published
 import pytest
 import torch
-from conftest import subprocess_script
 from test_models import NAMES, settings_and_build
 
 from utils.data_processing import Batch
@@ -56,20 +53,6 @@ def test_gradients_are_exact_in_64_bit(name):
     model = build(settings, Grid(np.arange(3.0), np.arange(4.0))).double()
     features = torch.rand(2, 3, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(model, features)
-
-
-def test_the_benchmark_runs_and_writes_its_numbers(tmp_path):
-    out = tmp_path / "bench.json"
-    options = ["--quick", "--models", "cnn", "--precisions", "32-true", "--out", str(out)]
-    result = subprocess_script("benchmarks/bench_step.py", *options)
-    assert result.code == 0, result.err
-    bench = json.loads(out.read_text())
-    assert [(row["model"], row["step"]) for row in bench["steps"]] == [("cnn", "reference"), ("cnn", "32-true")]
-    ours = bench["steps"][1]
-    # products by hand: forward, and twice that backward but for the gradient of the features; 4 × 4 strided positions
-    convolution, dense = 2 * 8 * 16 * 48 * 81, 2 * 8 * (48 * 16) * (12 * 14)
-    assert ours["flops"] == 2 * convolution + 3 * dense
-    assert ours["parameters"] == 82 * 48 + (48 * 16 + 1) * 12 * 14
 
 
 @pytest.mark.parametrize("name", NAMES)

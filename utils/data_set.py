@@ -4,7 +4,11 @@ Maps that fit in memory are one block. Larger ones can be met by models free of 
 reads block by block, the next one while the last is used, so that memory does not grow with the record.
 """
 
+import atexit
+import functools
 import math
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,13 +23,24 @@ from tqdm import tqdm
 
 from utils.console import UserError
 from utils.data_processing import Batch, Record, Statistics, Summary, Windows, scaled_batch, target_days
-from utils.prepared_data import VARIABLES, WHOLE, grid_of, is_synthetic, no_value, open_prepared, read_prepared
+from utils.files import write_errors
+from utils.prepared_data import (
+    DAYS_ENCODING,
+    VARIABLES,
+    WHOLE,
+    grid_of,
+    is_synthetic,
+    no_value,
+    open_prepared,
+    read_prepared,
+)
 from utils.settings import Span, Split
 from utils.tiles import Tile, tiles
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
-PATCH = 64  # cells: side of the patches that a larger data set is learned from, where the script says nothing
+TILE = 64  # cells: side of a chunk in a copy
+PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing
 T = TypeVar("T")
 
 
@@ -49,7 +64,10 @@ class DataSet:
     def read(self, window: tuple[slice, slice] = WHOLE) -> xr.Dataset:
         """Some rows and columns. A whole map is kept for the next call, which takes it."""
         kept, self._kept = self._kept, None
-        return kept or read_prepared(self.path, self.start, self.made_by, window)
+        if kept:
+            return kept
+        path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
+        return read_prepared(path, self.start, self.made_by, window, copy_of=self.path)
 
     def blocks(self, halo: int = 0, multiple: int = 1) -> list[Tile]:
         """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells."""
@@ -67,13 +85,39 @@ class DataSet:
         else:
             parts, valid = [], np.zeros(len(VARIABLES), bool)
             blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
-            for ds, block in ahead((self.read(block.window), block) for block in blocks):
-                parts.append((Summary.of(ds, split), block.window))
+            for ds, block in ahead((self.read(block.own), block) for block in blocks):
+                parts.append((Summary.of(ds, split), block.own))
                 valid |= [bool(np.isfinite(ds[name].values).any()) for name in VARIABLES]
             for name, there in zip(VARIABLES, valid, strict=True):
                 if not there:
                     raise no_value(self.path, name)
         return Summary.joined(parts, self.grid.shape)
+
+
+@functools.cache
+def in_tiles(path: Path, cells: int) -> Path:
+    """The data set, or a copy in the temporary folder where its chunks are much larger than blocks of so many cells.
+
+    Each pass would read every chunk again for each block of it: thirty times the data, if chunks are whole maps.
+    """
+    with open_prepared(path) as ds:
+        moisture = ds["soil_moisture"]
+        chunks = moisture.encoding.get("chunks") or moisture.encoding.get("chunksizes")
+        if not chunks or math.prod(chunks[1:]) <= 2 * cells:
+            return path
+        folder = Path(tempfile.mkdtemp(prefix="tiles-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        copy = folder / f"{path.stem}.zarr"
+        step = max(1, BLOCK // (4 * len(VARIABLES) * math.prod(moisture.shape[1:])))
+        step = max(step, step // chunks[0] * chunks[0])  # whole chunks, where they are short
+        shape = (step, *(min(TILE, length) for length in moisture.shape[1:]))
+        encoding = {name: {"chunks": shape} for name in VARIABLES} | {"time": DAYS_ENCODING}
+        for first in tqdm(range(0, len(moisture), step), f"{path.name} in tiles", disable=None, leave=False):
+            slab = ds.isel(time=slice(first, first + step)).astype(np.float32).load().drop_encoding()
+            with write_errors(copy):
+                how = {"append_dim": "time"} if first else {"encoding": encoding}
+                slab.to_zarr(copy, consolidated=False, **how)
+    return copy
 
 
 class View:

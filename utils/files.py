@@ -44,6 +44,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of writing to `path` into their one sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if (mended := _write_error(path, error)) is not error:
+            raise mended from error
+        raise
+
+
 def is_store(path: Path) -> bool:
     """Whether a folder is a Zarr store, or empty: one that may be replaced."""
     return any((path / name).exists() for name in ("zarr.json", ".zgroup")) or not any(path.iterdir())

@@ -121,12 +121,16 @@ WHOLE = (slice(None), slice(None))  # all rows and columns
 
 
 def read_prepared(
-    path: Path, start: np.datetime64 | None = None, made_by: str = "", window: tuple[slice, slice] = WHOLE
+    path: Path,
+    start: np.datetime64 | None = None,
+    made_by: str = "",
+    window: tuple[slice, slice] = WHOLE,
+    copy_of: Path | None = None,
 ) -> xr.Dataset:
     """The data set in memory, float32, from day `start` on; values checked, packing noise set to 0.
 
-    `window` are the rows and columns to read. Raises UserError as `open_prepared` does, and for infinities, values
-    outside physical limits and, in a whole map, variables without any value.
+    `window` are the rows and columns to read; errors in a copy name the original. Raises UserError as `open_prepared`
+    does, and for infinities, values outside physical limits and, in a whole map, variables without any value.
     """
     with open_prepared(path, made_by) as ds:
         if start is not None:
@@ -136,7 +140,7 @@ def read_prepared(
         except Exception as error:
             raise UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}") from error
     for name in VARIABLES:
-        _check_values(ds[name], path)
+        _check_values(ds[name], copy_of or path)
         if window == WHOLE and not np.isfinite(ds[name].values).any():
             raise no_value(path, name)
     moisture = ds["soil_moisture"].values

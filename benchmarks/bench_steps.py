@@ -1,0 +1,99 @@
+"""Step time, samples per second and memory of every model against the published step, beside the roofline.
+
+Reference and ours run in turns, each time in a process of its own, on the same synthetic days. The roofline is what the
+step's products and its weights' way through memory would take at the speed of a large matrix product and of a large
+copy.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import published
+import torch
+from bench_common import PATCHES, Settings, in_a_process, our_model, step_data, training_samples
+from machine import peak_memory
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from utils.data_set import Samples
+from utils.training import keep_freed_memory, start_fabric, train_epoch
+
+BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)
+
+
+def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) -> dict:
+    """Seconds a step of `train_epoch`, as the scripts run it."""
+    samples = training_samples(step_data(settings, shape), settings)
+    fabric = start_fabric(precision)
+    keep_freed_memory()
+    model = our_model(name, shape, settings.input_days)
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), fused=True))
+
+    def epoch(chosen: Samples) -> float:
+        start = time.perf_counter()
+        train_epoch(fabric, wrapped, optimiser, chosen, settings.batch_size, tqdm(disable=True))
+        return (time.perf_counter() - start) * settings.batch_size / len(chosen)
+
+    (start, _), two_batches = samples.periods[0], 2 * settings.batch_size
+    few = replace(samples, periods=((start, start + two_batches - 1),))
+    epoch(few)
+    found = {"seconds": epoch(samples), "memory": peak_memory(), "precision": fabric._precision.precision}
+    with FlopCounterMode(display=False) as counter:
+        epoch(few)
+    parameters = sum(p.numel() for p in model.parameters())
+    return found | {"flops": counter.get_total_flops() / 2, "parameters": parameters}
+
+
+def reference(name: str, shape: tuple[int, int], settings: Settings) -> dict:
+    """Seconds a step of the published kind."""
+    view = training_samples(step_data(settings, shape), settings).view
+    features, target = published.windows(view.record(view.blocks[0]).features.numpy(), settings.input_days, 3)
+    model = published.MODELS[name](shape, settings.input_days, 3)
+    optimiser = torch.optim.Adam(model.parameters())
+    with tempfile.TemporaryDirectory() as folder:
+        mask = Path(folder) / "mask.npy"
+        np.save(mask, view.statistics.scored)
+        order = np.random.default_rng(0).permutation(settings.batch_size * settings.steps)
+        batches = order.reshape(settings.steps, -1)
+
+        def epoch(chosen: np.ndarray) -> float:
+            start = time.perf_counter()
+            for samples in chosen:
+                published.step(model, optimiser, features, target, samples, mask)
+            return (time.perf_counter() - start) / len(chosen)
+
+        epoch(batches[:2])
+        return {"seconds": epoch(batches), "memory": peak_memory(), "precision": "32-true"}
+
+
+def summary(measured: list[dict]) -> dict:
+    """Median and spread over the processes, and what is the same in all of them."""
+    seconds = [one["seconds"] for one in measured]
+    spread = {"seconds": median(seconds), "fastest": min(seconds), "slowest": max(seconds)}
+    return measured[0] | spread | {"memory": max(one["memory"] for one in measured)}
+
+
+def rows(settings: Settings, peaks: dict[str, float]) -> Iterator[dict]:
+    """One row for the reference of each model, and one for each precision of ours."""
+    for name in settings.of(tuple(published.MODELS)):
+        shape = PATCHES.get(name, settings.shape)
+        step_data(settings, shape)
+        measured: dict[str, list[dict]] = {kind: [] for kind in ("reference", *settings.precisions)}
+        for _ in range(settings.rounds):
+            measured["reference"].append(in_a_process(reference, name, shape, settings))
+            for precision in settings.precisions:
+                measured[precision].append(in_a_process(ours, name, precision, shape, settings))
+        published_seconds = median(one["seconds"] for one in measured["reference"])
+        for kind, found in measured.items():
+            row = {"model": name, "step": "reference" if kind == "reference" else "ours", "shape": shape}
+            row |= summary(found)
+            row["samples_per_second"] = settings.batch_size / row["seconds"]
+            row["speed_up"] = published_seconds / row["seconds"]
+            if kind != "reference":
+                row["roofline"] = row["flops"] / peaks[row["precision"]] + BYTES * row["parameters"] / peaks["copy"]
+            yield row
