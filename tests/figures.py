@@ -1,12 +1,21 @@
 """What tests of figures share."""
 
+import gc
 import socket
+import weakref
+from collections.abc import Callable
 from itertools import combinations
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from utils import Drawcurves, Drawmap, Drawplot, drawing
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +27,17 @@ def offline(monkeypatch):
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
+
+
+@pytest.fixture(name="saved")
+def saved_figures(monkeypatch) -> list[Figure]:
+    """The figures that were written to a file."""
+    figures, save = [], drawing.save
+    for module in (Drawmap, Drawplot, Drawcurves):
+        monkeypatch.setattr(
+            module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
+        )
+    return figures
 
 
 def drawn_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
@@ -43,3 +63,54 @@ def assert_tidy(figure: Figure) -> None:
     upright = [(text, box) for text, box, rotation in texts if rotation % 90 == 0]
     for (text, box), (other, place) in combinations(upright, 2):
         assert not box.overlaps(place), f"{text!r} touches {other!r}"
+
+
+def assert_tidy_plot(figure: Figure) -> None:
+    """Tidy, and slanting names and panels stay clear of the legends."""
+    assert_tidy(figure)
+    page, texts = figure.bbox.padded(0.5), drawn_texts(figure)
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    assert all(page.containsx(legend.x0) and page.containsx(legend.x1) for legend in legends), "a legend is cut off"
+    slanted = [box for _, box, rotation in texts if rotation % 90]
+    assert not any(box.overlaps(legend) for box in slanted for legend in legends)
+    axes = [ax.get_window_extent() for ax in figure.axes]
+    assert not any(box.overlaps(legend) for box in axes for legend in legends), "a legend covers a panel"
+
+
+def marks(ax: Axes) -> list[tuple[float, float, str]]:
+    """The clipped values: where the triangle stands, and what is written beside it."""
+    triangles = [line for line in ax.get_lines() if line.get_gid() == "clipped"]
+    places = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in triangles]
+    assert {place for _, place in places} <= set(ax.get_ylim()), "a triangle stands on the edge"
+    written = {
+        tuple(map(float, text.xy)): text.get_text().replace("−", "-") for text in ax.texts if hasattr(text, "xy")
+    }
+    return [(*place, written[place]) for place in places]
+
+
+def curve(ax: Axes, label: str) -> np.ndarray:
+    """The one line of this label, x and y; dates as days."""
+    (line,) = [line for line in ax.get_lines() if line.get_label() == label]
+    x, y = line.get_data()
+    return np.column_stack([date2num(x) if np.asarray(x).dtype.kind == "M" else x, np.asarray(y, float)])
+
+
+def assert_nothing_piles_up(monkeypatch, draw: Callable[[], None], figures: int) -> None:
+    """Drawing so many figures, twice, leaves none of them in memory and no setting changed."""
+
+    class Counted(Figure):
+        alive, drawn = weakref.WeakSet(), 0
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            Counted.alive.add(self)
+            Counted.drawn += 1
+
+    monkeypatch.setattr(drawing, "Figure", Counted)
+    settings = dict(plt.rcParams)
+    for _ in range(2):
+        draw()
+    gc.collect()
+    assert Counted.drawn == 2 * figures and not Counted.alive
+    assert plt.get_fignums() == []
+    assert dict(plt.rcParams) == settings

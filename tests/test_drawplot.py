@@ -1,58 +1,24 @@
 import errno
-import gc
-import weakref
 from itertools import combinations
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from figures import assert_tidy, drawn_texts, offline  # noqa: F401
-from matplotlib.axes import Axes
+from figures import assert_nothing_piles_up, assert_tidy_plot, curve, drawn_texts, marks, offline, saved_figures  # noqa: F401
 from matplotlib.colors import to_rgb, to_rgba
-from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import StepPatch
 from scipy.stats import linregress
 
-from utils import Drawcurves, Drawplot, drawing
+from utils import Drawplot, drawing
 from utils.console import UserError
-from utils.Drawcurves import draw_leads, draw_predictors, draw_series, draw_target_days, draw_transfer_gain
 from utils.Drawplot import draw_scatter, draw_scatters, draw_study
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"
 SCORES = {"rmse": "rmse", "r2": "r2", "skill_over_persistence": "skill"}
-
-
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were written to a file."""
-    figures, save = [], drawing.save
-    for module in (Drawplot, Drawcurves):
-        monkeypatch.setattr(
-            module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
-        )
-    return figures
-
-
-def marks(ax: Axes) -> list[tuple[float, float, str]]:
-    """The clipped values: where the triangle stands, and what is written beside it."""
-    triangles = [line for line in ax.get_lines() if line.get_gid() == "clipped"]
-    places = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in triangles]
-    assert {place for _, place in places} <= set(ax.get_ylim()), "a triangle stands on the edge"
-    written = {
-        tuple(map(float, text.xy)): text.get_text().replace("−", "-") for text in ax.texts if hasattr(text, "xy")
-    }
-    return [(*place, written[place]) for place in places]
-
-
-def curve(ax: Axes, label: str) -> np.ndarray:
-    (line,) = [line for line in ax.get_lines() if line.get_label() == label]
-    x, y = line.get_data()
-    return np.column_stack([date2num(x) if np.asarray(x).dtype.kind == "M" else x, np.asarray(y, float)])
 
 
 def runs(
@@ -72,66 +38,6 @@ def runs(
         width = {"rmse": 0.001, "r2": 0.01, "skill": 0.05}[stem]
         table[f"{stem}_low"], table[f"{stem}_high"] = table[score] - width, table[score] + 1.5 * width
     return table
-
-
-def target_days(models=drawing.MODELS) -> pd.DataFrame:
-    rows = [
-        (experiment, model, days, days == 730, skill + 0.02 * k, skill + 0.02 * k - 0.05, skill + 0.02 * k + 0.04)
-        for k, model in enumerate(models)
-        for days in (30, 90, 180, 365, 730)
-        for experiment, skill in (("SMAPtest", 0.1 - 12 / days), ("finetune-SMAPtest", 0.2 - 6 / days))
-    ]
-    rows += [
-        (experiment, name, days, days == 730, skill, np.nan, np.nan)
-        for experiment in ("SMAPtest", "finetune-SMAPtest")
-        for days in (30, 90, 180, 365, 730)
-        for name, skill in (("persistence", 0.0), ("ridge", 0.2 - 3 / days), ("climatology", -0.2 - 60 / days))
-    ]
-    return pd.DataFrame(rows, columns=["experiment", "model", "target_days", "whole", "skill", "low", "high"])
-
-
-def lead_scores(models=("convlstm",), leads=range(1, 11)) -> pd.DataFrame:
-    rows = []
-    for lead in leads:
-        persistence = 0.012 * np.sqrt(lead)
-        for k, name in enumerate((*drawing.BASELINES, *models)):
-            rmse = 0.04 if name == "climatology" else persistence * (1 - 0.004 * k * lead)
-            rows.append((name, lead, rmse, rmse - 0.001, rmse + 0.002, 1 - (rmse / persistence) ** 2))
-    return pd.DataFrame(rows, columns=["model", "lead_days", "rmse", "low", "high", "skill"])
-
-
-def gains(models=drawing.MODELS, leads=(3, 5, 7)) -> pd.DataFrame:
-    rows = [
-        (model, lead, c := 2.0 * k - 8 + lead, c - 3.0, c + 2.5, not c - 3 < 0 < c + 2.5)
-        for k, model in enumerate(models)
-        for lead in leads
-    ]
-    return pd.DataFrame(rows, columns=["model", "lead_days", "change", "low", "high", "significant"])
-
-
-def predictors() -> pd.DataFrame:
-    worth = {"soil_moisture": 0.012, "soil_temperature": 0.0008, "precipitation": 0.002, "season": -0.0001}
-    rows = [
-        (how, name, season, change * f * g, change * f * g - 0.0004, change * f * g + 0.0005)
-        for name, change in worth.items()
-        for how, f in (("retrained without", 1), ("permuted", 2), ("added", -0.5))
-        if how != "added" or name == "season"
-        for season, g in (("all", 1), ("DJF", 0.5), ("MAM", 0.8), ("JJA", 1.5), ("SON", 1.2))
-    ]
-    return pd.DataFrame(rows, columns=["how", "predictor", "season", "rmse_change", "low", "high"])
-
-
-def cells(names=("humid cell, 27° N 113° E", "semi-arid cell, 40° N 108° E", "arid cell, 39° N 83° E")) -> list[dict]:
-    rng, shown = np.random.default_rng(2), []
-    time = np.arange("2017-04-01", "2018-04-01", dtype="datetime64[D]").astype("datetime64[ns]")
-    time = np.delete(time, slice(100, 110))
-    for name in names:
-        observed = 0.2 + 0.05 * np.sin(np.arange(len(time)) / 60) + rng.normal(0, 0.01, len(time))
-        observed[rng.random(len(time)) < 0.2] = np.nan
-        forecasts = {"persistence": observed + 0.01, "convlstm with transfer": np.nan_to_num(observed, nan=0.2)}
-        rmse = {"persistence": 0.01, "convlstm with transfer": 0.0213}
-        shown.append({"name": name, "time": time, "observed": observed, "forecasts": forecasts, "rmse": rmse})
-    return shown
 
 
 @pytest.fixture
@@ -159,24 +65,7 @@ def pictures(title: str) -> dict[str, Figure]:
         "scatter": Drawplot._scatter_figure(*some_pairs(), title),
         "scatters": Drawplot._scatters_figure(panels(), title),
         "study": Drawplot._study_figure(runs(), title),
-        "target days": Drawcurves._target_days_figure(target_days(), title),
-        "leads": Drawcurves._leads_figure(lead_scores(), title),
-        "transfer gain": Drawcurves._transfer_gain_figure(gains(), title),
-        "predictors": Drawcurves._predictors_figure(predictors(), title),
-        "series": Drawcurves._series_figure(cells(), title),
     }
-
-
-def assert_tidy_plot(figure: Figure) -> None:
-    """Tidy, and slanting names and panels stay clear of the legends."""
-    assert_tidy(figure)
-    page, texts = figure.bbox.padded(0.5), drawn_texts(figure)
-    legends = [legend.get_window_extent() for legend in figure.legends]
-    assert all(page.containsx(legend.x0) and page.containsx(legend.x1) for legend in legends), "a legend is cut off"
-    slanted = [box for _, box, rotation in texts if rotation % 90]
-    assert not any(box.overlaps(legend) for box in slanted for legend in legends)
-    axes = [ax.get_window_extent() for ax in figure.axes]
-    assert not any(box.overlaps(legend) for box in axes for legend in legends), "a legend covers a panel"
 
 
 @pytest.mark.parametrize("title", ["", "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])
@@ -193,14 +82,8 @@ def test_every_axis_says_its_unit():
         "scatter": ["observed soil moisture (m³ m⁻³)", "predicted soil moisture (m³ m⁻³)", "number of cell-days"],
         "scatters": ["observed soil moisture (m³ m⁻³)", "predicted (m³ m⁻³)", "number of cell-days"],
         "study": ["RMSE (m³ m⁻³)", "R² (–)", "skill over persistence (–)", "lead 3 d"],
-        "target days": ["SMAP training days (d)", "skill over persistence (–)"],
-        "leads": ["lead (d)", "RMSE (m³ m⁻³)", "skill over persistence (–)"],
-        "transfer gain": ["change of RMSE by transfer (%)"],
-        "predictors": ["change of RMSE (10⁻³ m³ m⁻³)"],
-        "series": ["soil moisture\n(m³ m⁻³)", "RMSE (m³ m⁻³)"],
     }.items():
         assert all(label in said[name] for label in labels), name
-    assert len([ax for ax in figures["leads"].axes if ax.get_xlabel() == "lead (d)"]) == 2
 
 
 def test_baselines_and_forecasts_differ_in_grey():
@@ -389,171 +272,6 @@ def test_the_study_is_tidy_whatever_has_run(table, tmp_path, saved):
     assert ("one seed" in said) == (table["seed"].nunique() > 1)
 
 
-def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_baselines():
-    table = target_days().sample(frac=1, random_state=0)
-    figure = Drawcurves._target_days_figure(table, TITLE)
-    assert [ax.get_title(loc="left")[4:] for ax in figure.axes] == list(drawing.MODELS)
-    for ax, model in zip(figure.axes, drawing.MODELS, strict=True):
-        assert ax.get_xscale() == "log"
-        np.testing.assert_array_equal(ax.get_xticks(), [30, 90, 180, 365, 730])
-        if model in drawing.MODELS[2:]:  # nothing stands below
-            assert [t.get_text() for t in ax.get_xticklabels()] == ["30", "90", "180", "365", "730\n(all)"]
-        for i, (experiment, label) in enumerate(
-            {"SMAPtest": "from scratch", "finetune-SMAPtest": "with transfer"}.items()
-        ):
-            rows = table[(table["model"] == model) & (table["experiment"] == experiment)].sort_values("target_days")
-            drawn = curve(ax, label)
-            np.testing.assert_allclose(drawn[:, 1], rows["skill"])
-            np.testing.assert_allclose(drawn[:, 0], rows["target_days"], rtol=0.06)  # side by side
-            ends = [segment[:, 1] for segment in ax.collections[i].get_segments()]
-            np.testing.assert_allclose(ends, rows[["low", "high"]])
-        ridge = table[(table["model"] == "ridge") & (table["experiment"] == "SMAPtest")].sort_values("target_days")
-        np.testing.assert_allclose(curve(ax, "ridge"), ridge[["target_days", "skill"]])
-        zero = [line for line in ax.get_lines() if line.get_color() == drawing.BASELINES["persistence"][0]]
-        assert [list(line.get_ydata()) for line in zero] == [[0, 0]]
-    said = {text for text, *_ in drawn_texts(figure)}
-    assert {"persistence (skill 0)", "climatology (partly off the axis)", "ridge", "95 % interval"} <= said
-
-
-def test_a_skill_far_too_low_is_an_arrow_with_its_value():
-    table = target_days()
-    bad = (table["model"] == "lstm") & (table["target_days"] == 30) & (table["experiment"] == "SMAPtest")
-    table.loc[bad, ["skill", "low", "high"]] = -7.43, -8.0, -7.0
-    figure = Drawcurves._target_days_figure(table, TITLE)
-    assert figure.axes[1].get_ylim()[0] > -1.2
-    assert [(round(x), text) for x, _, text in marks(figure.axes[1])] == [(28, "-7.43")]
-    assert not any(marks(ax) for ax in figure.axes if ax is not figure.axes[1])
-    assert_tidy_plot(figure)
-
-
-@pytest.mark.parametrize("count", range(1, 6))
-def test_training_days_are_tidy_for_any_number_of_models(count, tmp_path, saved):
-    draw_target_days(target_days(drawing.MODELS[:count]), TITLE, tmp_path / "days.png")
-    assert_tidy_plot(saved[0])
-    assert len(saved[0].axes) == count and (tmp_path / "days.pdf").exists()
-
-
-def test_leads_show_rmse_with_its_band_and_skill():
-    table = lead_scores().sample(frac=1, random_state=0)
-    figure = Drawcurves._leads_figure(table, TITLE)
-    assert_tidy_plot(figure)
-    for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
-        for name in ("convlstm", *drawing.BASELINES):
-            rows = table[table["model"] == name].sort_values("lead_days")
-            np.testing.assert_allclose(curve(ax, name), rows[["lead_days", score]])
-        np.testing.assert_array_equal(ax.get_xticks(), range(1, 11))
-        widths = {line.get_label(): line.get_linewidth() for line in ax.get_lines() if line.get_gid() != "clipped"}
-        assert max(widths, key=widths.get) == "convlstm", "the best model is drawn strongest"
-    (band,) = figure.axes[0].collections
-    ours = table[table["model"] == "convlstm"]
-    corners = {(round(x), round(y, 9)) for x, y in band.get_paths()[0].vertices}
-    for end in ("low", "high"):
-        assert set(zip(ours["lead_days"], ours[end].round(9), strict=True)) <= corners
-    wrong = table[(table["model"] == "climatology") & (table["skill"] < figure.axes[1].get_ylim()[0])]
-    assert len(wrong) and sorted((x, text) for x, _, text in marks(figure.axes[1])) == sorted(
-        (lead, f"{skill:#.3g}") for lead, skill in zip(wrong["lead_days"], wrong["skill"], strict=True)
-    )
-
-
-@pytest.mark.parametrize("models", [(), ("convlstm", "simvp", LONGEST)], ids=["baselines alone", "three models"])
-def test_leads_are_tidy_whatever_has_run(models, tmp_path, saved):
-    draw_leads(lead_scores(models, (1, 3, 5)).assign(low=np.nan), TITLE, tmp_path / "leads.png")
-    assert_tidy_plot(saved[0])
-    assert "95 % interval" in {text for text, *_ in drawn_texts(saved[0])} or not models
-
-
-def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not():
-    table = gains()
-    figure = Drawcurves._transfer_gain_figure(table.sample(frac=1, random_state=0), TITLE)
-    assert_tidy_plot(figure)
-    (ax,) = figure.axes
-    intervals, dots = ax.collections[0::2], ax.collections[1::2]
-    for lead, interval, dot in zip((3, 5, 7), intervals, dots, strict=True):
-        rows = table[table["lead_days"] == lead].set_index("model").loc[list(drawing.MODELS)]
-        order = np.argsort(dot.get_offsets()[:, 0])
-        np.testing.assert_array_equal(np.round(dot.get_offsets()[order, 0]), range(5))
-        np.testing.assert_allclose(dot.get_offsets()[order, 1], rows["change"])
-        np.testing.assert_allclose(np.array(interval.get_segments())[order][..., 1], rows[["low", "high"]])
-        hollow = (dot.get_facecolor()[order] == 1).all(axis=1)
-        np.testing.assert_array_equal(hollow, ~rows["significant"])
-    assert len({len(dot.get_paths()[0].vertices) for dot in dots}) > 1, "markers tell the leads where hollow"
-    table.loc[0, "change"] = 480.0
-    ax = Drawcurves._transfer_gain_figure(table, TITLE).axes[0]
-    assert ax.get_ylim()[1] < 30 and [text for *_, text in marks(ax)] == ["480."]
-
-
-def test_predictors_show_their_worth_over_all_seasons_and_by_season():
-    table = predictors().sample(frac=1, random_state=0)
-    figure = Drawcurves._predictors_figure(table, TITLE)
-    assert_tidy_plot(figure)
-    left, *strips = figure.axes
-    names = ["soil_moisture", "soil_temperature", "precipitation", "season"]
-    assert [label.get_text() for label in left.get_yticklabels()] == [name.replace("_", " ") for name in names]
-    assert left.get_ylim()[0] > left.get_ylim()[1], "from top to bottom"
-
-    def drawn(ax: Axes, upright: bool) -> set[tuple]:
-        """(predictor or season, change, filled) of every marker."""
-        found = set()
-        for dots in (c for c in ax.collections if len(c.get_offsets()) and not hasattr(c, "get_segments")):
-            faces = np.broadcast_to(dots.get_facecolor(), (len(dots.get_offsets()), 4))
-            for (x, y), face in zip(dots.get_offsets(), faces, strict=True):
-                place, change = (x, y) if upright else (y, x)
-                found.add((round(place), round(change, 6), bool((face[:3] < 1).any())))
-        return found
-
-    def expected(rows: pd.DataFrame, key: str, order: list[str]) -> set[tuple]:
-        sure = (rows["low"] > 0) | (rows["high"] < 0)
-        return {
-            (order.index(k), round(1000 * c, 6), bool(s))
-            for k, c, s in zip(rows[key], rows["rmse_change"], sure, strict=True)
-        }
-
-    assert drawn(left, False) == expected(table[table["season"] == "all"], "predictor", names)
-    for ax, name in zip(strips, names, strict=True):
-        rows = table[(table["predictor"] == name) & (table["season"] != "all")]
-        assert drawn(ax, True) == expected(rows, "season", ["DJF", "MAM", "JJA", "SON"])
-    assert {"+12", "+24", "+0.8", "+1.6"} <= {text for text, *_ in drawn_texts(figure)}
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        predictors()[lambda t: t["season"] == "all"],
-        predictors()[lambda t: t["how"] == "permuted"],
-        predictors()[lambda t: t["predictor"] == "precipitation"],
-        predictors().assign(low=np.nan, high=np.nan),
-    ],
-    ids=["no seasons", "permuted alone", "one predictor", "no intervals"],
-)
-def test_predictors_are_tidy_whatever_was_tried(table, tmp_path, saved):
-    draw_predictors(table, TITLE, tmp_path / "predictors.png")
-    assert_tidy_plot(saved[0])
-
-
-def test_series_show_observed_and_forecasts_and_cross_no_gap(tmp_path, saved):
-    shown = cells()
-    draw_series(shown, TITLE, tmp_path / "series.png")
-    assert_tidy_plot(saved[0])
-    assert len(saved[0].axes) == 3 and len(saved[0].legends) == 1
-    for ax, cell in zip(saved[0].axes, shown, strict=True):
-        name, rmse = ax.get_title(loc="left").split("\n")
-        assert name.endswith(cell["name"])
-        assert rmse == "RMSE (m³ m⁻³): persistence 0.0100, convlstm with transfer 0.0213"
-        for label, values in ({"observed": cell["observed"]} | cell["forecasts"]).items():
-            drawn = curve(ax, label)
-            there = np.isin(drawn[:, 0], date2num(cell["time"]))
-            np.testing.assert_allclose(drawn[there, 1], values)
-            assert (~there).sum() == 10 and np.isnan(drawn[~there, 1]).all(), "missing days are a gap"
-    assert len({ax.get_xlim() for ax in saved[0].axes}) == 1
-
-
-def test_series_of_one_cell_with_five_forecasts_are_tidy():
-    (cell,) = cells(["humid cell"])
-    names = ["persistence", "ridge_memory", "convlstm with transfer", "convlstm from scratch", "conv3d_lstm"]
-    cell |= {"forecasts": dict.fromkeys(names, cell["observed"]), "rmse": dict.fromkeys(names, 0.0123)}
-    assert_tidy_plot(Drawcurves._series_figure([cell], TITLE))
-
-
 def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
     observed = np.linspace(0.1, 0.4, 9)
     nothing = np.full(9, np.nan)
@@ -564,13 +282,6 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_scatters, {("SMAPtest", "cnn"): (nothing, observed)}),
         (draw_study, runs().assign(rmse=np.nan)),
         (draw_study, runs()[lambda t: t["model"].isin(drawing.BASELINES)]),
-        (draw_target_days, target_days().assign(skill=np.nan)),
-        (draw_target_days, target_days(())),
-        (draw_leads, lead_scores().assign(rmse=np.nan)),
-        (draw_transfer_gain, gains().iloc[:0]),
-        (draw_predictors, predictors()[lambda t: t["season"] != "all"]),
-        (draw_series, []),
-        (draw_series, [cell | {"observed": cell["observed"] * np.nan} for cell in cells()]),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:
@@ -593,21 +304,8 @@ def test_a_figure_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_figures_and_settings_do_not_pile_up(tmp_path, pairs, monkeypatch):
-    class Counted(Figure):
-        alive, drawn = weakref.WeakSet(), 0
-
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            Counted.alive.add(self)
-            Counted.drawn += 1
-
-    monkeypatch.setattr(drawing, "Figure", Counted)
-    settings = dict(plt.rcParams)
-    for _ in range(2):
+    def draw():
         draw_scatter(*pairs, TITLE, tmp_path / "scatter.png")
         draw_study(runs(), TITLE, tmp_path / "study.png")
-        draw_leads(lead_scores(), TITLE, tmp_path / "leads.png")
-    gc.collect()
-    assert Counted.drawn == 6 and not Counted.alive
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == settings
+
+    assert_nothing_piles_up(monkeypatch, draw, figures=2)

@@ -1,19 +1,14 @@
 """Each model is, numerically, the published one: forecasts and gradients of a plain reference with the same weights."""
 
-import sys
-
 import numpy as np
+import published
 import pytest
 import torch
-from conftest import ROOT
 from test_models import NAMES, settings_and_build
 
 from utils.data_processing import Batch
 from utils.prepared_data import Grid
 from utils.training import sum_of_squares
-
-sys.path.append(str(ROOT / "benchmarks"))
-import published
 
 
 @pytest.mark.parametrize("name", NAMES)

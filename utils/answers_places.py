@@ -76,7 +76,7 @@ def days(results: Results, figures: Path) -> Section:
     run = results.predictions(TRANSFERRED, results.detail, results.lead, results.seeds[0])
     observed, predicted = run["observed"], run["predicted"]
     covered = observed.notnull().sum(("lat", "lon"))
-    enough = covered >= covered.where(covered > 0).median()  # days that show something
+    enough = covered.copy(data=metrics.well_covered(covered.values))
     moisture = observed.mean(("lat", "lon")).where(enough)
     error = np.sqrt(((predicted - observed) ** 2).mean(("lat", "lon"))).where(enough)
     middle = abs(error - error.median())

@@ -24,7 +24,7 @@ from utils.experiment import check_grid, data_hash, data_set
 from utils.files import read_json
 from utils.forecasting import forecast, restore_model
 from utils.future import Future
-from utils.metrics import Sums
+from utils.metrics import Sums, well_covered
 from utils.models import halo
 from utils.predictions import SCORING, described, judged, write_scores, written
 from utils.prepared_data import VARIABLES
@@ -32,6 +32,7 @@ from utils.references import Asked, references_of
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
+from utils.wording import days
 
 _BATCH = 64
 _POINTS = 2**24  # of a scatter plot, at most: of more days, every so many
@@ -157,12 +158,12 @@ def draw(run_dir: Path, sums: Sums) -> None:
     A figure that has too little to show is left out and said: the scores stand without it.
     """
     covered = sums.of_days("n")
-    candidates = np.flatnonzero(covered >= np.median(covered[covered > 0]))  # days that show something
+    candidates = np.flatnonzero(well_covered(covered))
     error = sums.of_days("error_2")[candidates] / covered[candidates]
     day = int(candidates[np.argsort(error)[len(candidates) // 2]])
     path = run_dir / "figures"
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
-        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {ds.attrs['lead_days']} days ahead"
+        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
         name += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
         map_name = f"{name}, {str(ds['time'].values[day])[:10]}"
         shown = ds[["observed", "predicted"]].isel(time=day).load()

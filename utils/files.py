@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,29 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of all the files of a Zarr store in the order of their names."""
+    """SHA-256 of a file, or of all the files of a Zarr store in the order of their names.
+
+    Kept for as long as this process finds the same files unchanged: a study asks for it before and after every run.
+    """
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = [(file, file.stat()) for file in files]
+    key = tuple((file, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in found)
+    kept, digest = _hashes.get(path, ((), ""))
+    if key != kept or not digest:
+        digest = _file_hash(path, files)
+        # a file so new could change again within the same tick of the clock
+        if all(time.time_ns() - s.st_ctime_ns > _TICK for _, s in found):
+            _hashes[path] = key, digest
+    return digest
+
+
+_hashes: dict[Path, tuple[tuple, str]] = {}
+_TICK = 2 * 10**9  # nanoseconds; no file system's clock is coarser
+
+
+def _file_hash(path: Path, files: list[Path]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in files:
         if file != path:
             digest.update(str(file.relative_to(path)).encode())
         with file.open("rb") as stream:

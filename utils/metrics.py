@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int8, Real
+from jaxtyping import Bool, Float, Int8, Real
 
 from utils.console import UserError
 from utils.data_processing import YEAR
@@ -149,6 +149,11 @@ def maps(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
 def series(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
     """BY_DAY from sums, on the axes of predictions.nc."""
     return _described(_measure(sums.days.sum(axis=1)), BY_DAY, axes, "time")
+
+
+def well_covered(pairs: Real[np.ndarray, "time"]) -> Bool[np.ndarray, "time"]:
+    """Days that show something: with at least as many of their `pairs` as half of all days with any."""
+    return pairs >= np.median(pairs[pairs > 0])
 
 
 def region_of(mean_precipitation: Float[np.ndarray, "lat lon"]) -> Int8[np.ndarray, "lat lon"]:

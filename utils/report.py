@@ -23,6 +23,7 @@ from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.settings import ROOT
 from utils.study import PAPERS_BEST
 from utils.tables import show
+from utils.training import keep_freed_memory
 
 COLUMNS = {
     "lead_days": Column("lead", "days"),
@@ -58,6 +59,7 @@ CHANCE = "the difference may be chance"
 
 def write_report(out: Path) -> pd.DataFrame:
     """Draw and write everything from the runs below `out`, as its study.json lists them; return the table."""
+    keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
     long, compared = results.table, comparisons(results)
     for name, frame in (("table.csv", long), ("comparisons.csv", compared)):

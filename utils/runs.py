@@ -171,6 +171,13 @@ def write_log(run_dir: Path, checkpoint: Checkpoint) -> None:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def epochs_done(run_dir: Path) -> int:
+    """How far a run is, whoever trains it; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        return max((run_dir / "log.csv").read_text(encoding="utf-8").count("\n") - 1, 0)
+    return 0
+
+
 @contextlib.contextmanager
 def claimed(run_dir: Path) -> Iterator[None]:
     """Hold the directory for this process alone; the operating system frees it when the process ends, however.

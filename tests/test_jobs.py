@@ -1,0 +1,244 @@
+"""Jobs side by side: their order, how they end, and a study by every way of running it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, subprocess_script, tiny
+from distributed import LocalCluster
+
+from utils import jobs, study_jobs
+from utils.console import UserError
+from utils.jobs import Job, finish, needed, processes
+from utils.prepared_data import write_prepared
+from utils.study import Plan
+from utils.study_jobs import PER_WEIGHT, ROOM, Study, side_by_side
+
+TRANSFER = ("ERA5test", "finetune-SMAPtest")
+
+
+def started(path, name, others=()):
+    """A call that notes its start and finds what it needs."""
+    assert all((path / other).exists() for other in others)
+    (path / name).touch()
+    return name
+
+
+def refuse():
+    raise UserError("The loss is no longer finite.")
+
+
+def test_a_job_waits_for_its_needs_and_may_bring_others(tmp_path):
+    found = []
+
+    def on_result(job, result):
+        found.append(result)
+        return [Job("more", partial(started, tmp_path, "more", ["second"]), ("second",))] if result == "first" else ()
+
+    todo = [Job("second", partial(started, tmp_path, "second", ["first"]), ("first",))]
+    todo += [Job("first", partial(started, tmp_path, "first")), Job("alone", partial(started, tmp_path, "alone"))]
+    with ThreadPoolExecutor(2) as pool:
+        finish(todo, pool, 2, on_result)
+    assert sorted(found) == ["alone", "first", "more", "second"]
+
+
+def test_no_more_jobs_run_side_by_side_than_allowed():
+    seen = []
+    with ThreadPoolExecutor(4) as pool:
+        finish([Job(str(i), partial(time.sleep, 0.05)) for i in range(6)], pool, 2, on_glance=seen.append)
+    assert max(map(len, seen)) == 2
+
+
+def test_needed_are_the_jobs_named_and_what_they_start_from():
+    known = [Job("a", int), Job("b", int, ("a",)), Job("c", int, ("b",)), Job("d", int, ("a",))]
+    assert [job.name for job in needed(known, ["c"])] == ["a", "b", "c"]
+    with pytest.raises(KeyError, match="'e'"):
+        needed(known, ["e"])
+
+
+def test_a_failed_job_is_named_in_one_sentence_and_the_others_are_stopped(tmp_path):
+    start = time.monotonic()
+    with (
+        pytest.raises(UserError, match=r"^SMAPtest/cnn: The loss is no longer finite\.$"),
+        processes(2) as pool,
+    ):
+        finish([Job("long", partial(time.sleep, 120)), Job("SMAPtest/cnn", refuse)], pool, 2)
+    assert time.monotonic() - start < 60
+
+
+def test_a_process_that_is_killed_is_told_in_one_sentence():
+    with pytest.raises(UserError, match="The process of a was ended from outside"), processes(1) as pool:
+        finish([Job("a", partial(os._exit, 9))], pool)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", "4"), ("3", "3"), ("64", "4")])
+def test_processes_share_the_cores(monkeypatch, given, expected):
+    """Eight cores, two processes: four threads each, or fewer if the user says so."""
+    monkeypatch.setattr(jobs, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    found = []
+    with processes(2) as pool:
+        finish(
+            [Job("a", partial(os.getenv, "OMP_NUM_THREADS"))], pool, 2, lambda job, result: found.append(result) or ()
+        )
+    assert found == [expected]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 5), seed=1), folder / "era5.nc")
+    write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 5)), folder / "smap.nc")
+    return folder
+
+
+def command(pair, out, *more):
+    """A study of one small model on few cells."""
+    arguments = ["--era5-land", pair / "era5.nc", "--smap", pair / "smap.nc", "--out", out]
+    return [*arguments, "--models", "cnn", "--lead-days", 3, "--no-details", *more]
+
+
+@pytest.fixture(scope="module")
+def serial(pair):
+    result = subprocess_script("reproduce.py", *command(pair, pair / "serial", "--jobs", 1))
+    assert result.code == 0, result.err
+    return pair / "serial"
+
+
+def same_results(one, other):
+    for name in ("table.csv", "comparisons.csv", "answers.md"):
+        assert (one / name).read_text() == (other / name).read_text()
+    runs = [pd.read_json(path / "study.json", typ="series")["runs"] for path in (one, other)]
+    assert list(runs[0]) == list(runs[1])
+
+
+def test_runs_side_by_side_end_in_the_same_table(pair, serial, tmp_path):
+    result = subprocess_script("reproduce.py", *command(pair, tmp_path, "--jobs", 2))
+    assert result.code == 0, result.err
+    same_results(serial, tmp_path)
+
+
+def test_a_study_that_was_killed_continues(pair, serial, tmp_path):
+    """SIGKILL cannot be caught, yet no process of the study lives on and holds a run's directory."""
+    arguments = [sys.executable, ROOT / "reproduce.py", *command(pair, tmp_path, "--jobs", 2)]
+    study = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    for _ in range(3):
+        assert study.stdout.readline()
+    study.send_signal(signal.SIGKILL)
+    study.stdout.read()  # the pipe is closed once the last of its processes is gone
+    done = {path: path.stat().st_mtime for path in tmp_path.glob("runs/*/*/*/seed0/metrics.json")}
+    assert done and not (tmp_path / "table.csv").exists()
+    result = subprocess_script("reproduce.py", *map(str, command(pair, tmp_path, "--jobs", 2)))
+    assert result.code == 0, result.err
+    assert all(path.stat().st_mtime == before for path, before in done.items())
+    same_results(serial, tmp_path)
+
+
+def test_ctrl_c_stops_every_process_with_one_sentence(pair, tmp_path):
+    """The terminal sends it to all processes of the group."""
+    arguments = [sys.executable, ROOT / "reproduce.py", *command(pair, tmp_path, "--jobs", 2)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    study = subprocess.Popen(list(map(str, arguments)), **pipes, text=True, start_new_session=True)
+    assert study.stdout.readline()
+    os.killpg(study.pid, signal.SIGINT)
+    _, err = study.communicate(timeout=60)
+    assert study.returncode == 130
+    assert err.strip() == "interrupted: the same command continues where this one stopped."
+
+
+def test_a_run_that_fails_is_named_and_what_is_done_stays(pair, tmp_path):
+    first = subprocess_script("reproduce.py", *command(pair, tmp_path, "--only", "SMAPtest/cnn/lead3/seed0"))
+    assert first.code == 0, first.err
+    run_dir = tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0"
+    run_dir.mkdir(parents=True)
+    (run_dir / "checkpoint.pt").write_bytes(b"damaged")
+    result = subprocess_script("reproduce.py", *command(pair, tmp_path))
+    assert "finetune-SMAPtest/cnn/lead3/seed0: " in result.sentence() and "is damaged" in result.sentence()
+    assert len(list(tmp_path.glob("runs/*/cnn/lead3/seed0/metrics.json"))) == 2
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_the_lines_of_a_job_array_make_the_same_study(pair, serial, tmp_path):
+    """Round by round until nothing is printed, every line by itself; then the study finds nothing missing."""
+    rounds = []
+    while (
+        printed := subprocess_script("reproduce.py", *command(pair, tmp_path, "--job-array")).out.strip().splitlines()
+    ):
+        rounds.append({line.rsplit("--only ")[-1] for line in printed})
+        for line in reversed(printed):
+            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd="/", check=False)
+            assert done.returncode == 0, done.stderr
+    run = "cnn/lead3/seed0"
+    assert rounds == [
+        {f"ERA5test/{run}", f"SMAPtest/{run}", "SMAPtest/ridge_memory/lead3"},
+        {f"finetune-SMAPtest/{run}"},
+    ]
+    before = {path: path.stat().st_mtime for path in tmp_path.glob("runs/**/predictions.nc")}
+    result = subprocess_script("reproduce.py", *command(pair, tmp_path))
+    assert result.code == 0, result.err
+    assert len(before) == 3 + 5
+    assert {path: path.stat().st_mtime for path in tmp_path.glob("runs/**/predictions.nc")} == before
+    same_results(serial, tmp_path)
+
+
+def test_more_leads_of_the_best_model_follow_once_validation_has_told(pair, tmp_path):
+    """Means over seeds decide; then pre-training and fine-tuning at the leads that are missing are jobs, once."""
+    plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, tmp_path)
+    study = Study(plan, ("cnn", "lstm"), (3, 5), (0, 1), True)
+    first = {job.name: job for job in study.jobs()}
+    errors = {"cnn/lead3/seed0": 0.02, "cnn/lead3/seed1": 0.05, "lstm/lead3/seed0": 0.03, "lstm/lead3/seed1": 0.03}
+    came = [study.add(first[f"finetune-SMAPtest/{run}"], {"validation_rmse": e}) for run, e in errors.items()]
+    assert came[:3] == [[]] * 3 and study.best == "lstm"
+    expected = {f"{e}/lstm/lead{d}/seed{s}" for e in TRANSFER for d in (1, 2, 7, 10) for s in (0, 1)}
+    assert {job.name for job in came[3]} == expected
+    assert study.add(first["SMAPtest/cnn/lead3/seed0"], {}) == []
+    assert [job.name for job in study.jobs()] == [*first, *(job.name for job in came[3])]
+    assert expected < study.runs.keys()
+    needs = {job.name: job.needs for job in study.jobs()}
+    assert needs["finetune-SMAPtest/lstm/lead10/seed1"] == ("ERA5test/lstm/lead10/seed1",)
+    assert needs["finetune-SMAPtest/cnn_30days/lead3/seed0"] == ("ERA5test/cnn/lead3/seed0",)
+    assert needs["finetune-SMAPtest/cnn_permuted_precipitation/lead3/seed1"] == ("finetune-SMAPtest/cnn/lead3/seed1",)
+    assert needs["SMAPtest/cnn_30days/lead3/seed0"] == needs["SMAPtest/ridge_memory_30days/lead3"] == ()
+
+
+def test_the_workers_of_a_dask_scheduler_make_the_same_study(pair, serial, tmp_path):
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        result = subprocess_script("reproduce.py", *command(pair, tmp_path, "--scheduler", address))
+    assert result.code == 0, result.err
+    same_results(serial, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", 0], "--jobs is 0, expected 1 or more"),
+        (["--jobs", 2, "--scheduler", "tcp://127.0.0.1:1"], "--jobs is of this machine"),
+        (["--only", "SMAPtest/lstm/lead3/seed0"], "--only has 'SMAPtest/lstm/lead3/seed0', which is no run"),
+        (["--scheduler", "nonsense://"], "No Dask scheduler answers at nonsense://"),
+    ],
+)
+def test_refusals(pair, tmp_path, script, arguments, message):
+    assert message in script("reproduce.py", *command(pair, tmp_path), *arguments).sentence()
+
+
+def test_as_many_runs_as_cores_and_memory_allow(pair, monkeypatch):
+    """The largest model counts: the LSTM, on 4 x 5 cells."""
+    plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, pair)
+    monkeypatch.setattr(study_jobs, "cores", lambda: 8)
+    run = ROOM + PER_WEIGHT * sum(weights.numel() for weights in lstm(20))
+    for free, expected in ((3 * run, 3), (3 * run - 1, 2), (1, 1), (100 * run, 8)):
+        memory = type("Memory", (), {"available": free})
+        monkeypatch.setattr(study_jobs.psutil, "virtual_memory", lambda memory=memory: memory)
+        assert side_by_side(plan, ["cnn", "lstm"]) == expected
+
+
+def lstm(cells):
+    return [*torch.nn.LSTM(3 * cells, cells).parameters(), *torch.nn.Linear(cells, cells).parameters()]

@@ -1,0 +1,158 @@
+"""Jobs side by side: in processes of this machine or on a Dask cluster, each as soon as what it needs is there.
+
+Processes are used again for the next job, so that torch is imported once in each. Both kinds of worker are reached
+through the same interface, `concurrent.futures.Executor`.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from utils.console import UserError, fold
+
+GLANCE = 0.5  # seconds between two looks at the jobs that run
+_turn = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call, without arguments, that another process can make, and the names of the jobs that come before it."""
+
+    name: str
+    call: Callable[[], Any]
+    needs: tuple[str, ...] = ()
+
+
+def finish(
+    jobs: Iterable[Job],
+    executor: Executor,
+    at_once: float = math.inf,
+    on_result: Callable[[Job, Any], Iterable[Job]] = lambda job, result: (),
+    on_glance: Callable[[list[str]], None] = lambda running: None,
+) -> None:
+    """Run all jobs, at most `at_once` side by side, earlier ones first among those whose needs are met.
+
+    `on_result` sees each job's result and returns the jobs that follow from it; `on_glance` sees, twice a second, the
+    names of the jobs that run. Raises UserError, naming the job, as soon as one fails for a reason the user can mend.
+    """
+    waiting, running, done = {job.name: job for job in jobs}, {}, set()
+    while waiting or running:
+        for job in [job for job in waiting.values() if done.issuperset(job.needs)]:
+            if len(running) < at_once:
+                with _uninterrupted():
+                    running[executor.submit(_alone, job.call)] = waiting.pop(job.name)
+        if not running:
+            raise ValueError(f"{next(iter(waiting))} waits for what is no job")
+        on_glance([job.name for job in running.values()])
+        for future in wait(running, GLANCE, FIRST_COMPLETED).done:
+            result = _result(future, running)
+            job = running.pop(future)
+            done.add(job.name)
+            waiting |= {new.name: new for new in on_result(job, result)}
+
+
+def _result(future: Future, running: dict[Future, Job]) -> Any:
+    """What a job returned, or one sentence for why it did not."""
+    try:
+        return future.result()
+    except UserError as error:
+        raise UserError(f"{running[future].name}: {fold(error)}") from error
+    except Exception as error:
+        if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":  # the latter is Dask's
+            raise
+        names = " or ".join(sorted(job.name for job in running.values()))
+        raise UserError(
+            f"The process of {names} was ended from outside, perhaps for want of memory; try fewer --jobs."
+        ) from error
+
+
+def needed(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
+    """The jobs of these names and all they need, in their order; KeyError for a name that is no job's."""
+    known, wanted, asked = {job.name: job for job in jobs}, set(), list(names)
+    while asked:
+        job = known[asked.pop()]
+        wanted.add(job.name)
+        asked += [need for need in job.needs if need not in wanted]
+    return [job for name, job in known.items() if name in wanted]
+
+
+# --------------------------------------------------------------------------------------------------------- workers
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def processes(number: int) -> Iterator[Executor]:
+    """So many processes that share the cores between them; they end with the block and with this process, however.
+
+    A job that runs when the block is left by an error or Ctrl-C is ended at once.
+    """
+    threads = max(1, cores() // number)
+    with contextlib.suppress(KeyError, ValueError):
+        threads = max(1, min(threads, int(os.environ["OMP_NUM_THREADS"])))
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # a process reads it before its torch starts
+    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """The workers of a Dask scheduler. Jobs that run when the block is left by an error come to their end there."""
+    from distributed import Client  # a second to import, for those who ask for it
+
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(f"No Dask scheduler answers at {address}: {fold(error)[:150]}.") from error
+    with client:
+        executor = client.get_executor()
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False)
+
+
+def _begin() -> None:
+    """Have this process end when its parent does, even by a signal that nobody can catch."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own lock would outlive a process that is ended
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A process started in the block never hears Ctrl-C: its parent, which does, ends it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _alone(call: Callable[[], Any]) -> Any:
+    """One job at a time in a process: a Dask worker may have several threads, but torch's random state is one."""
+    with _turn:
+        return call()
