@@ -19,7 +19,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ SPANS = (30, 60, 90, 180, 270)  # days from which an episode takes the cells' me
 SEEN, NOISE = (0.25, 0.6), (0.01, 0.03)  # of a cell: share of days observed, and deviation of white noise, m3 m-3
 RECENT = 7  # days: age of the last observation up to which an episode's samples count
 RIDGE = 10.0  # penalty on the land model, on standardised predictors
+FOREIGN = {"predictors", "patience", "gaps", "freeze", "part_lr", "match", "unfreeze_every", "lr_decay", "l2sp"}
+FOREIGN |= {"future_temperature"}
 DECAY = 0.1  # of the networks' weights, as AdamW has it
 STEPS = 4000  # of the networks, at most
 
@@ -88,6 +90,7 @@ def fit_compact(
     """As `training.fit`, whose files it writes; `model` has the pre-trained weights where there are any."""
     if fabric.world_size > 1:
         raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
+    _refuse(settings)
     begun, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
     rng = np.random.default_rng(settings.seed)
@@ -124,6 +127,18 @@ def fit_compact(
     if on_epoch:
         on_epoch(checkpoint)
     return checkpoint
+
+
+def days_of_means(split: Split) -> Split:
+    """The cells' means are those of training and validation days: a short record has no days to spare."""
+    return Split((*split.train, *split.val), split.val, split.test)
+
+
+def _refuse(settings: TrainSettings) -> None:
+    """A UserError for settings of other models."""
+    for field in fields(settings):
+        if field.name in FOREIGN and getattr(settings, field.name) != field.default:
+            raise UserError(f"--{field.name.replace('_', '-')} means nothing to the compact model; leave it out.")
 
 
 class Learner:

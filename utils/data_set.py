@@ -174,6 +174,7 @@ class Samples:
     lead_days: int
     input_days: int
     name: str  # of the period, for the errors
+    kind: type[Windows] = Windows  # what a model sees of a record
 
     def __post_init__(self):
         """Raises UserError when no target day has a full window, or a forecast of its future weather is missing."""
@@ -205,7 +206,7 @@ class Samples:
 
     def of(self, block: Tile) -> Windows:
         """The windows of one block."""
-        return Windows(self.view.record(block), *self._asked)
+        return self.kind(self.view.record(block), *self._asked)
 
     def shuffled(self) -> Iterator[Windows]:
         """What an epoch goes through: the blocks in a random order, cut into patches."""

@@ -25,7 +25,8 @@ from utils.files import read_json
 from utils.forecasting import forecast, restore_model
 from utils.future import Future
 from utils.metrics import Sums, well_covered
-from utils.models import halo
+from utils.models import halo, windows_of
+from utils.models.compact import Compact
 from utils.predictions import SCORING, described, judged, write_scores, written
 from utils.prepared_data import VARIABLES
 from utils.references import Asked, references_of
@@ -78,8 +79,13 @@ def evaluate(
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
         look = halo(model, checkpoint.input_days)
         statistics = checkpoint.restored_statistics()
-        samples = Samples(View(ds, statistics, checkpoint.predictors, look, future=future), periods, *reach, "test")
+        samples = Samples(
+            View(ds, statistics, checkpoint.predictors, look, future=future), periods, *reach, "test", windows_of(model)
+        )
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
+        if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
+            learned = data_set(asked.learn_from, start).summary(checkpoint.periods)
+            statistics = learned.statistics(checkpoint.periods)
         references = references_of(asked, statistics, in_blocks=look is not None)
         with written(into or run_dir, samples, about) as out:
             for windows, block in zip(samples, samples.view.blocks, strict=True):

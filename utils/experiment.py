@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from utils import runs
+from utils.compact_training import days_of_means, fit_compact
 from utils.console import UserError, fold, given_on_command_line, one_sentence, parse
 from utils.data_set import DataSet, Samples, View
 from utils.files import file_hash
@@ -22,7 +23,8 @@ from utils.forecasting import load_weights
 from utils.future import Future
 from utils.gaps import orbit_gaps
 from utils.matching import matched
-from utils.models import halo
+from utils.models import halo, windows_of
+from utils.models.compact import Compact
 from utils.prepared_data import VARIABLES, Grid
 from utils.runs import Checkpoint
 from utils.settings import (
@@ -122,11 +124,13 @@ def run(
             if reach is None:
                 check_grid(source, data.grid, settings.data, settings.init_from)
             load_weights(model, source.best, settings.init_from)
-        transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
+        compact = isinstance(model, Compact)
+        transfer = None if compact else Transfer.of(model, settings, source.best if source else None, fabric.device)
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
-        summary = data.summary(split)
-        statistics = summary.statistics(split)
+        learned = days_of_means(split) if compact and experiment != "ERA5test" else split
+        summary = data.summary(learned)
+        statistics = summary.statistics(learned).unscaled() if compact else summary.statistics(split)
         if source:
             there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
             statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
@@ -135,9 +139,9 @@ def run(
         if gaps := getattr(settings, "gaps", 0):
             hidden = orbit_gaps(data.days, data.grid.lon, gaps, settings.seed)
             gappy = View(data, statistics, settings.predictors, reach, patch, hidden, future)
-        asked = settings.lead_days, settings.input_days
-        training = Samples(gappy, split.train, *asked, "training")
-        validation = Samples(view, split.val, *asked, "validation")
+        asked, kind = (settings.lead_days, 1 if compact else settings.input_days), windows_of(model)
+        training = Samples(gappy, split.train, *asked, "training", kind)
+        validation = Samples(view, split.val, *asked, "validation", kind)
         Samples(view, split.test, *asked, "test")  # refused now rather than after the training
         training.require_targets(summary.observed)
         validation.require_targets(summary.observed)
@@ -148,8 +152,8 @@ def run(
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)
-        done = fit(model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch, transfer)
-        return run_dir, done, True
+        what = model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch
+        return run_dir, fit_compact(*what) if compact else fit(*what, transfer), True
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:

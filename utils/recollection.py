@@ -5,6 +5,8 @@ own observations (or a record of one summer would take its mean for the year's),
 Soil temperature is left out: it was of no use on the real record, whatever the model.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int
@@ -34,6 +36,9 @@ WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as 
 REACH = WEST + BOX // 2
 
 
+_kept: WeakKeyDictionary[Record, np.ndarray] = WeakKeyDictionary()  # maps_of records in use
+
+
 class Recollection(Windows):
     """Windows of one map a channel: DYNAMIC features, those of the weather ahead, STATIC features; in their units.
 
@@ -42,7 +47,9 @@ class Recollection(Windows):
 
     def __init__(self, record: Record, *asked):
         super().__init__(record, *asked)
-        self.maps = maps_of(record)
+        if record not in _kept:
+            _kept[record] = maps_of(record)
+        self.maps = _kept[record]
 
     @property
     def age(self) -> Float32[np.ndarray, "time lat lon"]:

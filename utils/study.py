@@ -174,6 +174,6 @@ def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, e
     if module is None or (head and head not in heads):
         raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
-    if not full:
+    if not full and script != "compact":  # which takes a minute as it is
         settings = replace(settings, epochs=(settings.epochs or settings.published_epochs) // 3, patience=5)
     return settings, script, module.build
