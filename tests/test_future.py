@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
+from figures import assert_tidy
 from scipy.ndimage import gaussian_filter
 
 from utils import data_set, runs
@@ -16,6 +17,7 @@ from utils.answers_weather import weather
 from utils.console import UserError
 from utils.data_processing import Permuted, Record, Statistics, Windows
 from utils.data_set import DataSet, Patches, Samples, View
+from utils.Drawweather import _weather_figure
 from utils.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.future import BOUND, Forecasts, Future, future_maps
 from utils.models.pixel_lstm import PixelLSTM
@@ -406,6 +408,21 @@ def test_what_knowing_the_weather_is_worth(tmp_path, smap, script):
         weather(none, perfect, perfect, tmp_path / "figures")
     with pytest.raises(UserError, match="other leads or seeds"):
         weather(none, degraded[:1], perfect, tmp_path / "figures")
+
+
+def test_the_figure_of_the_weather_is_tidy_and_tells_chance_from_gain():
+    """An interval that holds 0 has a hollow marker; nothing is cut off, nothing overlaps."""
+    rows = [{"kind": "none", "lead_days": lead, "rmse": 0.04, "low": 0.035, "high": 0.045} for lead in (3, 5, 7)]
+    for kind, change, sure in (("degraded", -2.0, False), ("perfect", -12.0, True)):
+        ends = {"change": change, "change_low": change - 3, "change_high": change + 3, "significant": sure}
+        rows += [row | {"kind": kind, "rmse": 0.04 * (1 + change / 100)} | ends for row in rows[:3]]
+    figure = _weather_figure(pd.DataFrame([*rows, {"kind": "persistence", "lead_days": 5, "rmse": 0.05}]), "A title")
+    assert_tidy(figure)
+    marked = [line for line in figure.axes[1].get_lines() if line.get_marker() not in ("None", None)]
+    assert [line.get_markerfacecolor() == "white" for line in marked] == [True] * 3 + [False] * 3
+    assert "not significant" in [text.get_text() for text in figure.legends[0].get_texts()]
+    with pytest.raises(UserError, match="holds no RMSE"):
+        _weather_figure(pd.DataFrame([{"kind": "none", "lead_days": 3, "rmse": np.nan}]), "A title")
 
 
 def test_tables_say_what_is_known_of_the_weather():

@@ -36,7 +36,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Figure:
     table = table[np.isfinite(table["rmse"].astype(float))].sort_values("lead_days")
     if table.empty:
         raise UserError("What the weather ahead is worth cannot be drawn: the table holds no RMSE.")
-    left, right, gap, bottom, h = 0.5, 0.08, 0.5, 0.66, 2.0
+    left, right, gap, bottom, h = 0.62, 0.08, 0.5, 0.66, 2.0
     w = (DOUBLE - left - right - gap) / 2
     figure, place = new_figure(DOUBLE, bottom + h + 0.2, title)
     error, change = (figure.add_axes(place(left + i * (w + gap), bottom, w, h)) for i in range(2))
