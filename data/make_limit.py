@@ -43,7 +43,7 @@ class Settings:
     resolution: float = 1.0  # of the sample, degrees
     seed: int = 0  # of the sample; the ensembles hang on it too
     lead_days: tuple[int, ...] = (3, 5, 7)
-    members: int = 40  # of an ensemble, an even number
+    members: int = 100  # of an ensemble, an even number
     out: Path = SAMPLE  # folder of the sample and of the limit
 
 
@@ -51,7 +51,7 @@ class Truth:
     """The product's own run, made again, with what a forecast of it may know at the end of each day from `first` on."""
 
     def __init__(self, resolution: float, seed: int, first: int, members: int):
-        self.land, self.days, self.seed, self.first, self.members = twin.china(resolution), DAYS, seed, first, members
+        self.land, self.seed, self.first, self.members = twin.china(resolution), seed, first, members
         weather_rng, texture_rng = twin.random_numbers(seed)
         self.soil = twin.product_soil(PRODUCT, self.land, twin.textures(texture_rng, self.land))
         self.waves = Waves.of(twin.WEATHER, self.land.grid, self.land.mask)
@@ -60,8 +60,8 @@ class Truth:
         self.forcing = twin.product_forcing(PRODUCT, self.land, twin.day_of_year(DAYS), latent)
         run = list(land_days(first_state(self.soil, self.forcing), self.soil, self.forcing))
         self.states = [state for state, _, _ in run[first:]]
-        moisture, temperature = (np.stack([day[i] for day in run]) for i in (1, 2))
-        self.observed = twin.analysed(PRODUCT, moisture, temperature, latent[ERROR])
+        self.moisture, temperature = (np.stack([day[i] for day in run]) for i in (1, 2))
+        self.observed = twin.analysed(PRODUCT, self.moisture, temperature, latent[ERROR])
 
     def ensembles(self, today: int, ahead: int) -> dict[str, Members]:
         """Daily soil moisture of the next days, by kind of weather (see utils.limit)."""
@@ -122,7 +122,7 @@ def main(settings: Settings) -> None:
 
 
 def global_attributes(settings: Settings) -> dict[str, str | int]:
-    leads = " ".join(map(str, settings.lead_days))
+    leads = " ".join(map(str, sorted(set(settings.lead_days))))
     return {
         "title": f"SYNTHETIC: the best possible forecasts of the sample's {PRODUCT.name}",
         "source": "the sample's own land model from its own state, ensemble means over the weather ahead",

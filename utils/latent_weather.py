@@ -25,7 +25,7 @@ class Waves:
     mask: Bool[np.ndarray, "lat lon"]  # the cells that are asked for
     domain: tuple[int, int]
     spread: Float[np.ndarray, "field ky kx"]  # of each mode, stationary
-    decay: Complex[np.ndarray, "field ky kx"]  # a day's
+    decay: Complex[np.ndarray, "field #ky kx"]  # a day's
     kick: Float[np.ndarray, "field ky kx"]  # a day's noise
 
     @classmethod
