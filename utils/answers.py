@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from utils.answers_data import predictors, target_days
+from utils.answers_limit import learned
 from utils.answers_models import how_good, leads, scatters, transfer
 from utils.answers_places import cells, days, series, where_transfer_helps
 from utils.console import UserError
 from utils.page import Section
 from utils.results import Results
 
-FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
+FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -25,6 +26,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
         series,
         target_days,
         leads,
+        learned,
     )
     found = []
     for question in questions:

@@ -4,14 +4,15 @@ Evaporation is limited by water and by energy, drainage follows the soil's condu
 sheds water. Every step closes the water balance to round-off. It makes the synthetic sample (data/make_sample.py).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-Cells = Float[np.ndarray, "cell"]
-Days = Float[np.ndarray, "time cell"]
+Cells = Float[np.ndarray, "... cell"]  # of one column each, or of each member of an ensemble
+Days = Float[np.ndarray, "time ... cell"]
 
 FREEZING = 273.15  # K
 ROOT_DEPTH = 1000  # mm, the lower edge of the second layer
@@ -19,7 +20,7 @@ ROOT_DEPTH = 1000  # mm, the lower edge of the second layer
 
 @dataclass(frozen=True)
 class Forcing:
-    """The weather over land, [time, cell] or that of one day, [cell]."""
+    """The weather over land, [time, (member,) cell] or that of one day, [(member,) cell]."""
 
     precipitation: np.ndarray  # mm day-1
     air_temperature: np.ndarray  # K
@@ -145,12 +146,22 @@ def first_state(soil: Soil, forcing: Forcing) -> State:
     return State(wetness * soil.depth, wetness * (ROOT_DEPTH - soil.depth), np.zeros_like(warmth), warmth, warmth)
 
 
-def run_land_model(state: State, soil: Soil, forcing: Forcing, label: str) -> tuple[Days, Days]:
-    """Daily means of surface soil moisture (m3 m-3) and temperature (K), taken as the mean of the two midnights."""
-    moisture, temperature = np.empty_like(forcing.precipitation), np.empty_like(forcing.precipitation)
-    for day in tqdm(range(len(moisture)), desc=label, unit="day", disable=None):
+def land_days(state: State, soil: Soil, forcing: Forcing) -> Iterator[tuple[State, Cells, Cells]]:
+    """Day by day: the state at its end, and the daily means of surface soil moisture (m3 m-3) and temperature (K).
+
+    Daily means are the mean of the two midnights.
+    """
+    for day in range(len(forcing.precipitation)):
         after, _ = land_step(state, soil, forcing[day])
-        moisture[day] = (state.surface + after.surface) / (2 * soil.depth)
-        temperature[day] = (state.temperature + after.temperature) / 2
+        yield after, (state.surface + after.surface) / (2 * soil.depth), (state.temperature + after.temperature) / 2
         state = after
+
+
+def run_land_model(state: State, soil: Soil, forcing: Forcing, label: str = "") -> tuple[Days, Days]:
+    """Daily means of surface soil moisture (m3 m-3) and temperature (K); with a `label`, a progress bar."""
+    moisture, temperature = np.empty_like(forcing.precipitation), np.empty_like(forcing.precipitation)
+    run = land_days(state, soil, forcing)
+    run = tqdm(run, desc=label, total=len(moisture), unit="day", disable=None if label else True)
+    for day, (_, *means) in enumerate(run):
+        moisture[day], temperature[day] = means
     return moisture, temperature

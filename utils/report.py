@@ -15,6 +15,7 @@ from tyro.conf import Positional
 
 from utils import significance
 from utils.answers import answers
+from utils.answers_limit import share_tables
 from utils.console import one_sentence, parse
 from utils.drawing import BASELINES
 from utils.files import read_json, whole_file, write_json
@@ -81,6 +82,7 @@ def write_report(out: Path) -> pd.DataFrame:
             Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
             Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
+            *share_tables(results),
         ],
         _made_by(results, provenance),
         (ROOT / "CITATION.cff").read_text(encoding="utf-8"),

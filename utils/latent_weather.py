@@ -1,0 +1,94 @@
+"""Latent weather: Gaussian fields of mean 0 and variance 1 that move and are renewed, and how they may go on.
+
+They are correlated as exp(−d²/2L²) in space and form a Markov chain in time: every Fourier mode is an AR(1) process and
+the drift turns its phase, so weather systems move; fresh noise every day makes the future unknowable beyond a few
+memories. As the chain is Gaussian, its future given the present is the decaying present plus noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Complex, Float
+from tqdm import tqdm
+
+from utils.prepared_data import Grid
+
+Modes = Complex[np.ndarray, "*members field ky kx"]
+Fields = Float[np.ndarray, "*members field cell"]
+
+
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """The Fourier modes of some fields on a domain that is 45° wider than the grid: its periodic edges stay outside."""
+
+    names: tuple[str, ...]
+    mask: Bool[np.ndarray, "lat lon"]  # the cells that are asked for
+    domain: tuple[int, int]
+    spread: Float[np.ndarray, "field ky kx"]  # of each mode, stationary
+    decay: Complex[np.ndarray, "field #ky kx"]  # a day's
+    kick: Float[np.ndarray, "field ky kx"]  # a day's noise
+
+    @classmethod
+    def of(cls, fields: dict[str, tuple[float, float, float]], grid: Grid, mask: Bool[np.ndarray, "lat lon"]):
+        """`fields`: correlation length (degrees), memory (days), eastward drift (degrees day-1) of each."""
+        step = grid.lon[1] - grid.lon[0]
+        rows, columns = round(96 / step), 2 * round(60 / step)
+        kx = 2 * np.pi * np.arange(min(columns // 2, 30) + 1) / (columns * step)  # shorter waves than 4° carry nothing
+        ky = 2 * np.pi * np.fft.fftfreq(rows, step)
+        length, memory, drift = (np.array(column)[:, None, None] for column in zip(*fields.values(), strict=True))
+        power = np.exp(-(kx**2 + ky[:, None] ** 2) * length**2 / 2)
+        # irfft2 adds the mirror image of every mode except those of the first column, of which it keeps the real part
+        power[..., 1:] /= 2
+        power /= (power[..., 0].sum(-1) + 4 * power[..., 1:].sum((-2, -1)))[:, None, None]
+        spread = (rows * columns * np.sqrt(power)).astype(np.float32)
+        decay = np.exp(-1 / memory - 1j * kx * drift).astype(np.complex64)
+        kick = spread * np.sqrt(1 - np.abs(decay) ** 2)
+        return cls(tuple(fields), mask, (rows, columns), spread, decay, kick)
+
+    def only(self, *names: str) -> "Waves":
+        """Some of the fields."""
+        part = self.rows(*names)
+        return Waves(names, self.mask, self.domain, self.spread[part], self.decay[part], self.kick[part])
+
+    def rows(self, *names: str) -> list[int]:
+        """Where fields stand among all."""
+        return [self.names.index(name) for name in names]
+
+    def noise(self, rng: np.random.Generator, *members: int) -> Modes:
+        real, imaginary = rng.standard_normal((2, *members, *self.spread.shape), dtype=np.float32)
+        return real + 1j * imaginary
+
+    def on_land(self, modes: Modes) -> Fields:
+        height, width = self.mask.shape
+        return np.fft.irfft2(modes, s=self.domain)[..., :height, :width][..., self.mask]
+
+    def history(
+        self, rng: np.random.Generator, days: int, keep_from: int | None = None
+    ) -> tuple[dict[str, Float[np.ndarray, "time cell"]], list[Modes]]:
+        """A realisation of the fields, and the modes of each of its days from `keep_from` on."""
+        out = np.empty((len(self.names), days, self.mask.sum()), np.float32)
+        modes, kept = np.zeros(self.spread.shape, np.complex64), []
+        for day in tqdm(range(days), desc="weather", unit="day", disable=True if days == 1 else None):
+            modes = self.decay * modes + (self.kick if day else self.spread) * self.noise(rng)
+            out[:, day] = self.on_land(modes)
+            if keep_from is not None and day >= keep_from:
+                kept.append(modes)
+        return dict(zip(self.names, out, strict=True)), kept
+
+    def expected(self, modes: Complex[np.ndarray, "field ky kx"], ahead: int) -> Float[np.ndarray, "lead field cell"]:
+        """The fields of the next days as far as the present says: mean and, being Gaussian, best forecast."""
+        following = []
+        for _ in range(ahead):
+            modes = self.decay * modes
+            following.append(self.on_land(modes))
+        return np.stack(following)
+
+    def deviations(
+        self, rng: np.random.Generator, members: int, ahead: int
+    ) -> Float[np.ndarray, "lead member field cell"]:
+        """How the next days may differ from what is expected, whatever the present: one draw a member."""
+        modes, following = np.zeros((members, *self.spread.shape), np.complex64), []
+        for _ in range(ahead):
+            modes = self.decay * modes + self.kick * self.noise(rng, members)
+            following.append(self.on_land(modes))
+        return np.stack(following)
