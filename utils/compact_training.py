@@ -19,7 +19,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,12 @@ def fit_compact(
     with tqdm(desc=name, unit=" steps", disable=quiet) as bar:
         learner = Learner(settings, len(training.target_index) + training.skipped, bar)
         if checkpoint.experiment == "ERA5test":
+            begin = copy.deepcopy(model)
             rows = episodes(training, settings.episodes, rng)
-            model, loss = learner.on_the_land_model(model, rows)
-            val_rmse = rmse(model, held_out)
+            val_rmse = rmse(learner.on_the_land_model(model, rows)[0], held_out)
+            together = replace(training, periods=(*training.periods, *validation.periods))
+            rows = episodes(together, settings.episodes, np.random.default_rng(settings.seed))
+            model, loss = learner.on_the_land_model(begin, rows)
         elif settings.epochs == 0:
             rows, loss = held_out, math.nan
             model.share.zero_()  # the networks alone are not to be trusted with another product's means
