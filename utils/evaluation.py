@@ -36,7 +36,7 @@ from utils.tables import show, table
 from utils.wording import days
 
 _BATCH = 64
-_POINTS = 2**24  # of a scatter plot, at most: of more days, every so many
+_POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
 
 
@@ -55,7 +55,7 @@ def evaluate(
     for whatever the user can mend, and writes nothing then.
     """
     runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
-    with runs.claimed(run_dir):
+    with runs.claimed(into or run_dir):
         checkpoint = runs.load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")

@@ -16,7 +16,7 @@ from utils.data_processing import Batch, Windows
 from utils.runs import Checkpoint
 from utils.settings import ROOT
 
-CELLS = 2**17  # of all maps of a batch, at most
+CELLS = 2**16  # of all maps of a batch, at most
 
 
 def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:

@@ -32,6 +32,7 @@ DYNAMIC = (
 )
 STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")
 SHIFTED = np.array([name.endswith("anomaly") or name.startswith("moisture_anomaly") for name in DYNAMIC])
+STALE = 7  # days: an older observation counts as one of this age, and rain since it up to then: none were learned from
 WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as far away
 REACH = WEST + BOX // 2
 
@@ -78,11 +79,13 @@ def maps_of(record: Record) -> Float32[np.ndarray, "time dynamic lat lon"]:
     found = np.empty((len(record.days), len(DYNAMIC), *scored.shape), np.float32)
     for channel, name in enumerate(PAST):
         found[:, channel] = memory[name]
+    age = memory["last_anomaly_age"].copy()
+    found[:, DYNAMIC.index("last_anomaly_age")] = np.minimum(age, STALE)
     del memory
     rain = np.where(scored, np.sqrt(np.maximum(physical(record, "precipitation"), 0)), 0)
     seen, since = np.isfinite(record.observed), np.zeros(scored.shape, np.float32)
     for day, starts in enumerate(starts_of_runs(record.days)):
-        since = np.where(seen[day] | starts, 0, since + rain[day])
+        since = np.where(seen[day] | starts, 0, since + np.where(age[day] <= STALE, rain[day], 0))
         found[day, len(PAST)] = since
     season = annual_harmonics(record.days, 1)[:, 1:, None, None] - record.statistics.seen[1:]
     found[:, len(PAST) + 1 : len(PAST) + 3] = season
