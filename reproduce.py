@@ -23,6 +23,7 @@ from utils.experiment import data_hash
 from utils.files import read_json, write_json
 from utils.forecasting import load_script
 from utils.jobs import Job, cluster, finish, needed, processes
+from utils.limit import limit_of
 from utils.report import write_report
 from utils.runs import epochs_done
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP
@@ -35,7 +36,7 @@ from utils.tables import show
 class Settings:
     era5_land: Path | None = None  # a prepared source data set; None: the synthetic sample at 2 degrees
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
-    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # names of the tables
+    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "compact")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
     full: bool = False  # the scripts' own epochs and patience, not a third of the epochs and a patience of 5
@@ -130,7 +131,7 @@ def commands(study: Study) -> list[str]:
 
 
 def data_sets(settings: Settings) -> tuple[Path, Path]:
-    """The source and the target: the user's pair, or the synthetic sample at 2 degrees, made if it is missing."""
+    """The source and the target: the user's pair, or the synthetic sample at 2 degrees, made with its limit."""
     if (settings.era5_land is None) != (settings.smap is None):
         raise UserError("--era5-land and --smap are a pair; give both, or neither for the synthetic sample.")
     if settings.era5_land and settings.smap:
@@ -138,6 +139,9 @@ def data_sets(settings: Settings) -> tuple[Path, Path]:
     paths = tuple(path.with_name(path.name.replace("1deg", "2deg")) for path in (SAMPLE_ERA5, SAMPLE_SMAP))
     if not all(path.exists() for path in paths):
         maker = load_script(ROOT / "data" / "make_sample.py")
+        maker.main(maker.Settings(resolution=2))
+    if limit_of(data_hash(paths[1])) is None:
+        maker = load_script(ROOT / "data" / "make_limit.py")
         maker.main(maker.Settings(resolution=2))
     return paths
 

@@ -1,0 +1,271 @@
+"""The compact model: what it sees by hand, what it learns against least squares, and that it knows no later day."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import ERA5_PERIODS, PERIODS, tiny
+from test_training import same, weights
+
+from utils import runs
+from utils.compact_training import Rows, episodes, parts_of, products_of, rows_of, solve_towards
+from utils.data_processing import Record, Summary
+from utils.data_set import DataSet, Samples, View
+from utils.memory import OLDEST
+from utils.models.compact import Compact
+from utils.prepared_data import write_prepared
+from utils.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
+from utils.settings import Split, spans
+from utils.tiles import tiles
+
+SPLIT = Split(
+    spans("train", ("2015-03-31", "2015-05-31")),
+    spans("val", ("2015-06-01", "2015-06-30")),
+    spans("test", ("2015-07-01", "2015-07-28")),
+)
+
+
+def gappy(share=0.5, **options):
+    ds = tiny(**options)
+    ds["soil_moisture"] = ds["soil_moisture"].where(np.random.default_rng(1).random(ds["soil_moisture"].shape) > share)
+    return ds
+
+
+def recorded(ds):
+    return Record(ds, Summary.of(ds, SPLIT).statistics(SPLIT).unscaled())
+
+
+def feature(record, name):
+    return maps_of(record)[:, DYNAMIC.index(name)]
+
+
+def test_rain_since_the_last_observation_by_a_loop():
+    ds = gappy(0.8)
+    found, row, column, total, age = feature(recorded(ds), "root_rain_since"), 2, 3, 0.0, OLDEST
+    rain = np.sqrt(ds["precipitation"].values[:, row, column])
+    for day, moisture in enumerate(ds["soil_moisture"].values[:, row, column]):
+        age = 0 if np.isfinite(moisture) else age + 1
+        total = 0.0 if age == 0 or day == 0 else total + rain[day] * (age <= STALE)
+        assert found[day, row, column] == pytest.approx(total, abs=1e-4)
+    assert feature(recorded(ds), "last_anomaly_age").max() == STALE
+
+
+@pytest.mark.parametrize("eastward", [True, False])
+def test_rain_to_the_west_is_that_of_the_west_whatever_the_order_of_columns(eastward):
+    ds = tiny()
+    ds = ds if eastward else ds.isel(lon=slice(None, None, -1))
+    found = xr.DataArray(feature(recorded(ds), "root_rain_west"), dims=("time", "lat", "lon"), coords=ds.coords)
+    rain = np.sqrt(ds["precipitation"])  # row 2 of 7, column 5 of 8 from the west: rows 1 to 3, columns 2 to 4
+    west = rain.sortby("lon").isel(time=9, lat=slice(1, 4), lon=slice(2, 5))
+    assert found.sortby("lon")[9, 2, 5] == pytest.approx(float(west.mean()), rel=1e-5)
+    assert (found.sortby("lon")[:, :, 0] == 0).all()
+
+
+def test_the_season_is_less_its_mean_over_the_cells_own_observations():
+    ds = gappy()
+    found = feature(recorded(ds), "season_cosine")
+    day = (ds["time"].values.astype("datetime64[D]") - np.datetime64("2000-01-01")).astype(float)
+    wave = np.cos(2 * np.pi * day / 365.2425)
+    seen = np.isfinite(ds["soil_moisture"].values[:62, 3, 4])
+    np.testing.assert_allclose(found[:, 3, 4], wave - wave[:62][seen].mean(), atol=1e-6)
+
+
+def test_features_know_nothing_of_later_days():
+    ds = gappy()
+    statistics = Summary.of(ds, SPLIT).statistics(SPLIT).unscaled()
+    changed = ds.copy(deep=True)
+    for name in ("soil_moisture", "precipitation", "soil_temperature"):
+        changed[name][80:] *= 0.9
+    one, other = (Recollection(Record(x, statistics), SPLIT.val, 3, 1, "validation") for x in (ds, changed))
+    last = one.target_index - 3
+    before, after = np.flatnonzero(last < 80), np.flatnonzero(last >= 80)
+    features = [windows.batch(np.arange(len(windows))).features for windows in (one, other)]
+    torch.testing.assert_close(features[0][before], features[1][before], rtol=0, atol=0)
+    assert not torch.equal(features[0][after], features[1][after])
+
+
+def test_forecasts_by_tiles_are_those_of_the_whole_map():
+    ds = gappy(shape=(17, 19))
+    statistics, whole = Summary.of(ds, SPLIT).statistics(SPLIT).unscaled(), recorded(ds)
+    torch.manual_seed(0)
+    model = Compact().eval()
+    torch.nn.init.normal_(model.outer)
+    torch.nn.init.normal_(model.weight)
+    with torch.no_grad():
+        expected = model(Recollection(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+        for tile in tiles((17, 19), 6, model.halo(3)):
+            part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
+            found = model(Recollection(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+            torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
+
+
+def rows(count=4000):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, len(DYNAMIC))).astype("f4")
+    y = x @ rng.normal(size=len(DYNAMIC)).astype("f4") + 0.1 * rng.normal(size=count).astype("f4") + 0.3
+    return Rows(x, rng.normal(size=(count, len(STATIC))).astype("f4"), y, np.sort(rng.integers(0, 90, count)))
+
+
+def test_the_regression_is_least_squares_without_a_prior_and_the_prior_with_a_heavy_one():
+    data, net = rows(), Compact()
+    terms = np.ones(len(DYNAMIC) + 1)
+    solve_towards(net, products_of(data), 0 * terms, terms)
+    expected = np.linalg.lstsq(np.column_stack([np.ones(len(data)), data.x]), data.y, rcond=None)[0]
+    np.testing.assert_allclose(net.weight.detach().numpy(), expected[1:], atol=1e-4)
+    assert net.bias.item() == pytest.approx(expected[0], abs=1e-4)
+    solve_towards(net, products_of(data), 1e12 * terms, 0.25 * terms)
+    np.testing.assert_allclose(net.weight.detach().numpy(), 0.25, atol=1e-4)
+
+
+def test_the_forecast_is_mean_plus_regression_plus_share_of_the_members_mean():
+    torch.manual_seed(1)
+    data, net = rows(12), Compact()
+    torch.nn.init.normal_(net.outer), torch.nn.init.normal_(net.weight)
+    net.share.fill_(0.4)
+    features = torch.from_numpy(np.column_stack([data.x, data.static])).view(1, 1, 3, 4, -1).movedim(-1, 2)
+    z = (np.column_stack([data.x, data.static, data.x @ net.weight.detach().numpy()])).clip(-6, 6)
+    inner, bias, outer = (p.detach().numpy().astype(float) for p in (net.inner, net.inner_bias, net.outer))
+    hidden = [z @ inner[m] + bias[m] for m in range(4)]
+    member = [0.05 * (h / (1 + np.exp(-h))) @ outer[m][:, 0] for m, h in enumerate(hidden)]
+    expected = data.static[:, 1] + data.x @ net.weight.detach().numpy() + 0.4 * np.mean(member, axis=0)
+    np.testing.assert_allclose(net(features).detach().numpy().ravel(), expected, rtol=1e-4, atol=1e-4)
+    linear, added = parts_of(net, data)
+    np.testing.assert_allclose(data.static[:, 1] + linear + 0.4 * added, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_episodes_have_a_satellites_gaps_and_the_truth_as_target(era5):
+    data = DataSet(era5)
+    split = Split(spans("train", ("2015-01-01", "2015-03-31")), (), spans("test", ("2015-05-01", "2015-05-30")))
+    view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
+    found = episodes(Samples(view, split.train, 3, 1, "training", Recollection), 6, np.random.default_rng(0))
+    age = found.x[:, DYNAMIC.index("last_anomaly_age")]
+    assert 0.2 < (age == 0).mean() < 0.7 and age.max() <= STALE
+    last = np.datetime64("2015-03-31").astype(int)
+    assert found.day.max() <= last and len(found) > 1000
+    moisture = data.read()["soil_moisture"].values
+    truth = found.y + found.static[:, STATIC.index("mean_soil_moisture")]
+    assert np.isin(np.round(truth, 4), np.round(moisture[np.isfinite(moisture)], 4)).all()
+
+
+def test_all_rows_are_the_valid_targets(tmp_path):
+    ds = gappy()
+    write_prepared(ds, tmp_path / "smap.nc")
+    data = DataSet(tmp_path / "smap.nc")
+    view = View(data, data.summary(SPLIT).statistics(SPLIT).unscaled(), halo=3)
+    samples = Samples(view, SPLIT.train, 3, 1, "training", Recollection)
+    found = rows_of(samples, np.random.default_rng(0))
+    observed = ds["soil_moisture"].values[samples.target_index]
+    assert len(found) == np.isfinite(observed).sum()
+    mean = found.static[:, STATIC.index("mean_soil_moisture")]
+    np.testing.assert_allclose(np.sort(found.y + mean), np.sort(observed[np.isfinite(observed)]), atol=1e-6)
+
+
+@pytest.fixture
+def trained(tmp_path, script):
+    """A source run and a gappy target on another grid; the function fine-tunes."""
+    write_prepared(tiny(days=150, start="2015-01-01", shape=(9, 6), seed=1), tmp_path / "era5.nc")
+    write_prepared(gappy(), tmp_path / "smap.nc")
+    quick = ["--epochs", 1, "--batch-size", 64]
+    source = ["--data", tmp_path / "era5.nc", *ERA5_PERIODS, *quick, "--episodes", 3, "--out", tmp_path / "source"]
+    result = script("ERA5test/train_compact.py", *source)
+    assert result.code == 0, result.err
+
+    def tune(name, *options, data="smap.nc"):
+        arguments = ["--data", tmp_path / data, *PERIODS, *quick, *options, "--init-from", tmp_path / "source"]
+        return script("finetune-SMAPtest/train_compact.py", *arguments, "--out", tmp_path / name), tmp_path / name
+
+    return tune
+
+
+def test_from_pretraining_to_evaluation_on_another_grid(trained, script, tmp_path):
+    result, run_dir = trained("tuned")
+    assert result.code == 0, result.err
+    checkpoint = runs.load_checkpoint(run_dir)
+    assert sum(value.numel() for value in checkpoint.best.values()) < 2000
+    assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        error = (ds["predicted"] - ds["observed"]).values
+        assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
+    assert metrics["rmse"] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)
+    options = ["--data", tmp_path / "smap.nc", *PERIODS, "--epochs", 1, "--out", tmp_path / "scratch"]
+    assert script("SMAPtest/train_compact.py", *options).code == 0
+    assert script("SMAPtest/train_cnn.py", *options[:-1], tmp_path / "cnn").code == 0
+    assert script("SMAPtest/eval.py", tmp_path / "scratch", tmp_path / "cnn").code == 0
+    scores = [json.loads((tmp_path / run / "metrics.json").read_text())["baselines"] for run in ("scratch", "cnn")]
+    for name, found in scores[0].items():  # the same baselines beside every model
+        assert found["rmse"] == pytest.approx(scores[1][name]["rmse"], rel=1e-6), name
+
+
+def test_the_test_period_teaches_nothing_and_validation_days_do(trained, tmp_path):
+    _, first = trained("first")
+    for name, days in (("later", slice(95, None)), ("validation", slice(70, 75))):
+        changed = gappy()
+        changed["soil_moisture"][days] *= 0.8
+        write_prepared(changed, tmp_path / f"{name}.nc")
+        result, _ = trained(name, data=f"{name}.nc")
+        assert result.code == 0, result.err
+    _, again = trained("again")
+    assert same(weights(first), weights(again))
+    assert same(weights(first), weights(tmp_path / "later"))
+    assert not same(weights(first), weights(tmp_path / "validation"))
+
+
+def test_zero_shot_is_the_land_models_regression_alone(trained, tmp_path):
+    result, run_dir = trained("zero", "--epochs", 0)
+    assert result.code == 0, result.err
+    source, found = weights(tmp_path / "source"), weights(run_dir)
+    assert found["share"].item() == 0
+    assert same({k: v for k, v in source.items() if k != "share"}, found)
+
+
+def test_head_leaves_the_networks_as_they_were(trained, tmp_path):
+    _, run_dir = trained("head", "--transfer", "head")
+    source, found = weights(tmp_path / "source"), weights(run_dir)
+    assert all(torch.equal(source[name], found[name]) for name in ("inner", "inner_bias", "outer", "outer_bias"))
+    assert not torch.equal(source["weight"], found["weight"]) and 0 <= found["share"].item() <= 1
+
+
+def test_a_heavier_prior_stays_closer_to_the_land_model(trained, tmp_path):
+    source, far = weights(tmp_path / "source")["weight"], []
+    for days in (1, 100, 100_000):
+        _, run_dir = trained(f"prior{days}", "--prior-days", days)
+        far.append((weights(run_dir)["weight"] - source).norm().item())
+    assert far[0] > far[1] > far[2]
+
+
+def test_rain_ahead_changes_the_forecast_and_its_name(trained, script, tmp_path):
+    result, run_dir = trained("rain", "--future-precipitation")
+    assert "compact_future_rain" in result.sentence()  # the source knows none
+    options = ["--data", tmp_path / "era5.nc", *ERA5_PERIODS, "--epochs", 1, "--episodes", 3, "--future-precipitation"]
+    assert script("ERA5test/train_compact.py", *options, "--out", tmp_path / "source", "--overwrite").code == 0
+    result, run_dir = trained("rain", "--future-precipitation")
+    assert result.code == 0, result.err
+    assert weights(run_dir)["weight"].shape == (len(DYNAMIC) + 3,)
+    assert runs.load_checkpoint(run_dir).model == "compact_future_rain"
+    assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
+
+
+@pytest.mark.parametrize("options", [("--freeze", "inner"), ("--match", "mean"), ("--patience", "3")])
+def test_settings_of_other_models_are_refused(trained, options):
+    result, _ = trained("refused", *options)
+    assert result.sentence() == f"error: {options[0]} means nothing to the compact model; leave it out."
+
+
+def test_seeds_differ(trained):
+    one, other = (trained(f"seed{seed}", "--seed", seed)[1] for seed in (0, 1))
+    assert not same(weights(one), weights(other))
+
+
+def test_blocks_of_a_large_map_give_a_model_as_good(trained, monkeypatch, tmp_path):
+    """Rows come in another order, so the networks differ; the regression on all rows does not."""
+    from utils import data_set
+
+    _, whole = trained("whole")
+    monkeypatch.setattr(data_set, "MEMORY", 0)
+    monkeypatch.setattr(data_set, "BLOCK", 16 * 12 * 120)
+    result, blocks = trained("blocks")
+    assert result.code == 0, result.err
+    torch.testing.assert_close(weights(blocks)["weight"], weights(whole)["weight"], atol=1e-4, rtol=1e-3)
