@@ -86,7 +86,7 @@ def maps_of(record: Record) -> Float32[np.ndarray, "time dynamic lat lon"]:
         found[day, len(PAST)] = since
     season = annual_harmonics(record.days, 1)[:, 1:, None, None] - record.statistics.seen[1:]
     found[:, len(PAST) + 1 : len(PAST) + 3] = season
-    eastward = record.grid.lon[-1] >= record.grid.lon[0]
+    eastward = bool(record.grid.lon[-1] >= record.grid.lon[0])
     recent = found[:, DYNAMIC.index("root_rain_3")]
     for channel, values in ((-2, rain), (-1, recent)):
         found[:, channel] = western(values, scored, eastward)
