@@ -15,18 +15,19 @@ from utils.Drawplot import CLIPPED, legend
 LOOKS = {  # strategy: name, colour, marker, line style
     "scratch": ("from scratch", "black", "s", (0, (4, 1.5))),
     "zero_shot": ("zero-shot", "#cc79a7", "X", (0, (1, 1))),
-    "": ("full", "#0072b2", "o", "solid"),
+    "full": ("full", "#0072b2", "o", "solid"),
     "mean_variance": ("full, matched", "#56b4e9", "D", (0, (5, 1, 1, 1))),
     "head": ("head", "#e69f00", "^", "solid"),
     "gradual": ("gradual", "#d55e00", "v", (0, (3, 1))),
     "discriminative": ("discriminative", "#009e73", "P", "solid"),
     "l2sp": ("L2-SP", "#b59a00", "*", (0, (2, 1, 1, 1))),
 }
+_NUMBERS = ["rmse", "low", "high"]
 DODGE = 1.035  # of one strategy's days against those of the one before
 
 
 def draw_strategies(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw RMSE against the number of SMAP days, a row of panels a model and a column a lead.
+    """Draw RMSE against the number of SMAP days, a row of panels, which share an axis, a model and a column a lead.
 
     `table`: model (or baseline), strategy (of LOOKS), lead_days, target_days, whole (true for the whole record), rmse,
     low, high (95 %, m3 m-3; may be NaN). An RMSE that would ruin the axis is marked on its edge and written.
@@ -45,26 +46,32 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Figure:
     models, leads = list(dict.fromkeys(fitted["model"])), sorted(fitted["lead_days"].unique())
     lengths = table.groupby("target_days")["whole"].any()
     used = [name for name in LOOKS if name in set(fitted["strategy"])]
-    left, right, gap, head, bottom, h = 0.52, 0.08, 0.1, 0.22, 0.95, 1.9
+    left, right, gap, head, bottom, h = 0.58, 0.08, 0.1, 0.22, 0.95, 1.9
     w = (DOUBLE - left - right - gap * (len(leads) - 1)) / len(leads)
     figure, place = new_figure(DOUBLE, bottom + len(models) * (h + head), title)
-    ylim = axis_limits(table[["rmse", "low", "high"]].to_numpy(float).ravel())
+    ylims = {
+        model: axis_limits(table.loc[table["model"].isin([model, *BASELINES]), _NUMBERS].to_numpy(float).ravel())
+        for model in models
+    }
     reach = DODGE ** (len(LOOKS) / 2 + 4)
     clipped = False
     for number, (model, lead) in enumerate((model, lead) for model in models for lead in leads):
         row, column = divmod(number, len(leads))
         box = place(left + column * (w + gap), bottom + (len(models) - 1 - row) * (h + head), w, h)
         xlim = (lengths.index.min() / reach, lengths.index.max() * reach)
-        ax = figure.add_axes(box, xscale="log", xlim=xlim, ylim=ylim)
+        ax = figure.add_axes(box, xscale="log", xlim=xlim, ylim=ylims[model])
         ax.set_title(f"({chr(ord('a') + number)}) {model}, {lead} d ahead")
         ax.grid(axis="y", color="0.85", linewidth=0.4)
         here = simple[simple["lead_days"] == lead].sort_values("target_days")
         for name, part in here.groupby("model", sort=False):
             color, style = BASELINES[name]
             ax.plot(part["target_days"], part["rmse"], color=color, linestyle=style, linewidth=1.2, label=name)
+            clipped |= mark_clipped(ax, *part[["target_days", "rmse"]].to_numpy(float).T, [color] * len(part))
         here = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)].sort_values("target_days")
         for turn, name in enumerate(used):
             part = here[here["strategy"] == name]
+            if part.empty:  # this model does not have it
+                continue
             label, color, marker, style = LOOKS[name]
             x = part["target_days"].to_numpy(float) * DODGE ** (turn - (len(used) - 1) / 2)
             y = part["rmse"].to_numpy(float)
@@ -76,6 +83,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Figure:
         lowest = row == len(models) - 1
         ax.tick_params(labelbottom=lowest, labelleft=column == 0)
         ax.set(xlabel="SMAP days (d)" if lowest else "", ylabel=f"RMSE ({UNITS})" if column == 0 else "")
+    figure.align_ylabels()
     keys = [
         Line2D([], [], color=color, linestyle=style, label=label, **_marked(marker))
         for label, color, marker, style in (LOOKS[name] for name in used)

@@ -93,7 +93,7 @@ def strategies(results: Results, figures: Path) -> Section | None:
             Figure(
                 path,
                 "RMSE against the number of SMAP days for each strategy, a panel a model and lead",
-                "95 % intervals. Both axes are shared; the horizontal one is logarithmic.",
+                "95 % intervals. Days on a logarithmic axis; each model has its own axis of RMSE.",
             )
         ],
         results.reservations(
@@ -159,7 +159,7 @@ def _words(rows: pd.DataFrame) -> str:
     """The procedure of the paper and the best strategy of one model and lead."""
     by = rows.set_index("strategy")
     best = by["rmse"].idxmin()
-    shown = dict.fromkeys(["", best])
+    shown = dict.fromkeys(["full", best])
     said = [f"{_name(name)} {number(by.loc[name, 'rmse'], 4)} ({by.loc[name, 'replaces']})" for name in shown]
     return f"{rows['model'].iloc[0]} {days(int(rows['lead_days'].iloc[0]))} ahead: {', the best '.join(said)}"
 
@@ -193,7 +193,7 @@ def _model_rows(results: Results, model: str, lead: int) -> list[dict]:
 
 def _baseline_rows(results: Results, lengths: list[int | None], lead: int) -> list[dict]:
     return [
-        _row(results, (SCRATCH, name + suffix(count)), name, "", lead, count, lengths[0]) | {"strategy": "baseline"}
+        _row(results, (SCRATCH, name + suffix(count)), name, "baseline", lead, count, lengths[0])
         for name in SIMPLE
         for count in lengths
     ]

@@ -32,7 +32,7 @@ def weather_of_study(results: Results, figures: Path) -> Section | None:
     if not found:
         return None
     shown = [figure for section in found for figure in section.figures]
-    answer = " ".join(dict.fromkeys(section.answer for section in found))
+    answer = " ".join(section.answer for section in found)
     return Section(found[0].question, answer, shown, results.reservations(found[0].note))
 
 

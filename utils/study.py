@@ -37,8 +37,8 @@ LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
 PAPERS_BEST = "convlstm"
 COMPACT = "compact"
-STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning, by what they add to the model's name
-    "": {},  # all weights learn, as published
+STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but full add their name to the model's
+    "full": {},  # all weights learn, as published
     "zero_shot": {"epochs": 0},
     "head": {"transfer": "head"},
     "gradual": {"transfer": "gradual", "unfreeze_every": 1},
@@ -46,7 +46,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning, by what 
     "l2sp": {"transfer": "l2sp"},
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
 }
-OF_COMPACT = ("", "zero_shot", "head")  # the strategies that it has
+OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
 
 
@@ -61,7 +61,7 @@ class Task:
     variant: str = ""
     predictors: tuple[str, ...] = tuple(VARIABLES)
     target_days: int | None = None
-    strategy: str = ""  # of STRATEGIES
+    strategy: str = "full"  # of STRATEGIES
     weather: str = ""  # of WEATHER; empty: nothing is known of the days ahead
 
     @property
@@ -72,8 +72,8 @@ class Task:
     @property
     def source(self) -> "Task":
         """The pre-training that a fine-tuning starts from: it sees the same, whatever the target days and strategy."""
-        variant = "" if self.target_days or self.strategy else self.variant
-        return replace(self, experiment="ERA5test", variant=variant, target_days=None, strategy="")
+        variant = "" if self.target_days or self.strategy != "full" else self.variant
+        return replace(self, experiment="ERA5test", variant=variant, target_days=None, strategy="full")
 
     @property
     def note(self) -> str:
@@ -129,7 +129,8 @@ def strategy_tasks(model: str, leads: Sequence[int], seeds: Sequence[int], most:
 
 
 def variant_of(strategy: str, days: int | None) -> str:
-    return (f"_{strategy}" if strategy else "") + suffix(days)
+    """What a strategy and the days it learns from add to a model's name."""
+    return ("" if strategy == "full" else f"_{strategy}") + suffix(days)
 
 
 def suffix(days: int | None) -> str:
