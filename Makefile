@@ -5,13 +5,16 @@ ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
 RESULTS ?= results
 
-.PHONY: reproduce paper figures bench test defects lint clean
+.PHONY: reproduce paper transfer figures bench test defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
 
 paper: .venv/installed  ## the study on the real pair with the published epochs, three seeds: results-paper/
 	$(BIN)/python reproduce.py --full --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
+
+transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthetic sample: results-transfer/
+	$(BIN)/python reproduce.py --strategies --models convlstm compact --no-details --out results-transfer
 
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
 	$(BIN)/python -m utils.report $(RESULTS)

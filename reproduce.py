@@ -2,6 +2,7 @@
 
 python reproduce.py                                             the synthetic sample, reduced epochs: minutes
 python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
+python reproduce.py --strategies --weather                      ways of transfer, known weather: docs/transfer.md
 python reproduce.py --scheduler tcp://node1:8786                on the workers of a Dask scheduler
 python reproduce.py --job-array > runs.txt                      as a job array, round by round: docs/cluster.md
 """
@@ -41,6 +42,8 @@ class Settings:
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
     full: bool = False  # the scripts' own epochs and patience, not a third of the epochs and a patience of 5
     details: bool = True  # also the questions that need runs of their own: predictors, SMAP days, more leads
+    strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
+    weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
     jobs: int | None = None  # runs side by side, which share the cores; None: one a core, as far as memory allows
     scheduler: str | None = None  # address of a Dask scheduler, whose workers do the runs instead
@@ -91,7 +94,11 @@ def study_of(settings: Settings) -> Study:
         configured(name, model, settings.full)
     plan = Plan.of(*data_sets(settings), settings.full, settings.out.resolve() / "runs")
     seeds = settings.seeds or ((0, 1, 2) if settings.full else (0,))
-    return Study(plan, settings.models, settings.lead_days, seeds, settings.details)
+    if settings.weather:
+        source, target = (degraded_forecasts(plan.data[name], name, settings) for name in ("ERA5test", "SMAPtest"))
+        plan.forecasts = {"ERA5test": source, "finetune-SMAPtest": target}
+    more = settings.details, settings.strategies, settings.weather
+    return Study(plan, settings.models, settings.lead_days, seeds, *more)
 
 
 def run(study: Study, settings: Settings) -> None:
@@ -144,6 +151,16 @@ def data_sets(settings: Settings) -> tuple[Path, Path]:
         maker = load_script(ROOT / "data" / "make_limit.py")
         maker.main(maker.Settings(resolution=2))
     return paths
+
+
+def degraded_forecasts(data: Path, name: str, settings: Settings) -> Path:
+    """A file of forecasts of a data set's weather with SYNTHETIC errors, made if it is missing."""
+    most = max(settings.lead_days)
+    out = settings.out.resolve() / "forecasts" / f"{name}_degraded_{most}days.nc"
+    maker = load_script(ROOT / "data" / "make_forecasts.py")
+    if not maker.made_from(out, data):
+        maker.main(maker.Settings(data=data, out=out, lead_days=most))
+    return out
 
 
 if __name__ == "__main__":

@@ -72,6 +72,14 @@ def main(settings: Settings) -> None:
     print(f"{out}: {len(truth.inits)} forecasts, {label(settings)}")
 
 
+def made_from(forecasts: Path, data: Path) -> bool:
+    """Whether there is such a file of forecasts, of this data set as it is now."""
+    if not forecasts.exists():
+        return False
+    with netCDF4.Dataset(forecasts) as file:
+        return getattr(file, "data_sha256", "") == file_hash(data)
+
+
 def label(settings: Settings) -> str:
     return BOUND if settings.error == "perfect" else f"SYNTHETIC error, degraded, seed {settings.seed}"
 

@@ -6,11 +6,14 @@ from utils.answers_data import predictors, target_days
 from utils.answers_limit import learned
 from utils.answers_models import how_good, leads, scatters, transfer
 from utils.answers_places import cells, days, series, where_transfer_helps
+from utils.answers_transfer import strategies
+from utils.answers_weather import weather_of_study
 from utils.console import UserError
 from utils.page import Section
 from utils.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
+FIGURES += ["strategies", "weather", "weather_compact"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -27,6 +30,8 @@ def answers(results: Results, figures: Path) -> list[Section]:
         target_days,
         leads,
         learned,
+        strategies,
+        weather_of_study,
     )
     found = []
     for question in questions:

@@ -12,13 +12,37 @@ from utils.console import UserError, fold
 from utils.Drawweather import draw_weather
 from utils.future import BOUND
 from utils.page import Figure, Section
+from utils.results import TRANSFERRED, Results
+from utils.settings import run_folder
+from utils.study import COMPACT, WEATHER
 from utils.wording import days, number, percent
 
 
-def weather(none: Sequence[Path], degraded: Sequence[Path], perfect: Sequence[Path], figures: Path) -> Section:
+def weather_of_study(results: Results, figures: Path) -> Section | None:
+    """Of each model that a study has such runs of, with transfer."""
+    found = []
+    for model in dict.fromkeys((results.detail, COMPACT)):
+        runs = {}
+        for kind, variant in {"none": "", "degraded": WEATHER["degraded"], "perfect": WEATHER["perfect"]}.items():
+            cases = [(lead, s) for lead in results.leads for s in results.seeds_of(TRANSFERRED, model + variant, lead)]
+            folders = [run_folder(TRANSFERRED, model + variant, *case) for case in cases]
+            runs[kind] = [results.out / "runs" / folder for folder in folders]
+        if runs["perfect"] and runs["degraded"]:
+            found.append(weather(**runs, figures=figures, name="weather" if not found else f"weather_{model}"))
+    if not found:
+        return None
+    shown = [figure for section in found for figure in section.figures]
+    answer = " ".join(section.answer for section in found)
+    return Section(found[0].question, answer, shown, results.reservations(found[0].note))
+
+
+def weather(
+    none: Sequence[Path], degraded: Sequence[Path], perfect: Sequence[Path], figures: Path, name: str = "weather"
+) -> Section:
     """From evaluated runs of one model: blind to the weather ahead, with a degraded and with a perfect forecast.
 
-    Each sequence has the run directories of all leads and seeds; runs are paired by both, on the same samples.
+    Each sequence has the run directories of all leads and seeds; runs are paired by both, on the same samples. The
+    figure is called `name`.
     Raises UserError where a run is not what it is given for, or runs cannot be paired.
     """
     runs = {"none": _read(none), "degraded": _read(degraded), "perfect": _read(perfect)}
@@ -31,7 +55,7 @@ def weather(none: Sequence[Path], degraded: Sequence[Path], perfect: Sequence[Pa
     rows = [row for lead in leads for row in _rows(runs, lead)]
     first = next(iter(runs["none"].values()))
     model, synthetic = first.attrs["model"], first.attrs["synthetic"] == "true"
-    path = figures / "weather.png"
+    path = figures / f"{name}.png"
     title = f"What knowing the weather ahead is worth: {model}" + (" (SYNTHETIC sample)" if synthetic else "")
     table = pd.DataFrame(rows)
     draw_weather(table, title, path)

@@ -1,5 +1,7 @@
 """What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
+A study of transfer strategies leaves strategies.csv too.
+
 python -m utils.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
 
@@ -16,6 +18,7 @@ from tyro.conf import Positional
 from utils import significance
 from utils.answers import answers
 from utils.answers_limit import share_tables
+from utils.answers_transfer import scores, strategy_tables
 from utils.console import one_sentence, parse
 from utils.drawing import BASELINES
 from utils.files import read_json, whole_file, write_json
@@ -63,7 +66,10 @@ def write_report(out: Path) -> pd.DataFrame:
     keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
     long, compared = results.table, comparisons(results)
-    for name, frame in (("table.csv", long), ("comparisons.csv", compared)):
+    for name, frame in (("table.csv", long), ("comparisons.csv", compared), ("strategies.csv", scores(results))):
+        if frame is None:  # a study without such runs
+            (out / name).unlink(missing_ok=True)
+            continue
         with whole_file(out / name) as partial:
             frame.to_csv(partial, index=False, float_format="%.8g")
     sections = answers(results, out / "figures")
@@ -83,6 +89,7 @@ def write_report(out: Path) -> pd.DataFrame:
             Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
             *share_tables(results),
+            *strategy_tables(results),
         ],
         _made_by(results, provenance),
         (ROOT / "CITATION.cff").read_text(encoding="utf-8"),

@@ -2,15 +2,16 @@
 
 Besides every model at every lead (contract 5), three questions need runs of their own, told by the model's name:
 convlstm_without_precipitation, convlstm_with_season; convlstm_30days (learned from the last 30 SMAP days before the
-test); and more leads of the best model.
+test); and more leads of the best model. Two more are asked for by a flag: convlstm_l2sp_90days (strategies of transfer
+by SMAP days), convlstm_forecast_rain (the weather of the days ahead).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -35,11 +36,23 @@ TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the m
 LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
 PAPERS_BEST = "convlstm"
+COMPACT = "compact"
+STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but full add their name to the model's
+    "full": {},  # all weights learn, as published
+    "zero_shot": {"epochs": 0},
+    "head": {"transfer": "head"},
+    "gradual": {"transfer": "gradual", "unfreeze_every": 1},
+    "discriminative": {"transfer": "discriminative"},
+    "l2sp": {"transfer": "l2sp"},
+    "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
+}
+OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
+WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run. `variant` is what its name adds to the model's: the predictors or the days it learns from differ."""
+    """One run. `variant` is what its name adds to the model's, for all that follows may differ from the script's."""
 
     experiment: str
     model: str
@@ -48,6 +61,8 @@ class Task:
     variant: str = ""
     predictors: tuple[str, ...] = tuple(VARIABLES)
     target_days: int | None = None
+    strategy: str = "full"  # of STRATEGIES
+    weather: str = ""  # of WEATHER; empty: nothing is known of the days ahead
 
     @property
     def folder(self) -> Path:
@@ -56,9 +71,14 @@ class Task:
 
     @property
     def source(self) -> "Task":
-        """The pre-training that a fine-tuning starts from: with the same predictors, whatever the target days."""
-        variant = "" if self.target_days else self.variant
-        return replace(self, experiment="ERA5test", variant=variant, target_days=None)
+        """The pre-training that a fine-tuning starts from: it sees the same, whatever the target days and strategy."""
+        variant = "" if self.target_days or self.strategy != "full" else self.variant
+        return replace(self, experiment="ERA5test", variant=variant, target_days=None, strategy="full")
+
+    @property
+    def note(self) -> str:
+        """What its row of the table says of the strategy."""
+        return " ".join(f"--{name} {value}" for name, value in list(STRATEGIES[self.strategy].items())[:1])
 
 
 def main_tasks(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
@@ -79,9 +99,51 @@ def predictor_tasks(model: str, lead: int, seeds: Sequence[int]) -> list[Task]:
 def target_day_tasks(model: str, lead: int, seeds: Sequence[int], most: int) -> list[Task]:
     """From scratch and with transfer on the last N days, for each N below the `most` there are."""
     return [
-        Task(e, model, lead, seed, f"_{days}days", target_days=days)
+        Task(e, model, lead, seed, suffix(days), target_days=days)
         for seed, days, e in product(seeds, TARGET_DAYS, ("SMAPtest", "finetune-SMAPtest"))
         if days < most
+    ]
+
+
+def strategy_tasks(model: str, leads: Sequence[int], seeds: Sequence[int], most: int) -> list[Task]:
+    """From scratch and by every strategy, on the last N days for each N below the `most` there are, and on all."""
+    lengths = [days for days in TARGET_DAYS if days < most] + [None]
+    tasks = []
+    for lead, seed in product(leads, seeds):
+        tasks.append(Task("ERA5test", model, lead, seed))
+        for days in lengths:
+            tasks.append(Task("SMAPtest", model, lead, seed, suffix(days), target_days=days))
+            tasks += [
+                Task(
+                    "finetune-SMAPtest",
+                    model,
+                    lead,
+                    seed,
+                    variant_of(strategy, days),
+                    target_days=days,
+                    strategy=strategy,
+                )
+                for strategy in (OF_COMPACT if model == COMPACT else STRATEGIES)
+            ]
+    return tasks
+
+
+def variant_of(strategy: str, days: int | None) -> str:
+    """What a strategy and the days it learns from add to a model's name."""
+    return ("" if strategy == "full" else f"_{strategy}") + suffix(days)
+
+
+def suffix(days: int | None) -> str:
+    """What the days it learns from add to a model's or a baseline's name: nothing for the whole record."""
+    return f"_{days}days" if days else ""
+
+
+def weather_tasks(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+    """With transfer, blind to the rain of the days ahead, and knowing it from degraded and from perfect forecasts."""
+    experiments = ("ERA5test", "finetune-SMAPtest")
+    return lead_tasks(model, leads, seeds) + [
+        Task(e, model, lead, seed, variant, weather=weather)
+        for lead, seed, (weather, variant), e in product(leads, seeds, WEATHER.items(), experiments)
     ]
 
 
@@ -98,6 +160,7 @@ class Plan:
     periods: dict[str, dict[str, Periods]]  # train, val and test of each experiment
     full: bool  # the scripts' own epochs and patience; else a third of the epochs and a patience of 5
     runs: Path  # the run directories are below this one
+    forecasts: dict[str, Path] = field(default_factory=dict)  # degraded, of each experiment; where they are asked for
 
     @classmethod
     def of(cls, source: Path, target: Path, full: bool, runs: Path) -> "Plan":
@@ -115,10 +178,13 @@ class Plan:
             seed=task.seed,
             predictors=task.predictors,
             out=self.runs / task.folder,
+            **self.changed(task),
         )
         if isinstance(chosen, FinetuneSettings):
             chosen.init_from = self.runs / task.source.folder
-        if task.target_days:
+        if task.target_days and task.model == COMPACT:  # which knows by itself what to do with few days
+            chosen.target_days = task.target_days
+        elif task.target_days:
             complete(chosen)
             whole = days_of(split_of(chosen).train)
             chosen.target_days = task.target_days
@@ -126,7 +192,18 @@ class Plan:
             # as many steps as on the whole record, or few days would only mean little training
             factor = math.ceil(whole / chosen.batch_size) / math.ceil(few / chosen.batch_size)
             chosen.epochs, chosen.patience = round(chosen.epochs * factor), round(chosen.patience * factor)
+            if task.strategy == "gradual":
+                chosen.unfreeze_every = round(chosen.unfreeze_every * factor)
         return chosen, script, build
+
+    def changed(self, task: Task) -> dict[str, Any]:
+        """Settings by which the task's strategy, and what it knows of the weather ahead, differ from the script's."""
+        settings = dict(STRATEGIES[task.strategy])
+        if task.weather:
+            settings["future_precipitation"] = True
+        if task.weather == "degraded":
+            settings["future_from"] = self.forecasts[task.experiment]
+        return settings
 
     @property
     def target_days(self) -> int:

@@ -22,6 +22,7 @@ from utils.references import Asked, evaluate_baselines
 from utils.runs import load_checkpoint
 from utils.settings import complete, split_of
 from utils.study import (
+    COMPACT,
     FEW_LEADS,
     LEADS,
     PAPERS_BEST,
@@ -30,7 +31,10 @@ from utils.study import (
     lead_tasks,
     main_tasks,
     predictor_tasks,
+    strategy_tasks,
+    suffix,
     target_day_tasks,
+    weather_tasks,
 )
 
 STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
@@ -41,7 +45,7 @@ PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     """Train and evaluate a run, whatever of it is missing: validation and test RMSE, m3 m-3, and whether it trained."""
     settings, script, build = plan.settings(task)
-    origins = dict.fromkeys(STUDY, "reproduce.py")
+    origins = dict.fromkeys([*STUDY, *plan.changed(task)], "reproduce.py")
     run_dir, checkpoint, trained = experiment.run(
         f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None
     )
@@ -69,7 +73,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    evaluate_baselines(asked, plan.runs / "SMAPtest", task.variant, {"experiment": "SMAPtest"})
+    evaluate_baselines(asked, plan.runs / "SMAPtest", suffix(task.target_days), {"experiment": "SMAPtest"})
     return {}
 
 
@@ -89,6 +93,8 @@ class Study:
     leads: tuple[int, ...]
     seeds: tuple[int, ...]
     details: bool  # the questions that need runs of their own
+    strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and the compact one
+    weather: bool = False  # what knowing the weather ahead is worth to these two
 
     def __post_init__(self):
         self.detail = PAPERS_BEST if PAPERS_BEST in self.models else self.models[0]
@@ -99,6 +105,11 @@ class Study:
         if self.details:
             at = (self.detail, self.leads[0], self.seeds)
             self.closer = predictor_tasks(*at) + target_day_tasks(*at, self.plan.target_days)
+        for model in dict.fromkeys((self.detail, COMPACT)):
+            if self.strategies:
+                self.closer += strategy_tasks(model, self.leads, self.seeds, self.plan.target_days)
+            if self.weather:
+                self.closer += weather_tasks(model, self.leads, self.seeds)
 
     def jobs(self) -> list[Job]:
         """All jobs that are known by now. Those of one lead follow each other: a process keeps the lead's baselines."""
@@ -110,7 +121,7 @@ class Study:
             Job(permuted(task, name), partial(make_permuted, self.plan, task, name), (task.folder.as_posix(),))
             for task, name in product(self._permuted, VARIABLES)
         ]
-        jobs += [self._baselines(t.lead_days, t.target_days, t.variant) for t in self.closer if t.target_days]
+        jobs += [self._baselines(t.lead_days, t.target_days) for t in self.closer if t.target_days]
         jobs += [self._baselines(lead) for lead in self.all_leads if lead not in self.leads]
         return list({job.name: job for job in jobs + self._more()}.values())
 
@@ -148,7 +159,8 @@ class Study:
         runs = {}
         for task in (*self.main, *self._more_tasks, *self.closer):
             adds = {"target_days": task.target_days}
-            runs[task.folder.as_posix()] = adds | ({"baseline_suffix": task.variant} if task.target_days else {})
+            adds |= {"baseline_suffix": suffix(task.target_days)} if task.target_days else {}
+            runs[task.folder.as_posix()] = adds | ({"note": task.note} if task.note else {})
         for task, name in product(self._permuted, VARIABLES):
             runs[permuted(task, name)] = {"note": f"{name} shuffled among the test days"}
         return runs
@@ -182,9 +194,10 @@ class Study:
         needs = (task.source.folder.as_posix(),) if task.experiment == "finetune-SMAPtest" else ()
         return Job(task.folder.as_posix(), partial(make_run, self.plan, task), needs)
 
-    def _baselines(self, lead: int, target_days: int | None = None, variant: str = "") -> Job:
-        task = Task("SMAPtest", self.models[0], lead, 0, variant, target_days=target_days)
-        return Job(f"SMAPtest/{LAST_BASELINE}{variant}/lead{lead}", partial(make_baselines, self.plan, task))
+    def _baselines(self, lead: int, target_days: int | None = None) -> Job:
+        task = Task("SMAPtest", self.models[0], lead, 0, target_days=target_days)
+        name = f"SMAPtest/{LAST_BASELINE}{suffix(target_days)}/lead{lead}"
+        return Job(name, partial(make_baselines, self.plan, task))
 
     def _find_best(self) -> None:
         asked = [t for t in self.main if t.experiment == "finetune-SMAPtest" and t.lead_days == self.leads[0]]
