@@ -145,7 +145,8 @@ def test_ctrl_c_stops_every_process_with_one_sentence(pair, tmp_path):
     """The terminal sends it to all processes of the group."""
     arguments = [sys.executable, ROOT / "reproduce.py", *command(pair, tmp_path, "--jobs", 2)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    study = subprocess.Popen(list(map(str, arguments)), **pipes, text=True, start_new_session=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # shells have their background jobs ignore it
+    study = subprocess.Popen(list(map(str, arguments)), **pipes, text=True, start_new_session=True, preexec_fn=heard)
     assert study.stdout.readline()
     os.killpg(study.pid, signal.SIGINT)
     _, err = study.communicate(timeout=60)
