@@ -29,9 +29,9 @@ SPLIT_CHECK = """    for first, second in (("train", "val"), ("val", "test")):""
 DEFECTS = [
     Defect(
         "the LSTM's batch and time axes are swapped",
-        "utils/models/lstm.py",
-        "batch_first=True",
-        "batch_first=False",
+        "utils/models/recurrence.py",
+        "linear(days.transpose(0, 1), self.weight_ih_l0",
+        "linear(days, self.weight_ih_l0",
         "test_models.py -k lstm",
     ),
     Defect(
@@ -44,15 +44,15 @@ DEFECTS = [
     Defect(
         "view where permute is needed scrambles days and samples",
         "utils/models/convlstm.py",
-        "in maps.unbind(1)",
-        "in maps.reshape(maps.shape[1], batch, *maps.shape[2:])",
+        "list(features.permute(1, 0, 3, 4, 2))",
+        "list(features.reshape(features.shape[1], len(features), *features.shape[2:]).permute(0, 1, 3, 4, 2))",
         "test_models.py -k test_another_sample_of_the_batch",
     ),
     Defect(
         "the lead is off by one",
         "utils/data_processing.py",
-        "last = self.target_index[samples] - self.lead_days",
-        "last = self.target_index[samples] - self.lead_days - 1",
+        "return self.target_index[samples] - self.lead_days",
+        "return self.target_index[samples] - self.lead_days - 1",
         "test_windows.py -k test_forecast_valid_date",
     ),
     Defect(
@@ -65,8 +65,8 @@ DEFECTS = [
     Defect(
         "evaluation has its own horizon",
         "utils/evaluation.py",
-        "reach = (checkpoint.lead_days, checkpoint.input_days)",
-        "reach = (3, checkpoint.input_days)",
+        "restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)",
+        "restore_model(checkpoint, run_dir), (3, checkpoint.input_days)",
         "test_evaluation.py -k test_n_windows_in",
     ),
     Defect(
@@ -127,9 +127,9 @@ DEFECTS = [
     ),
     Defect(
         "a setting that nothing reads",
-        "utils/training.py",
-        "lr=settings.lr",
-        "lr=1e-3",
+        "utils/transfer.py",
+        "dict.fromkeys(parts, settings.lr)",
+        "dict.fromkeys(parts, 1e-3)",
         "test_training.py -k test_every_setting",
     ),
     Defect(

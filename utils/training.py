@@ -57,7 +57,7 @@ def fit(
     """
     keep_freed_memory()
     transfer = transfer or Transfer.of(model, settings)
-    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), lr=settings.lr, fused=True))
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), fused=True))
     begun = _now()
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
