@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from utils.prepared_data import VARIABLES, WHOLE
 from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
+from utils.training import copied, now
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most
 EPISODE_ROWS = 150_000
@@ -51,8 +51,10 @@ SPANS = (30, 60, 90, 180, 270)  # days from which an episode takes the cells' me
 SEEN, NOISE = (0.25, 0.6), (0.01, 0.03)  # of a cell: share of days observed, and deviation of white noise, m3 m-3
 RECENT = 7  # days: age of the last observation up to which an episode's samples count
 RIDGE = 10.0  # penalty on the land model, on standardised predictors
-FOREIGN = {"predictors", "patience", "gaps", "freeze", "part_lr", "match", "unfreeze_every", "lr_decay", "l2sp"}
-FOREIGN |= {"future_temperature"}
+FOREIGN = {  # settings of other models
+    *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
+    *("unfreeze_every", "lr_decay", "l2sp", "future_temperature"),
+}
 DECAY = 0.1  # of the networks' weights, as AdamW has it
 STEPS = 4000  # of the networks, at most
 
@@ -91,7 +93,7 @@ def fit_compact(
     if fabric.world_size > 1:
         raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
     _refuse(settings)
-    begun, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    begun, start = now(), time.perf_counter()
     runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
     rng = np.random.default_rng(settings.seed)
     held_out = rows_of(validation, rng)
@@ -124,9 +126,9 @@ def fit_compact(
             [settings.epochs, loss, val_rmse**2, val_rmse, seconds, len(rows) * settings.epochs / seconds]
         )
     checkpoint.best_rmse, checkpoint.finished = val_rmse, True
-    checkpoint.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    checkpoint.best = copied(model)
     runs.save_checkpoint(run_dir, checkpoint)
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=datetime.now(UTC).isoformat(timespec="seconds"))
+    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
     if on_epoch:
         on_epoch(checkpoint)
     return checkpoint
@@ -299,7 +301,7 @@ def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng:
     cells = truth.shape[1:]
     seen = rng.random(truth.shape, np.float32) < rng.uniform(*SEEN, cells)
     noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
-    maps = {name: physical(record, name)[index] for name in VARIABLES}
+    maps = {name: physical(record, name, index) for name in VARIABLES}
     maps["soil_moisture"] = np.where(seen, truth + noise, np.nan).astype(np.float32)
     coords = {"time": days.astype("datetime64[ns]"), "lat": record.grid.lat, "lon": record.grid.lon}
     ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)

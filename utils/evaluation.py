@@ -172,10 +172,9 @@ def draw(run_dir: Path, sums: Sums) -> None:
         name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
         name += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
         map_name = f"{name}, {str(ds['time'].values[day])[:10]}"
-        shown = ds[["observed", "predicted"]].isel(time=day).load()
-        some = (
-            ds[["observed", "predicted"]].isel(time=slice(None, None, math.ceil(ds["predicted"].size / _POINTS))).load()
-        )
+        both = ds[["observed", "predicted"]]
+        shown = both.isel(time=day).load()
+        some = both.isel(time=slice(None, None, math.ceil(both["predicted"].size / _POINTS))).load()
     try:
         Drawmap.draw_maps(shown["observed"], shown["predicted"], map_name, path / "map.png")
         Drawplot.draw_scatter(some["observed"].values, some["predicted"].values, name, path / "scatter.png")

@@ -130,7 +130,9 @@ def run(
             source.best.clear()  # the pages of its file would count as this process's memory
         learned = days_of_means(split) if compact and experiment != "ERA5test" else split
         summary = data.summary(learned)
-        statistics = summary.statistics(learned).unscaled() if compact else summary.statistics(split)
+        statistics = summary.statistics(learned)
+        if compact:
+            statistics = statistics.unscaled()
         if source:
             there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
             statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)

@@ -26,22 +26,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.is_dir() and not is_store(path):
         raise UserError(f"{path} is a folder, expected the name of a file or of a Zarr store; it was left as it is.")
     partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
-        yield partial
-        if partial.is_file():
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-        if path.is_dir() and is_store(path):
-            _remove(path)
-        os.replace(partial, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
+    with write_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             _remove(partial)
-        if isinstance(error, OSError | RuntimeError) and (mended := _write_error(path, error)) is not error:
-            raise mended from error
-        raise
+            yield partial
+            if partial.is_file():
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
+            if path.is_dir() and is_store(path):
+                _remove(path)
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _remove(partial)
+            raise
 
 
 @contextlib.contextmanager

@@ -112,7 +112,9 @@ class DecayedMean:
         return self.total / np.maximum(self.weight + self.prior, np.finfo(np.float32).tiny)
 
 
-def physical(record: Record, name: str) -> Float[np.ndarray, "time lat lon"]:
-    """A variable of the record as its inputs have it, filled, in its own unit."""
+def physical(
+    record: Record, name: str, days: slice | Int[np.ndarray, "day"] = slice(None)
+) -> Float[np.ndarray, "day lat lon"]:
+    """A variable of these days of the record as its inputs have it, filled, in its own unit."""
     channel = list(VARIABLES).index(name)
-    return record.features[:, channel].numpy() * record.statistics.span[channel] + record.statistics.low[channel]
+    return record.features.numpy()[days, channel] * record.statistics.span[channel] + record.statistics.low[channel]

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
 from utils.data_processing import MOISTURE, Batch, Record, Statistics, Windows, annual_harmonics, starts_of_runs
+from utils.future import future_maps
 from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
 
 PAST = (
@@ -58,9 +59,9 @@ class Recollection(Windows):
         return self.maps[:, DYNAMIC.index("last_anomaly_age")]
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        record, last = self.record, self.target_index[samples] - self.lead_days
+        record, last = self.record, self.last_index(samples)
         scored = record.statistics.scored
-        ahead = [record.ahead.maps("precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
+        ahead = [future_maps(record, "precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
         fixed = np.broadcast_to(static_of(record.statistics), (len(samples), len(STATIC), *scored.shape))
         features = np.concatenate([self.maps[last], *ahead, fixed], axis=1, dtype=np.float32)
         target = torch.from_numpy(record.observed[self.target_index[samples]])

@@ -58,7 +58,7 @@ def fit(
     keep_freed_memory()
     transfer = transfer or Transfer.of(model, settings)
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), fused=True))
-    begun = _now()
+    begun = now()
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
         optimiser.load_state_dict(checkpoint.last["optimiser"])
@@ -66,7 +66,7 @@ def fit(
         checkpoint.last = {}
         begun = read_json(run_dir / "run.json").get("start", begun)
     elif settings.epochs == 0:  # the weights it starts from, as they are
-        checkpoint.best = _copy(model)
+        checkpoint.best = copied(model)
         _, checkpoint.best_rmse = validate(fabric, model, validation, settings.batch_size)
     if fabric.is_global_zero:
         runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
@@ -107,7 +107,7 @@ def fit(
     checkpoint.last, checkpoint.finished = {}, True
     if fabric.is_global_zero:
         runs.save_checkpoint(run_dir, checkpoint)
-        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=_now())
+        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
     return checkpoint
 
 
@@ -216,7 +216,8 @@ def _stalled(checkpoint: Checkpoint, patience: int, last_thaw: int) -> bool:
     return bool(patience) and checkpoint.epoch - max(checkpoint.best_epoch, last_thaw) >= patience
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """Its weights, apart from it and on the processor."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -224,5 +225,6 @@ def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as run.json has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
