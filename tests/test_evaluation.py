@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.baselines import PENALTY, Pooled, climatology, persistence, ridge
-from utils.data_processing import Record, Statistics, Windows
+from utils.data_processing import Record, Windows
 from utils.drawing import BASELINES
 from utils.forecasting import restore_model
 from utils.memory import Memory
@@ -24,6 +24,7 @@ from utils.metrics import Sums, region_of
 from utils.predictions import judged
 from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
+from utils.statistics import Statistics
 from utils.tables import table
 
 

@@ -14,12 +14,13 @@ from test_windows import split
 
 from utils import runs
 from utils.climate import LEVELS, carried, climate_of
-from utils.data_processing import MOISTURE, Record, Statistics, Summary, Windows
+from utils.data_processing import Record, Windows
 from utils.data_set import DataSet, Samples, View
 from utils.forecasting import forecast, restore_model
 from utils.gaps import orbit_gaps
 from utils.matching import LEAST, matched
 from utils.prepared_data import read_prepared, write_prepared
+from utils.statistics import MOISTURE, Statistics, Summary
 
 MATCHES = ["mean", "mean_variance", "cdf"]
 MANY = 10**9  # days, so that a cell's own estimate counts alone

@@ -26,10 +26,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import solve
 
-from utils.data_processing import MOISTURE, Record, Windows, annual_harmonics, in_spans
+from utils.calendar import annual_harmonics, in_spans
+from utils.data_processing import Record, Windows
 from utils.forecasting import batches
 from utils.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
 from utils.settings import Span
+from utils.statistics import MOISTURE
 
 HARMONICS = 2
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days

@@ -32,8 +32,9 @@ from tqdm import tqdm
 
 from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
+from utils.calendar import starts_of_runs
 from utils.console import UserError
-from utils.data_processing import MOISTURE, Record, Summary, starts_of_runs
+from utils.data_processing import Record
 from utils.data_set import Samples
 from utils.forecasting import batches
 from utils.memory import OLDEST, physical
@@ -42,6 +43,7 @@ from utils.prepared_data import VARIABLES, WHOLE
 from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
+from utils.statistics import MOISTURE, Summary
 from utils.training import copied, now
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most

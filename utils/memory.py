@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from utils.data_processing import MOISTURE, Record, annual_harmonics, starts_of_runs
+from utils.calendar import annual_harmonics, starts_of_runs
+from utils.data_processing import Record
 from utils.prepared_data import VARIABLES
+from utils.statistics import MOISTURE
 
 
 class Feature(NamedTuple):

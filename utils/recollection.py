@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
-from utils.data_processing import MOISTURE, Batch, Record, Statistics, Windows, annual_harmonics, starts_of_runs
+from utils.calendar import annual_harmonics, starts_of_runs
+from utils.data_processing import Batch, Record, Windows
 from utils.future import future_maps
 from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
+from utils.statistics import MOISTURE, Statistics
 
 PAST = (
     *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES),
