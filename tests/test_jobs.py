@@ -154,6 +154,13 @@ def test_ctrl_c_stops_every_process_with_one_sentence(pair, tmp_path):
     assert err.strip() == "interrupted: the same command continues where this one stopped."
 
 
+def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
+    with pytest.raises(KeyboardInterrupt), jobs._uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        started = True
+    assert started
+
+
 def test_a_run_that_fails_is_named_and_what_is_done_stays(pair, tmp_path):
     first = subprocess_script("reproduce.py", *command(pair, tmp_path, "--only", "SMAPtest/cnn/lead3/seed0"))
     assert first.code == 0, first.err

@@ -144,12 +144,15 @@ def _begin() -> None:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A process started in the block never hears Ctrl-C: its parent, which does, ends it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process started in the block never hears Ctrl-C: its parent, which hears it after the block, ends it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _alone(call: Callable[[], Any]) -> Any:
