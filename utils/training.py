@@ -105,6 +105,7 @@ def fit(
             print(f"epoch {checkpoint.epoch}: loss {train_loss:.3e}, validation RMSE {val_rmse:.4f} m³ m⁻³", flush=True)
     bar.close()
     checkpoint.last, checkpoint.finished = {}, True
+    fabric.barrier()  # until all have read the last file
     if fabric.is_global_zero:
         runs.save_checkpoint(run_dir, checkpoint)
         runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
