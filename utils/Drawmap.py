@@ -74,8 +74,8 @@ def _days_figure(days: Sequence[tuple[str, xr.DataArray, xr.DataArray]], title: 
     if not both.any():
         which = "that day" if len(days) == 1 else "any of the days"
         raise UserError(f"No map can be drawn: no cell has both an observed and a predicted soil moisture on {which}.")
-    moisture = _sequential(np.concatenate([observed[both], predicted[both]]), MOISTURE)
-    centred = _centred(difference, DIFFERENCE)
+    moisture = sequential_colours(np.concatenate([observed[both], predicted[both]]), MOISTURE)
+    centred = centred_colours(difference, DIFFERENCE)
     rows = []
     for (label, *_), obs, pred, diff, valued in zip(days, observed, predicted, difference, both, strict=True):
         rmse = f", RMSE {root_mean_squared_error(obs[valued], pred[valued]):.4f} {UNITS}" if valued.any() else ""
@@ -99,7 +99,7 @@ def _cells_figure(columns: dict[str, xr.Dataset], title: str) -> Figure:
     r2, rmse = np.array(maps[: len(columns)]), np.array(maps[len(columns) :])
     if not (np.isfinite(r2).any() and np.isfinite(rmse).any()):
         raise UserError("No map can be drawn: no cell has scores over time; the forecasts cover too few days.")
-    skill, error = _with_zero(r2), _sequential(rmse, ERROR)
+    skill, error = _with_zero(r2), sequential_colours(rmse, ERROR)
     rows = [
         [Panel(_median(r, 2), r, skill, r < 0, heading=name) for name, r in zip(columns, r2, strict=True)],
         [Panel(_median(r, 4, UNITS), r, error) for r in rmse],
@@ -123,7 +123,7 @@ def _transfer_figure(change: xr.Dataset, title: str) -> Figure:
     if not valued.any():
         raise UserError("No map can be drawn: no cell has a score both with transfer and without it.")
     better, worse = ((mask == 1) & valued for mask in maps[2:])
-    skill, error = _centred(r2, SKILL, most=1), _centred(rmse, SKILL.reversed())
+    skill, error = centred_colours(r2, SKILL, most=1), centred_colours(rmse, SKILL.reversed())
     row = [
         Panel("R²", r2, skill, worse | (r2 < skill["norm"].vmin / 4), better | worse),
         Panel("RMSE", rmse, error, worse | (rmse > error["norm"].vmax / 4), better | worse),
@@ -141,12 +141,12 @@ def _transfer_figure(change: xr.Dataset, title: str) -> Figure:
     return figure
 
 
-def _sequential(values: np.ndarray, cmap: str) -> dict[str, Any]:
+def sequential_colours(values: np.ndarray, cmap: str) -> dict[str, Any]:
     low, high = np.nanpercentile(values, [2, 98])
     return {"norm": Normalize(low, max(high, low + 0.001)), "cmap": cmap}
 
 
-def _centred(values: np.ndarray, cmap: Colormap, most: float = math.inf) -> dict[str, Any]:
+def centred_colours(values: np.ndarray, cmap: Colormap, most: float = math.inf) -> dict[str, Any]:
     """Colours with zero in the middle; no limit beyond `most`."""
     valued = np.abs(values[np.isfinite(values)])
     spread = min(max(np.percentile(valued, 98) if valued.size else 0, 0.001), most)

@@ -7,13 +7,14 @@ from utils.answers_limit import learned
 from utils.answers_models import how_good, leads, scatters, transfer
 from utils.answers_places import cells, days, series, where_transfer_helps
 from utils.answers_transfer import strategies
+from utils.answers_uncertainty import how_sure
 from utils.answers_weather import weather_of_study
 from utils.console import UserError
 from utils.page import Section
 from utils.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact"]
+FIGURES += ["strategies", "weather", "weather_compact", "reliability"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -30,6 +31,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
         target_days,
         leads,
         learned,
+        how_sure,
         strategies,
         weather_of_study,
     )

@@ -118,14 +118,23 @@ def climatology(
     mean = _mean(record)
     if not fills_a_year(record.days[inside]):
         return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: the training days do not fill a year"
-    observed = record.observed[inside] - mean
-    valid = np.isfinite(observed)
-    basis = annual_harmonics(record.days[inside], HARMONICS)
+    cycle = annual_cycle(record.observed[inside] - mean, record.days[inside])
+    return (mean + at_days(cycle, test.valid_time)).astype(np.float32), ""
+
+
+def annual_cycle(anomaly: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "lat lon term"]:
+    """Mean and HARMONICS of each cell's annual cycle by least squares; NaN does not count."""
+    valid = np.isfinite(anomaly)
+    basis = annual_harmonics(days, HARMONICS)
     penalty = SHRINKAGE * np.diag([0.0] + [1.0] * 2 * HARMONICS) + 1e-6 * np.eye(basis.shape[1])
     gram = np.einsum("tij,ta,tb->ijab", valid, basis, basis, optimize=True) + penalty
-    moment = np.einsum("tij,ta->ija", np.where(valid, observed, 0), basis, optimize=True)
-    cycle = np.linalg.solve(gram, moment[..., None])[..., 0]
-    return (mean + np.tensordot(annual_harmonics(test.valid_time, HARMONICS), cycle, (1, 2))).astype(np.float32), ""
+    moment = np.einsum("tij,ta->ija", np.where(valid, anomaly, 0), basis, optimize=True)
+    return np.linalg.solve(gram, moment[..., None])[..., 0]
+
+
+def at_days(cycle: Float[np.ndarray, "lat lon term"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
+    """An annual cycle at these days."""
+    return np.tensordot(annual_harmonics(days, HARMONICS), cycle, (1, 2))
 
 
 def fills_a_year(days: np.ndarray) -> bool:

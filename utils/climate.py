@@ -9,18 +9,20 @@ LEVELS = (np.arange(11) + 0.5) / 11  # of the quantiles: the middles of eleven e
 TERMS = 1 + len(LEVELS)
 
 
-def climate_of(values: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "term cell"]:
-    """The standard deviation of each cell's valid values, then their quantiles at LEVELS; NaN where there is none.
+def climate_of(
+    values: Float[np.ndarray, "time cell"], levels: Float[np.ndarray, "level"] = LEVELS
+) -> Float[np.ndarray, "term cell"]:
+    """The standard deviation of each cell's valid values, then their quantiles; NaN where there is none.
 
     Quantiles are interpolated between order statistics as numpy does by default. Sorts `values` in place.
     """
     if not len(values):
-        return np.full((TERMS, values.shape[1]), np.nan)
+        return np.full((1 + len(levels), values.shape[1]), np.nan)
     values.sort(axis=0)  # NaN last
     count = np.isfinite(values).sum(axis=0)
     mean = np.nansum(values, axis=0) / np.maximum(count, 1)
     deviation = np.sqrt(np.nansum(np.square(values - mean), axis=0) / np.maximum(count, 1))
-    position = LEVELS[:, None] * np.maximum(count - 1, 0)
+    position = levels[:, None] * np.maximum(count - 1, 0)
     below: Int[np.ndarray, "level cell"] = position.astype(int)
     low, high = (np.take_along_axis(values, np.minimum(below + i, np.maximum(count - 1, 0)), axis=0) for i in (0, 1))
     return np.where(count > 0, np.vstack([deviation, low + (position - below) * (high - low)]), np.nan)

@@ -112,8 +112,7 @@ def fit_compact(
             model, loss = learner.on_the_land_model(begin, rows)
         elif settings.epochs == 0:
             rows, loss = held_out, math.nan
-            model.share.zero_()  # the networks alone are not to be trusted with another product's means
-            val_rmse = rmse(model, held_out)
+            val_rmse = rmse(zero_shot(model), held_out)
         else:
             rows = rows_of(training, rng)
             days = len(validation.target_index) + validation.skipped
@@ -134,6 +133,23 @@ def fit_compact(
     if on_epoch:
         on_epoch(checkpoint)
     return checkpoint
+
+
+def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str) -> Compact:
+    """The model that it becomes on these samples, without validation and without a file."""
+    rng = np.random.default_rng(settings.seed)
+    learner = Learner(settings, len(training.target_index) + training.skipped, tqdm(disable=True))
+    if experiment == "ERA5test":
+        return learner.on_the_land_model(model, episodes(training, settings.episodes, rng))[0]
+    if settings.epochs == 0:
+        return zero_shot(model)
+    return learner.on_the_target(model, rows_of(training, rng))[0]
+
+
+def zero_shot(model: Compact) -> Compact:
+    """Without its networks: alone, they are not to be trusted with another product's means."""
+    model.share.zero_()
+    return model
 
 
 def days_of_means(split: Split) -> Split:

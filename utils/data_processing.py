@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
 from torch import Tensor
 
 from utils.calendar import annual_harmonics, in_spans, named, starts_of_runs
@@ -142,6 +142,12 @@ class Record:
         """Soil moisture of each day or the last one before it, m3 m-3; NaN in cells that are not scored."""
         return np.where(self.statistics.scored, self.filled("soil_moisture", self.observed), np.float32(np.nan))
 
+    @property
+    def age(self) -> Int16[np.ndarray, "time lat lon"]:
+        """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
+        source = last_valid(self.observed, self.days)
+        return np.where(source >= 0, np.arange(len(self.days))[:, None, None] - source, -1).astype(np.int16)
+
     def unscale(self, forecast: Tensor) -> Tensor:
         """A model's output in m3 m-3."""
         scale = self.statistics
@@ -176,6 +182,11 @@ class Windows:
     def observed(self) -> Float32[np.ndarray, "sample lat lon"]:
         """The target in m3 m-3, NaN where not scored."""
         return self.record.observed[self.target_index]
+
+    @property
+    def input_age(self) -> Int16[np.ndarray, "sample lat lon"]:
+        """Days from the last observation of soil moisture to the last input day; -1 where there is none."""
+        return self.record.age[self.target_index - self.lead_days]
 
     def input_index(self, samples: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch day"]:
         """Positions in the record of each sample's input days, oldest first."""
@@ -243,8 +254,14 @@ def target_days(
 
 def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
     """Missing values become the last earlier valid one, never across a gap in `days`; NaN before the first."""
+    source = last_valid(values, days)
+    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
+    return np.where(source >= 0, filled, np.float32(np.nan))
+
+
+def last_valid(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Int32[np.ndarray, "time lat lon"]:
+    """Position of the last valid value up to each day; -1 where there is none since the start or the last gap."""
     source = np.where(np.isfinite(values), np.arange(len(days), dtype=np.int32)[:, None, None], -1)
     np.maximum.accumulate(source, axis=0, out=source)
     start_of_run = np.maximum.accumulate(np.where(starts_of_runs(days), np.arange(len(days), dtype=np.int32), 0))
-    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
-    return np.where(source >= start_of_run[:, None, None], filled, np.float32(np.nan))
+    return np.where(source >= start_of_run[:, None, None], source, np.int32(-1))

@@ -47,15 +47,29 @@ T = TypeVar("T")
 
 
 class DataSet:
-    """A prepared data set from day `start` on: its axes now, its values when they are asked for."""
+    """A prepared data set from day `start` on: its axes now, its values when they are asked for.
 
-    def __init__(self, path: Path, start: np.datetime64 | None = None, made_by: str = ""):
+    With `beyond`, so many days without values follow the last one, or day `end`: those that are to be forecast.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        start: np.datetime64 | None = None,
+        made_by: str = "",
+        end: np.datetime64 | None = None,
+        beyond: int = 0,
+    ):
         self.path, self.start, self.made_by = path, start, made_by
         with open_prepared(path, made_by) as ds:
             self.days = ds["time"].values.astype("datetime64[D]")
             self.grid, self.synthetic, self.first = grid_of(ds), is_synthetic(ds), self.days[0]
         if start is not None:
             self.days = self.days[self.days >= start]
+        if end is not None:
+            self.days = self.days[self.days <= end]
+        self.known = len(self.days)  # days with values
+        self.days = np.append(self.days, self.days[-1:] + np.arange(1, beyond + 1))
         self._kept: xr.Dataset | None = None
 
     def large(self, maps: int = len(VARIABLES)) -> bool:
@@ -68,7 +82,8 @@ class DataSet:
         if kept:
             return kept
         path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
-        return read_prepared(path, self.start, self.made_by, window, copy_of=self.path)
+        ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path)
+        return ds if len(ds["time"]) == len(self.days) else ds.reindex(time=self.days.astype("datetime64[ns]"))
 
     def blocks(self, halo: int = 0, multiple: int = 1, maps: int = len(VARIABLES)) -> list[Tile]:
         """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells.
@@ -143,7 +158,7 @@ class View:
         future: Future | None = None,
     ):
         self.data, self.statistics, self.predictors = data, statistics, predictors
-        self.hidden, self.future, self.halo = hidden, future, halo or 0
+        self.hidden, self.future, self.halo, self.free = hidden, future, halo or 0, halo is not None
         maps = len(VARIABLES) + (future.maps if future else 0)
         in_blocks = data.large(maps) and halo is not None
         self.patch = PATCH if in_blocks and patch is None else patch
@@ -187,6 +202,11 @@ class Samples:
     @property
     def _asked(self) -> tuple:
         return self.periods, self.lead_days, self.input_days, self.name
+
+    @property
+    def init_time(self) -> np.ndarray:
+        """The last input days."""
+        return self.view.data.days[self.target_index - self.lead_days]
 
     def require_targets(self, observed: Int[np.ndarray, "time"]) -> "Samples":
         """These samples, or a UserError when no target is valid: there is nothing to learn or to choose by."""

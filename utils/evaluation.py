@@ -19,13 +19,13 @@ from tyro.conf import Positional
 from utils import Drawmap, Drawplot, runs
 from utils.console import UserError, fold, one_sentence, parse
 from utils.data_processing import Permuted
-from utils.data_set import Samples, View
-from utils.experiment import check_grid, data_hash, data_set
+from utils.data_set import Samples
+from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.files import read_json
-from utils.forecasting import forecast, restore_model
+from utils.forecasting import BATCH, forecast, restore_model, view_of
 from utils.future import Future
 from utils.metrics import Sums, well_covered
-from utils.models import halo, windows_of
+from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, judged, write_scores, written
 from utils.prepared_data import VARIABLES
@@ -35,7 +35,6 @@ from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
 from utils.wording import days
 
-_BATCH = 64
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
 
@@ -73,26 +72,23 @@ def evaluate(
         about = described(checkpoint)
         if permuted:
             about["model"] += f"_permuted_{permuted}"
-        start = checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None
+        start = start_of(checkpoint)
         ds = data_set(path, start)
         check_grid(checkpoint, ds.grid, path, run_dir)
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
-        look = halo(model, checkpoint.input_days)
-        statistics = checkpoint.restored_statistics()
-        samples = Samples(
-            View(ds, statistics, checkpoint.predictors, look, future=future), periods, *reach, "test", windows_of(model)
-        )
+        view, statistics = view_of(checkpoint, model, ds, future), checkpoint.restored_statistics()
+        samples = Samples(view, periods, *reach, "test", windows_of(model))
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
         if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
             learned = data_set(asked.learn_from, start).summary(checkpoint.periods)
             statistics = learned.statistics(checkpoint.periods)
-        references = references_of(asked, statistics, in_blocks=look is not None)
+        references = references_of(asked, statistics, in_blocks=view.free)
         with written(into or run_dir, samples, about) as out:
             for windows, block in zip(samples, samples.view.blocks, strict=True):
                 shown = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
-                predicted = forecast(model, shown, _BATCH, torch.device("cpu"))
+                predicted = forecast(model, shown, BATCH, torch.device("cpu"))
                 own_cells = (slice(None), *block.inside)
-                out.add(block, windows.observed[own_cells], predicted[own_cells], references.forecasts(block))
+                out.add(block, windows, predicted[own_cells], references.forecasts(block))
         sums = out.sums()
         found = judged("predicted", sums, out.frame)
         found |= {name: value for name, value in about.items() if name != "commit"}

@@ -42,6 +42,7 @@ from utils.settings import (
     run_folder,
     split_of,
 )
+from utils.statistics import Summary
 from utils.training import fit, start_fabric
 from utils.transfer import Transfer
 
@@ -114,33 +115,16 @@ def run(
             runs.write_log(run_dir, found)
             return run_dir, found, False
         data = data_set(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
-        torch.manual_seed(settings.seed)
-        model = build(settings, data.grid)
-        reach = halo(model, settings.input_days)
-        patch = getattr(settings, "patch", None)
-        if patch and reach is None:
+        model = new_model(settings, build, data, source)
+        if getattr(settings, "patch", None) and halo(model, settings.input_days) is None:
             raise UserError(f"--patch asks for a model free of the grid, {model_name} is bound to it.")
-        if source:
-            if reach is None:
-                check_grid(source, data.grid, settings.data, settings.init_from)
-            load_weights(model, source.best, settings.init_from)
         compact = isinstance(model, Compact)
         transfer = None if compact else Transfer.of(model, settings, source.best if source else None, fabric.device)
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
         learned = days_of_means(split) if compact and experiment != "ERA5test" else split
         summary = data.summary(learned)
-        statistics = summary.statistics(learned)
-        if compact:
-            statistics = statistics.unscaled()
-        if source:
-            there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
-            statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
-        view = View(data, statistics, settings.predictors, reach, patch, future=future)
-        gappy = view
-        if gaps := getattr(settings, "gaps", 0):
-            hidden = orbit_gaps(data.days, data.grid.lon, gaps, settings.seed)
-            gappy = View(data, statistics, settings.predictors, reach, patch, hidden, future)
+        view, gappy = views(settings, model, data, summary, learned, source, future)
         asked, kind = (settings.lead_days, 1 if compact else settings.input_days), windows_of(model)
         training = Samples(gappy, split.train, *asked, "training", kind)
         validation = Samples(view, split.val, *asked, "validation", kind)
@@ -150,12 +134,48 @@ def run(
         if found is None:
             checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
-            checkpoint.statistics = statistics.to_tensors()
+            checkpoint.statistics = view.statistics.to_tensors()
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)
         what = model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch
         return run_dir, fit_compact(*what) if compact else fit(*what, transfer), True
+
+
+def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> nn.Module:
+    """The model before it learns: its first weights are of its seed, or those of the run it starts from."""
+    torch.manual_seed(settings.seed)
+    model = build(settings, data.grid)
+    if source:
+        if halo(model, settings.input_days) is None:
+            check_grid(source, data.grid, settings.data, settings.init_from)
+        load_weights(model, source.best, settings.init_from)
+    return model
+
+
+def views(
+    settings: TrainSettings,
+    model: nn.Module,
+    data: DataSet,
+    summary: Summary,
+    learned: Split,
+    source: Checkpoint | None,
+    future: Future | None,
+) -> tuple[View, View]:
+    """The data as a model validates on them and, with the gaps that the settings ask for, as it learns from them.
+
+    `summary` is that of the days `learned`.
+    """
+    statistics = summary.statistics(learned)
+    if isinstance(model, Compact):
+        statistics = statistics.unscaled()
+    if source:
+        there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
+        statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
+    how = data, statistics, settings.predictors, halo(model, settings.input_days), getattr(settings, "patch", None)
+    view = View(*how, future=future)
+    gaps = getattr(settings, "gaps", 0)
+    return view, View(*how, orbit_gaps(data.days, data.grid.lon, gaps, settings.seed), future) if gaps else view
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
@@ -172,16 +192,21 @@ def data_hash(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {fold(error.strerror or error)}.") from error
 
 
-def data_set(path: Path, start: np.datetime64 | None = None) -> DataSet:
-    """A prepared data set from day `start` on, which must be in it."""
+def data_set(path: Path, start: np.datetime64 | None = None, **beyond: Any) -> DataSet:
+    """A prepared data set from day `start` on, which must be in it; `beyond`: see DataSet."""
     resolution = re.fullmatch(r"(?:era5_land|smap_l4)_(.+)deg\.nc", path.name)
     made_by = ""
     if resolution and path.parent == SAMPLE_SMAP.parent:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
-    data = DataSet(path, start, made_by)
+    data = DataSet(path, start, made_by, **beyond)
     if start is not None and (not len(data.days) or data.first > start):
         raise UserError(f"{path} begins on {data.first}, the last --target-days on {start}; ask for fewer of them.")
     return data
+
+
+def start_of(checkpoint: Checkpoint) -> np.datetime64 | None:
+    """The first day that a run may read: with --target-days N, that of its N days."""
+    return checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None
 
 
 def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:

@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from utils.console import UserError, fold
 from utils.data_processing import Batch, Windows
+from utils.data_set import DataSet, View
+from utils.future import Future
+from utils.models import halo
 from utils.runs import Checkpoint
 from utils.settings import ROOT
 
+BATCH = 64  # samples of a forecast's batch
 CELLS = 2**16  # of all maps of a batch, at most
 
 
@@ -55,16 +59,28 @@ def restore_model(checkpoint: Checkpoint, run_dir: Path) -> nn.Module:
 
     Raises UserError when the script is gone or builds something else by now.
     """
-    script = ROOT / checkpoint.experiment / f"train_{checkpoint.script}.py"
-    if not script.is_file():
-        raise UserError(f"{run_dir} was trained by {script.relative_to(ROOT)}, which does not exist.")
-    module = load_script(script)
+    module = script_of(checkpoint, run_dir)
     try:
         model = module.build(checkpoint.restored_settings(module.Settings), checkpoint.restored_grid())
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{run_dir} has settings that {script.name} cannot build: {fold(error)[:200]}.") from error
+        name = f"train_{checkpoint.script}.py"
+        raise UserError(f"{run_dir} has settings that {name} cannot build: {fold(error)[:200]}.") from error
     load_weights(model, checkpoint.best, run_dir)
     return model
+
+
+def script_of(checkpoint: Checkpoint, run_dir: Path):
+    """The train script of a run, as a module. Raises UserError where it is gone."""
+    script = ROOT / checkpoint.experiment / f"train_{checkpoint.script}.py"
+    if not script.is_file():
+        raise UserError(f"{run_dir} was trained by {script.relative_to(ROOT)}, which does not exist.")
+    return load_script(script)
+
+
+def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: Future | None) -> View:
+    """A data set as a run sees it."""
+    look = halo(model, checkpoint.input_days)
+    return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:

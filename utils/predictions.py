@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils import metrics, significance
+from utils.data_processing import Windows
 from utils.data_set import Samples
 from utils.files import whole_file, write_json
 from utils.metrics import FORECASTS, Sums
@@ -25,8 +26,9 @@ LONG_NAMES = {
     "persistence": "last observation",
     "climatology": "training climatology",
 }
+AGE = "days from the last observation of soil moisture to the last input day"
 _DAYS = 64  # of a chunk in a file that is written block by block
-SCORING = 1  # of metrics.json; another number where the same forecasts get other scores or baselines
+SCORING = 2  # of metrics.json; another number where the same forecasts get other scores or baselines
 
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -37,14 +39,14 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def written(run_dir: Path, samples: Samples, attributes: dict[str, Any]) -> Iterator["Predictions"]:
+def written(folder: Path, samples: Samples, attributes: dict[str, Any]) -> Iterator["Predictions"]:
     """predictions.nc of these samples, to be filled block by block; it appears when the block ends well."""
     frame = _frame(samples, attributes)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     blocks = samples.view.blocks
     chunks = None if len(blocks) == 1 else (_DAYS, *(own.stop - own.start for own in blocks[0].own))
-    with whole_file(run_dir / "predictions.nc") as partial:
+    with whole_file(folder / "predictions.nc") as partial:
         frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         with netCDF4.Dataset(partial, "a") as file:
             for name, long_name in LONG_NAMES.items():
@@ -52,6 +54,9 @@ def written(run_dir: Path, samples: Samples, attributes: dict[str, Any]) -> Iter
                 variable = file.createVariable(name, "f4", ("time", "lat", "lon"), **options)
                 attributes = {**VARIABLES["soil_moisture"].attributes, "units": "m3 m-3", "long_name": long_name}
                 variable.setncatts(attributes | {"coordinates": "init_time"})
+            options |= {"fill_value": np.int16(-1)}
+            variable = file.createVariable("input_age", "i2", ("time", "lat", "lon"), **options)
+            variable.setncatts({"units": "day", "long_name": AGE, "coordinates": "init_time"})
             yield Predictions(file, frame)
 
 
@@ -63,17 +68,26 @@ class Predictions:
         self.region = frame["region"].values
         self.parts: dict[str, list[tuple[Sums, tuple[slice, slice]]]] = {}  # by forecast
 
-    def add(self, block: Tile, observed: Maps, predicted: Maps, simple: dict[str, Maps]) -> None:
-        """The block's own cells: observation, forecast and the baselines', [time, lat, lon] in m3 m-3.
+    def add(self, block: Tile, windows: Windows, predicted: Maps, simple: dict[str, Maps]) -> None:
+        """The forecasts of a block's own cells, [time, lat, lon] in m3 m-3: the model's and the baselines'.
 
         `simple` without the forecasts of a baseline leaves that one's scores out.
         """
-        fields = {"predicted": predicted, "observed": observed, **{name: simple[name] for name in FORECASTS[1:]}}
-        for name, values in fields.items():
-            self.file[name][:, *block.own] = values
+        fields = self.put(block, windows, predicted, simple)
         for name, values in {"predicted": predicted, **simple}.items():
             found = Sums.of(fields | {"predicted": values}, self.region[block.own])
             self.parts.setdefault(name, []).append((found, block.own))
+
+    def put(
+        self, block: Tile, windows: Windows, predicted: Maps, simple: dict[str, Maps], days: slice = slice(None)
+    ) -> dict[str, Maps]:
+        """The same without scores, for some of the days; returns what was written."""
+        own = (slice(None), *block.inside)
+        fields = {"predicted": predicted, "observed": windows.observed[own]}
+        fields |= {name: simple[name] for name in FORECASTS[1:]}
+        for name, values in {**fields, "input_age": windows.input_age[own]}.items():
+            self.file[name][days, *block.own] = values
+        return fields
 
     def sums(self) -> dict[str, Sums]:
         """Of the whole map, by forecast: `predicted` and each baseline."""

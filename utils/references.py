@@ -115,7 +115,7 @@ def evaluate_baselines(asked: Asked, into: Path, suffix: str, attributes: dict[s
         with written(folder, references.test, about) as out:
             for windows, block in zip(references.test, view.blocks, strict=True):
                 simple = references.forecasts(block)
-                out.add(block, windows.observed, simple[name], simple)
+                out.add(block, windows, simple[name], simple)
         sums = out.sums()
         found = references.scores(sums, out.frame)[name] | about
         write_scores(folder, out.frame, sums[name], found | {"state": state, "synthetic_data": view.data.synthetic})

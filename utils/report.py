@@ -19,6 +19,7 @@ from utils import significance
 from utils.answers import answers
 from utils.answers_limit import share_tables
 from utils.answers_transfer import scores, strategy_tables
+from utils.answers_uncertainty import probability_tables
 from utils.console import one_sentence, parse
 from utils.drawing import BASELINES
 from utils.files import read_json, whole_file, write_json
@@ -89,6 +90,7 @@ def write_report(out: Path) -> pd.DataFrame:
             Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
             *share_tables(results),
+            *probability_tables(results),
             *strategy_tables(results),
         ],
         _made_by(results, provenance),

@@ -15,6 +15,7 @@ from utils.drawing import BASELINES
 from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
 from utils.files import read_json
+from utils.held_out import hold_out
 from utils.jobs import Job, cores
 from utils.predictions import SCORING
 from utils.prepared_data import VARIABLES, grid_of, open_prepared
@@ -58,6 +59,12 @@ def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
     run_dir, into = plan.runs / task.folder, plan.runs / permuted(task, predictor)
     metrics = current_metrics(into, load_checkpoint(run_dir)) or evaluate(run_dir, permuted=predictor, into=into)
     return {"rmse": metrics["rmse"]}
+
+
+def make_held_out(plan: Plan, task: Task) -> dict[str, Any]:
+    """Forecast the days a run learned from by models that had not seen them, where that is missing."""
+    hold_out(plan.runs / task.folder, quiet=True)
+    return {}
 
 
 def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
@@ -121,6 +128,12 @@ class Study:
             Job(permuted(task, name), partial(make_permuted, self.plan, task, name), (task.folder.as_posix(),))
             for task, name in product(self._permuted, VARIABLES)
         ]
+        jobs += [
+            Job(
+                f"{task.folder.as_posix()}/held_out", partial(make_held_out, self.plan, task), (task.folder.as_posix(),)
+            )
+            for task in self._with_intervals
+        ]
         jobs += [self._baselines(t.lead_days, t.target_days) for t in self.closer if t.target_days]
         jobs += [self._baselines(lead) for lead in self.all_leads if lead not in self.leads]
         return list({job.name: job for job in jobs + self._more()}.values())
@@ -180,6 +193,13 @@ class Study:
     def _permuted(self) -> list[Task]:
         tasks = [Task("finetune-SMAPtest", self.detail, self.leads[0], seed) for seed in self.seeds]
         return tasks if self.details else []
+
+    @property
+    def _with_intervals(self) -> list[Task]:
+        """Runs with transfer whose uncertainty is asked for: of the closer questions' model, and the compact one."""
+        names = [name for name in dict.fromkeys((self.detail, COMPACT)) if name in self.models]
+        at = product(names, self.leads, self.seeds)
+        return [Task("finetune-SMAPtest", *one) for one in at] if self.details else []
 
     @property
     def _more_tasks(self) -> list[Task]:

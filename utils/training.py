@@ -112,6 +112,17 @@ def fit(
     return checkpoint
 
 
+def refit(
+    model: nn.Module, training: Samples, settings: TrainSettings, epochs: int, fabric: Fabric, transfer: Transfer
+) -> None:
+    """Train for so many epochs, without validation and without a file."""
+    keep_freed_memory()
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), fused=True))
+    for epoch in range(epochs):
+        transfer.thaw(epoch)
+        train_epoch(fabric, wrapped, optimiser, training, settings.batch_size, tqdm(disable=True), transfer)
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep large blocks that are freed; returning them costs a page fault for each 4 kB of the next step."""
     if libc := _glibc():

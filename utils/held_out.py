@@ -1,0 +1,133 @@
+"""What a run would have said of the days it learned from, had it not seen them: what its uncertainty is measured by.
+
+The training and validation days are cut into blocks of time. For each, a model of the same settings learns from the
+days of the others alone, as many epochs as the run's best, from the same pre-trained weights if there are any, and
+forecasts the block; days near the block are left out of both, and the baselines beside it are fitted the same way.
+RUN_DIR/held_out/predictions.nc holds all of these forecasts, and looks like the run's own of its test period.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from utils import runs
+from utils.compact_training import refit_compact
+from utils.console import UserError
+from utils.data_set import DataSet, Samples, View
+from utils.experiment import data_hash, data_set, new_model, start_of, views
+from utils.files import read_json, write_json
+from utils.forecasting import BATCH, forecast, restore_model, script_of, view_of
+from utils.future import Future
+from utils.models import windows_of
+from utils.models.compact import Compact
+from utils.predictions import SCORING, described, written
+from utils.references import Asked, References
+from utils.runs import Checkpoint
+from utils.settings import Span, Split
+from utils.training import refit, start_fabric
+from utils.transfer import Transfer
+
+FOLDS = 4  # a year each of the three years of training and one of validation of the sample
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Target days to forecast, and those to learn from meanwhile."""
+
+    held_out: tuple[Span, ...]
+    rest: tuple[Span, ...]
+
+
+def hold_out(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
+    """Make the file where it is missing, and return it.
+
+    With `folds` 0, the run itself forecasts its validation days, which chose its best epoch: quick, and a little too
+    sure. Raises UserError where the run's own data or the weights it started from are gone or have changed.
+    """
+    folder = run_dir / "held_out"
+    runs.checkpoint_file(run_dir)
+    with runs.claimed(run_dir):
+        checkpoint = runs.load_checkpoint(run_dir)
+        if not checkpoint.finished:
+            raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+        state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+        state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
+        path = folder / "predictions.nc"
+        if not (path.exists() and state.items() <= read_json(folder / "metrics.json").items()):
+            rmse = _make(run_dir, folder, checkpoint, folds, quiet)
+            write_json(folder / "metrics.json", {**state, "rmse": rmse})
+    return path
+
+
+def folds_of(days: np.ndarray, periods: tuple[Span, ...], count: int, margin: int) -> list[Fold]:
+    """`days` in `count` blocks of time, as parts of the periods; `margin` days beside a block belong to neither."""
+    found = []
+    for block in np.array_split(days, count):
+        first, last = block[0], block[-1]
+        before, after = (periods[0][0], first - margin - 1), (last + margin + 1, periods[-1][1])
+        found.append(Fold(_within(periods, first, last), (*_within(periods, *before), *_within(periods, *after))))
+    return found
+
+
+def _within(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) -> tuple[Span, ...]:
+    cut = ((max(start, first), min(end, last)) for start, end in periods)
+    return tuple((start, end) for start, end in cut if start <= end)
+
+
+def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool) -> float:
+    """Write the forecasts; returns their RMSE, m3 m-3."""
+    path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
+    if not path.exists() or data_hash(path) != checkpoint.data_hash:
+        raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
+    data, reach = data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
+    model, future = restore_model(checkpoint, run_dir), Future.of(checkpoint.settings)
+    view = view_of(checkpoint, model, data, future)
+    learned = (*periods.train, *periods.val) if folds else periods.val
+    everything = Samples(view, learned, *reach, "training")
+    days = data.days[everything.target_index]
+    parts = [Fold(learned, periods.train)]
+    if folds:
+        parts = folds_of(days, learned, folds, min(sum(reach), len(days) // (4 * folds)))
+    first, squares, count = 0, 0.0, 0
+    with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
+        for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
+            if folds:
+                model, view = refitted(run_dir, checkpoint, data, fold.rest, future)
+            samples = Samples(view, fold.held_out, *reach, "held-out", windows_of(model))
+            asked = Asked(path, path, fold.rest, fold.held_out, *reach, data.start)
+            references = References(asked, view.statistics, in_blocks=view.free)
+            rows = slice(first, first := first + len(samples.target_index))
+            for windows, block in zip(samples, view.blocks, strict=True):
+                predicted = forecast(model, windows, BATCH, torch.device("cpu"))[:, *block.inside]
+                fields = out.put(block, windows, predicted, references.forecasts(block), rows)
+                error = fields["predicted"].astype(np.float64) - fields["observed"]
+                squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
+    return float(np.sqrt(squares / max(count, 1)))
+
+
+def refitted(
+    run_dir: Path, checkpoint: Checkpoint, data: DataSet, days: tuple[Span, ...], future: Future | None
+) -> tuple[nn.Module, View]:
+    """A model with the settings of a run that learned from these target days, and the data as it sees them."""
+    module, source = script_of(checkpoint, run_dir), None
+    settings = checkpoint.restored_settings(module.Settings)
+    if checkpoint.source_hash:
+        source = runs.load_checkpoint(settings.init_from)
+        if runs.weights_hash(source.best) != checkpoint.source_hash:
+            raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
+    model = new_model(settings, module.build, data, source)
+    learned = Split(days, (), checkpoint.periods.test)
+    view, gappy = views(settings, model, data, data.summary(learned), learned, source, future)
+    compact = isinstance(model, Compact)
+    reach = checkpoint.lead_days, 1 if compact else checkpoint.input_days
+    training = Samples(gappy, days, *reach, "training", windows_of(model))
+    if compact:
+        return refit_compact(model, training, settings, checkpoint.experiment), view
+    fabric = start_fabric(settings.precision)
+    transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
+    refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
+    return model, view

@@ -1,0 +1,292 @@
+"""Forecast maps from trained runs and a prepared data set, with their uncertainty: what forecast.py writes.
+
+runs         of one lead, seeds or models alike, are one forecast: their mean, weighted by 1 / validation MSE (Bates and
+             Granger 1969, doi:10.1057/jors.1969.103)
+uncertainty  quantiles from the same mean of their forecasts of days held out (utils/uncertainty.py)
+usual        anomaly and percentile against the climatology of the days the runs learned from (utils/seasonal.py)
+init         the last input day. Observations missing there are carried forward as in training, and `input_age` says how
+             old each cell's last one is; a cell that the runs do not know, or without any observation up to the init
+             since the last gap, has no forecast
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float32, Int16
+
+from utils import runs
+from utils.console import UserError
+from utils.data_set import Samples
+from utils.experiment import check_grid, data_hash, data_set, start_of
+from utils.files import file_hash
+from utils.forecasting import BATCH, forecast, restore_model, view_of
+from utils.future import Forecasts, Future
+from utils.held_out import hold_out
+from utils.models import windows_of
+from utils.predictions import AGE
+from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared
+from utils.runs import Checkpoint
+from utils.seasonal import Usual
+from utils.uncertainty import LEVELS, Calibration, HeldOut
+
+DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
+PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
+MAPS = 2**24  # values of a variable made at once, at most
+_STEP = 32  # days read at once in search of the last observation
+TOGETHER = 100  # inits made at once, at most
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The runs of one lead and what their forecasts of days held out say."""
+
+    days: int
+    run_dirs: tuple[Path, ...]
+    weights: tuple[float, ...]  # sum to 1
+    calibration: Calibration
+    usual: Usual
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be forecast; another process can do a part of it."""
+
+    leads: tuple[Lead, ...]
+    data: Path
+    future_from: Path | None
+    grid: Grid
+    end: np.datetime64 | None  # no later day of the data is read: a single init
+    attributes: dict[str, Any]
+
+    @property
+    def run_dirs(self) -> list[Path]:
+        return [run_dir for lead in self.leads for run_dir in lead.run_dirs]
+
+    @property
+    def at_once(self) -> int:
+        """How many inits fit in memory together."""
+        return int(np.clip(MAPS // (len(self.leads) * np.prod(self.grid.shape)), 1, TOGETHER))
+
+
+def order(
+    run_dirs: Sequence[Path], data: Path, end: np.datetime64 | None, future_from: Path | None, folds: int
+) -> Order:
+    """All that is asked, checked, and each run's forecasts of days held out, made where they are missing."""
+    found = {run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
+    first_dir, first = next(iter(found.items()))
+    grid = data_set(data).grid
+    for run_dir, checkpoint in found.items():
+        if not checkpoint.finished:
+            raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+        if checkpoint.data_hash != first.data_hash:
+            raise UserError(f"{run_dir} and {first_dir} were trained on different data; forecast with one kind.")
+        check_grid(checkpoint, grid, data, run_dir)
+        future_of(checkpoint, run_dir, future_from)
+    leads = []
+    for days in sorted({checkpoint.lead_days for checkpoint in found.values()}):
+        those = {run_dir: checkpoint for run_dir, checkpoint in found.items() if checkpoint.lead_days == days}
+        quality = np.array([1 / max(checkpoint.best_rmse, 1e-6) ** 2 for checkpoint in those.values()])
+        weights = tuple(map(float, quality / quality.sum()))
+        held = HeldOut.read([hold_out(run_dir, folds) for run_dir in those], weights)
+        leads.append(Lead(days, tuple(those), weights, Calibration.of(held), Usual.of(held)))
+    hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in found.items()}
+    attributes = _attributes(leads, found, hashes, data)
+    if future_from:
+        attributes |= {"future_weather": f"forecasts of {future_from.name}", "future_sha256": file_hash(future_from)}
+    identity = json.dumps([sorted(hashes.items()), attributes["data_sha256"], attributes.get("future_sha256"), folds])
+    attributes["request"] = hashlib.sha256(identity.encode()).hexdigest()
+    return Order(tuple(leads), data, future_from, grid, end, attributes)
+
+
+def future_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -> Future | None:
+    """The weather ahead that a run wants to know; a UserError where nobody can know it."""
+    future = Future.of(checkpoint.settings | ({"future_from": str(future_from)} if future_from else {}))
+    if future and not isinstance(future, Forecasts):
+        raise UserError(
+            f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
+            "(docs/forecasts.md)."
+        )
+    if future and not future_from and future.hash() != checkpoint.future_hash:
+        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    return future
+
+
+class Member:
+    """A run with its data, ready to forecast."""
+
+    def __init__(self, run_dir: Path, asked: Order, leads: int):
+        self.checkpoint = runs.load_checkpoint(run_dir)
+        self.model = restore_model(self.checkpoint, run_dir)
+        start = start_of(self.checkpoint)
+        if start is not None and data_set(asked.data).first > start:
+            start = None  # newer data than its own: nothing in them is too early
+        data = data_set(asked.data, start, end=asked.end, beyond=leads)
+        self.view = view_of(self.checkpoint, self.model, data, future_of(self.checkpoint, run_dir, asked.future_from))
+
+    def samples(self, first: np.datetime64, last: np.datetime64) -> Samples:
+        """Initialised on these days; those without a full window are left out."""
+        lead, span = self.checkpoint.lead_days, (first, last)
+        target = tuple(day + lead for day in span)
+        return Samples(self.view, (target,), lead, self.checkpoint.input_days, "forecast", windows_of(self.model))
+
+    def forecasts(
+        self, inits: np.ndarray
+    ) -> tuple[Float32[np.ndarray, "time lat lon"], Int16[np.ndarray, "time lat lon"]]:
+        """Of these inits: soil moisture, m3 m-3, and the age of the last observation."""
+        samples = self.samples(inits[0], inits[-1])
+        chosen = np.isin(samples.init_time, inits)
+        maps = np.full((len(inits), *samples.view.data.grid.shape), np.nan, np.float32)
+        age = np.full(maps.shape, -1, np.int16)
+        for windows, block in zip(samples, self.view.blocks, strict=True):
+            found = forecast(self.model, windows, BATCH, torch.device("cpu"))
+            maps[:, *block.own] = found[chosen][:, *block.inside]
+            age[:, *block.own] = windows.input_age[chosen][:, *block.inside]
+        return maps, age
+
+
+@functools.lru_cache(maxsize=1)
+def _members(request: str, end: np.datetime64 | None) -> dict[Path, Member]:
+    """Kept by a process from one part to the next."""
+    return {}
+
+
+def members(asked: Order) -> dict[Path, Member]:
+    kept = _members(asked.attributes["request"], asked.end)
+    if not kept:
+        most = max(lead.days for lead in asked.leads)
+        kept |= {run_dir: Member(run_dir, asked, most) for run_dir in asked.run_dirs}
+    return kept
+
+
+def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray:
+    """The days from `first` to `last` on which every run can be initialised; a UserError where there is none."""
+    found = None
+    for member in members(asked).values():
+        samples = member.samples(first, last)
+        found = samples.init_time if found is None else np.intersect1d(found, samples.init_time)
+    if not len(found):
+        raise UserError(f"No day from {first} to {last} has the input days of all runs in {asked.data}.")
+    return found
+
+
+def issue(asked: Order, days: np.ndarray) -> xr.Dataset:
+    """The forecasts of these inits, [init_time, lead_time, lat, lon] and quantiles of them."""
+    shape = (len(days), len(asked.leads), *asked.grid.shape)
+    names = ("soil_moisture", "anomaly", "percentile", "ensemble_spread")
+    maps = {name: np.full(shape, np.nan, np.float32) for name in names}
+    quantiles = np.full((len(days), len(asked.leads), len(LEVELS), *asked.grid.shape), np.nan, np.float32)
+    age = np.full((len(days), *asked.grid.shape), -1, np.int16)
+    for number, lead in enumerate(asked.leads):
+        found = []
+        for run_dir in lead.run_dirs:
+            forecasts, its_age = members(asked)[run_dir].forecasts(days)
+            found.append(forecasts)
+            age = np.where((its_age >= 0) & ((age < 0) | (its_age < age)), its_age, age)
+        mean = sum(np.float32(weight) * one for weight, one in zip(lead.weights, found, strict=True))
+        squares = sum(weight * (one - mean) ** 2 for weight, one in zip(lead.weights, found, strict=True))
+        mean = np.where(age >= 0, mean, np.float32(np.nan))
+        valid = days + lead.days
+        mean = np.clip(mean, *VARIABLES["soil_moisture"].limits)
+        anomaly = mean - lead.usual.expected(valid)
+        maps["soil_moisture"][:, number], maps["anomaly"][:, number] = mean, anomaly
+        maps["percentile"][:, number] = lead.usual.percentile(anomaly, valid)
+        maps["ensemble_spread"][:, number] = np.where(np.isfinite(mean), np.sqrt(squares), np.nan)
+        quantiles[:, number] = np.moveaxis(lead.calibration.quantiles(mean, age, valid), 0, 1)
+    if len(asked.run_dirs) == len(asked.leads):
+        del maps["ensemble_spread"]  # of one run there is none
+    return described(asked, days, maps, quantiles, age)
+
+
+def described(
+    asked: Order, days: np.ndarray, maps: dict[str, np.ndarray], quantiles: np.ndarray, age: np.ndarray
+) -> xr.Dataset:
+    """With CF metadata."""
+    usual = "climatology of the days that the runs learned from"
+    kind = "" if all(lead.usual.all_year for lead in asked.leads) else "mean, for want of a full year, as "
+    about = {
+        "soil_moisture": {**VARIABLES["soil_moisture"].attributes, "long_name": "forecast soil moisture, daily mean"},
+        "anomaly": {"long_name": f"forecast soil moisture less the {kind}{usual}"},
+        "percentile": {"long_name": f"share of the season's days with a smaller anomaly, in the {kind}{usual}"},
+        "ensemble_spread": {"long_name": "standard deviation among the runs, weighted as their mean"},
+    }
+    units = {"percentile": "percent"}
+    found = {
+        name: (DIMENSIONS, values, {"units": units.get(name, "m3 m-3"), **about[name]}) for name, values in maps.items()
+    }
+    note = "conformal quantiles, calibrated on days held out, by climate region and season"
+    found["soil_moisture_quantile"] = (
+        (*DIMENSIONS[:2], "quantile", *DIMENSIONS[2:]),
+        quantiles,
+        {"units": "m3 m-3", "long_name": "quantile of the forecast soil moisture", "comment": note},
+    )
+    found["input_age"] = (("init_time", "lat", "lon"), age, {"units": "day", "long_name": AGE})
+    leads = np.array([lead.days for lead in asked.leads], np.int32)
+    time = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
+    valid = {"standard_name": "time", "long_name": "day that is forecast"}
+    coords = {
+        "init_time": ("init_time", days.astype("datetime64[ns]"), time),
+        "lead_time": ("lead_time", leads, {"units": "days", "standard_name": "forecast_period"}),
+        "valid_time": (("init_time", "lead_time"), (days[:, None] + leads).astype("datetime64[ns]"), valid),
+        "quantile": ("quantile", LEVELS, {"units": "1", "long_name": "probability of less soil moisture"}),
+        "lat": ("lat", asked.grid.lat, AXES["lat"]),
+        "lon": ("lon", asked.grid.lon, AXES["lon"]),
+    }
+    return xr.Dataset(found, coords, asked.attributes)
+
+
+def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """How it is written: compressed, a chunk an init; quantiles as whole numbers of 0.00005 m3 m-3."""
+    found: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in ("lat", "lon", "quantile")}
+    found |= {name: DAYS_ENCODING for name in ("init_time", "valid_time")}
+    whole = ds.sizes["lat"] * ds.sizes["lon"] <= 2**16
+    for name in ds.data_vars:
+        how = PACKED if name == "soil_moisture_quantile" else {"_FillValue": np.float32(np.nan)}
+        how = {"_FillValue": np.int16(-1)} if name == "input_age" else how
+        sides = [ds.sizes[dim] if whole or dim == "quantile" else min(ds.sizes[dim], 256) for dim in ds[name].dims]
+        sides = [1 if dim == "init_time" else side for dim, side in zip(ds[name].dims, sides, strict=True)]
+        found[name] = {**how, "zlib": True, "complevel": 1, "shuffle": True, "chunksizes": tuple(sides)}
+    return found
+
+
+def _attributes(
+    leads: Sequence[Lead], found: dict[Path, Checkpoint], hashes: dict[str, str], data: Path
+) -> dict[str, Any]:
+    synthetic = any(checkpoint.synthetic for checkpoint in found.values()) or data_set(data).synthetic
+    lines = []
+    for lead in leads:
+        for run_dir, weight in zip(lead.run_dirs, lead.weights, strict=True):
+            one = found[run_dir]
+            name = f"{one.experiment}/{one.model}/lead{one.lead_days}/seed{one.seed}"
+            lines.append(f"{name} (weight {weight:.3f}, weights {hashes[str(run_dir)][:12]}, commit {one.commit})")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "Conventions": "CF-1.11",
+        "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts with their uncertainty",
+        "source": "; ".join(lines),
+        "data": data.name,
+        "data_sha256": data_hash(data),
+        "commit": runs.git_commit(),
+        "history": f"{now} forecast.py",
+        "synthetic": str(synthetic).lower(),
+    }
+
+
+def last_observed(data: Path) -> np.datetime64:
+    """The last day with any soil moisture."""
+    with open_prepared(data) as ds:
+        moisture = ds["soil_moisture"]
+        for end in range(len(moisture), 0, -_STEP):
+            part = moisture.isel(time=slice(max(end - _STEP, 0), end))
+            there = np.isfinite(part.values).any(axis=(1, 2))
+            if there.any():
+                return part["time"].values[there][-1].astype("datetime64[D]")
+    raise no_value(data, "soil_moisture")

@@ -1,0 +1,79 @@
+"""How good quantile forecasts were: coverage of intervals, reliability of quantiles, CRPS.
+
+CRPS         continuous ranked probability score, m3 m-3: twice the mean pinball loss over the LEVELS (Gneiting and
+             Ranjan 2011, doi:10.1198/jbes.2010.08110); the tails beyond the outer quantiles are left out
+reliability  share of observations below each quantile, which should be its level
+coverage     share of observations inside the 90 % interval
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from utils.metrics import REGIONS, SEASONS
+from utils.uncertainty import LEVELS, Calibration, HeldOut, season_of
+
+
+@dataclass(frozen=True)
+class Probability:
+    """Scores of quantile forecasts, from sums by day and region."""
+
+    n: Float[np.ndarray, "time region"]  # observations
+    inside: Float[np.ndarray, "time region"]  # of them inside the 90 % interval
+    below: Float[np.ndarray, "level"]  # share of observations below each quantile
+    crps: Float[np.ndarray, "time"]  # sum over observations, m3 m-3
+    width: float  # mean width of the 90 % interval at the observations, m3 m-3
+    season: np.ndarray  # index of SEASONS, by day
+
+    @classmethod
+    def of(cls, test: HeldOut, calibration: Calibration) -> "Probability":
+        """One level at a time, so that all quantiles are never in memory together."""
+        valid = np.isfinite(test.observed) & (test.region >= 0)
+        belongs = (test.region.ravel()[:, None] == np.arange(len(REGIONS))).astype(np.float64)
+
+        def by_region(flags: np.ndarray) -> np.ndarray:
+            return flags.reshape(len(flags), -1).astype(np.float64) @ belongs
+
+        below, crps, ends = np.zeros(len(LEVELS)), np.zeros(len(valid)), []
+        for number, level in enumerate(LEVELS):
+            (quantile,) = calibration.quantiles(test.forecast, test.age, test.days, [number])
+            lower = valid & (test.observed < quantile)
+            below[number] = lower.sum() / max(valid.sum(), 1)
+            error = np.where(valid, test.observed - quantile, 0).astype(np.float64)
+            crps += 2 / len(LEVELS) * (error * (level - lower)).sum(axis=(1, 2))
+            if number in (0, len(LEVELS) - 1):
+                ends.append(quantile)
+        inside = valid & (ends[0] <= test.observed) & (test.observed <= ends[1])
+        width = float((ends[1] - ends[0])[valid].mean()) if valid.any() else np.nan
+        return cls(by_region(valid), by_region(inside), below, crps, width, season_of(test.days))
+
+    @property
+    def coverage(self) -> float:
+        return float(self.inside.sum() / max(self.n.sum(), 1))
+
+    @property
+    def by_season(self) -> dict[str, float]:
+        """Coverage in the seasons that have an observation."""
+        return {name: self._share(self.season == i) for i, name in enumerate(SEASONS) if self._has(self.season == i)}
+
+    @property
+    def by_region(self) -> dict[str, float]:
+        """Coverage in the climate regions that have an observation."""
+        total = self.n.sum(axis=0)
+        return {name: float(self.inside[:, i].sum() / total[i]) for i, name in enumerate(REGIONS) if total[i]}
+
+    @property
+    def mean_crps(self) -> float:
+        return float(self.crps.sum() / max(self.n.sum(), 1))
+
+    def daily_sums(self, reference: "Probability") -> Float[np.ndarray, "time moment"]:
+        """As significance takes them, with the CRPS in the place of the squared error."""
+        nothing = np.zeros(len(self.n))
+        return np.column_stack([self.n.sum(axis=1), nothing, nothing, self.crps, reference.crps])
+
+    def _share(self, days: np.ndarray) -> float:
+        return float(self.inside[days].sum() / self.n[days].sum())
+
+    def _has(self, days: np.ndarray) -> bool:
+        return bool(self.n[days].any())
