@@ -32,7 +32,7 @@ COLUMNS = {
 
 @lru_cache(maxsize=1)
 def probabilities(results: Results) -> pd.DataFrame | None:
-    """A row for each lead and forecast: models with transfer, simple ones. `reliability` is by LEVELS. None: no runs."""
+    """A row for each lead and forecast: models with transfer, simple ones; `reliability` by LEVELS. None: no runs."""
     rows = []
     for lead in results.leads:
         found: dict[str, Probability] = {}
