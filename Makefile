@@ -24,7 +24,7 @@ bench: .venv/installed  ## steps against the published ones, loader, memory and 
 
 test: .venv/installed  ## lint and all tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 defects: .venv/installed  ## put each defect of the published code back and see its test fail
 	$(BIN)/python tests/defects.py

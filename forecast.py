@@ -7,17 +7,18 @@ python forecast.py RUN_DIR ... --data latest.nc --init 2021-01-01 2021-12-31    
 Runs of the same lead (seeds, models) are combined; docs/forecast.md tells what the file holds and how sure it is.
 """
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from tyro.conf import Positional
-from utils.Drawforecast import draw_forecast, draw_sequence
 
-from utils.console import UserError
+from utils.console import UserError, one_sentence, parse
+from utils.Drawforecast import draw_forecast, draw_sequence
 from utils.experiment import data_set
-from utils.files import whole_file
+from utils.files import whole_file, write_json
 from utils.held_out import FOLDS
 from utils.hindcasts import hindcast, scored
 from utils.issuing import encoding, inits, issue, last_observed, order
@@ -90,7 +91,7 @@ def report(rows: list[dict], out: Path) -> None:
     if not rows:
         print("no valid day is observed in the data set: nothing to score")
         return
-    write_json(out.with_suffix(".scores.json"), rows)
+    write_json(out.with_suffix(".scores.json"), {"leads": rows})
     print("RMSE in m³ m⁻³ with its 95 % interval; coverage of the 90 % interval")
     for row in rows:
         bounds = [row["rmse_low"], row["rmse_high"]]

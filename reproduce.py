@@ -23,7 +23,7 @@ from utils.console import UserError, one_sentence, parse
 from utils.experiment import data_hash
 from utils.files import read_json, write_json
 from utils.forecasting import load_script
-from utils.jobs import Job, cluster, finish, needed, processes
+from utils.jobs import Job, cluster, finish, finish_here, needed, processes
 from utils.limit import limit_of
 from utils.report import write_report
 from utils.runs import epochs_done
@@ -109,9 +109,8 @@ def run(study: Study, settings: Settings) -> None:
             jobs = needed(jobs, settings.only)
         except KeyError as name:
             raise UserError(f"--only has {name}, which is no run of this study; --job-array lists them.") from None
-    at_once = min(settings.jobs or side_by_side(study.plan, settings.models), len(jobs))
-    workers = cluster(settings.scheduler) if settings.scheduler else processes(at_once)
-    with tqdm(total=len(jobs), unit="run", disable=None, dynamic_ncols=True) as bar, workers as executor:
+    here = settings.only and not settings.scheduler  # a line of a job array has a process of its own already
+    with tqdm(total=len(jobs), unit="run", disable=None, dynamic_ncols=True) as bar:
 
         def on_result(job: Job, result: dict) -> list[Job]:
             bar.update()
@@ -126,7 +125,12 @@ def run(study: Study, settings: Settings) -> None:
             shown = [f"{name} epoch {epochs_done(study.plan.runs / name)}" for name in running[:3]]
             bar.set_postfix_str("; ".join(shown))
 
-        finish(jobs, executor, math.inf if settings.scheduler else at_once, on_result, on_glance)
+        if here:
+            finish_here(jobs, on_result)
+            return
+        at_once = min(settings.jobs or side_by_side(study.plan, settings.models), len(jobs))
+        with cluster(settings.scheduler) if settings.scheduler else processes(at_once) as executor:
+            finish(jobs, executor, math.inf if settings.scheduler else at_once, on_result, on_glance)
 
 
 def commands(study: Study) -> list[str]:

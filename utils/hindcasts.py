@@ -101,11 +101,11 @@ def _fields(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Forecasts and observations of a block's own cells, m3 m-3, and how many of these are inside the 90 % interval."""
     moisture = data.read(block.own)["soil_moisture"].values
-    cells = {"lat": block.own_rows, "lon": block.own_columns}
-    predicted = made["soil_moisture"].isel(cells).values
+    made = made.isel(lat=block.own_rows, lon=block.own_columns)
+    predicted = made["soil_moisture"].values
     first, valid = (np.searchsorted(data.days, days) for days in (start, start + lead.days))
     observed = np.where(np.isfinite(predicted), moisture[valid], np.nan)
-    low, high = (made["soil_moisture_quantile"].isel(cells, quantile=i).values for i in (0, -1))
+    low, high = (made["soil_moisture_quantile"].isel(quantile=i).values for i in (0, -1))
     climatology = lead.usual.expected(start + lead.days)[:, *block.own]
     found = {"predicted": predicted, "persistence": fill_forward(moisture, data.days)[first]}
     found |= {"climatology": climatology, "observed": observed}

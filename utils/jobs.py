@@ -60,12 +60,30 @@ def finish(
             waiting |= {new.name: new for new in on_result(job, result)}
 
 
+def finish_here(jobs: Iterable[Job], on_result: Callable[[Job, Any], Iterable[Job]] = lambda job, result: ()) -> None:
+    """The same in this process, one after the other."""
+    waiting, done = list(jobs), set()
+    while waiting:
+        job = next(job for job in waiting if done.issuperset(job.needs))
+        waiting.remove(job)
+        try:
+            result = job.call()
+        except UserError as error:
+            raise _named(error, job) from error
+        done.add(job.name)
+        waiting += on_result(job, result)
+
+
+def _named(error: UserError, job: Job) -> UserError:
+    return UserError(f"{job.name}: {fold(error)}")
+
+
 def _result(future: Future, running: dict[Future, Job]) -> Any:
     """What a job returned, or one sentence for why it did not."""
     try:
         return future.result()
     except UserError as error:
-        raise UserError(f"{running[future].name}: {fold(error)}") from error
+        raise _named(error, running[future]) from error
     except Exception as error:
         if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":  # the latter is Dask's
             raise

@@ -45,7 +45,9 @@ def written(folder: Path, samples: Samples, attributes: dict[str, Any]) -> Itera
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     blocks = samples.view.blocks
-    chunks = None if len(blocks) == 1 else (_DAYS, *(own.stop - own.start for own in blocks[0].own))
+    chunks = (
+        None if len(blocks) == 1 else (min(_DAYS, len(frame["time"])), *(own.stop - own.start for own in blocks[0].own))
+    )
     with whole_file(folder / "predictions.nc") as partial:
         frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         with netCDF4.Dataset(partial, "a") as file:

@@ -57,7 +57,8 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     numbers = ("seed", "epochs", "best_epoch", "n", "target_days")
     long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in numbers})
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
-    return long.drop_duplicates(["experiment", "model", "lead_days", "input_days", "seed", "n"], ignore_index=True)
+    again = long.duplicated(["experiment", "model", "lead_days", "input_days", "n"]) & long["seed"].isna()
+    return long[~again].reset_index(drop=True)
 
 
 def _kind(metrics: dict[str, Any]) -> str:

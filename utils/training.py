@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,6 +145,7 @@ def start_fabric(precision: str, idle_weights: bool = False) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every start
     processes: dict[str, Any] = {"devices": 1}
     if "TORCHELASTIC_RUN_ID" in os.environ:
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # of a 1 × 1 convolution: slower by nothing
         strategy = DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=idle_weights)
         nodes = int(os.environ["GROUP_WORLD_SIZE"])
         processes = {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": nodes, "strategy": strategy}

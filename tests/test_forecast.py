@@ -1,0 +1,251 @@
+"""forecast.py as a user runs it: what the file holds, where it comes from, hindcasts, pictures and refusals."""
+
+import runpy
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import PERIODS, ROOT, tiny
+from PIL import Image
+from test_compact import gappy
+
+from utils import hindcasts, issuing
+from utils.files import read_json
+from utils.prepared_data import write_prepared
+from utils.runs import load_checkpoint
+from utils.uncertainty import LEVELS
+
+LAST = "2015-07-28"  # of the record of `smap`
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs on a record with gaps, evaluated: cnn at 3 days with two seeds, compact at 2 and 3 days."""
+    folder = tmp_path_factory.mktemp("forecast")
+    write_prepared(gappy(0.4, days=120), folder / "smap.nc")
+    common = ["--data", folder / "smap.nc", *PERIODS, "--precision", "32-true"]
+    commands = [
+        ["SMAPtest/train_cnn.py", *common, "--epochs", 2, "--seed", seed, "--out", folder / f"cnn{seed}"]
+        for seed in (0, 1)
+    ]
+    commands += [
+        ["SMAPtest/train_compact.py", *common, "--lead-days", lead, "--out", folder / f"compact{lead}"]
+        for lead in (2, 3)
+    ]
+    commands.append(["SMAPtest/eval.py", *(folder / name for name in ("cnn0", "cnn1", "compact2", "compact3"))])
+    for command in commands:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [str(word) for word in command])
+            patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+            runpy.run_path(str(ROOT / command[0]), run_name="__main__")
+    return folder
+
+
+@pytest.fixture
+def forecast(script, trained, tmp_path):
+    """Run forecast.py on these runs; the result and the file."""
+
+    def run(*arguments, runs=("cnn0", "cnn1"), data="smap.nc", folds=2):
+        issuing._members.cache_clear()
+        out = tmp_path / "forecast.nc"
+        where = ["--data", trained / data, "--out", out, "--folds", folds]
+        return script("forecast.py", *(trained / name for name in runs), *where, *arguments), out
+
+    return run
+
+
+def opened(made):
+    result, path = made
+    assert result.code == 0, result.err
+    with xr.open_dataset(path) as ds:
+        return ds.load()
+
+
+def predicted(folder, init, lead):
+    with xr.open_dataset(folder / "predictions.nc") as ds:
+        return ds.sel(time=np.datetime64(init) + np.timedelta64(lead, "D"))["predicted"].values
+
+
+def test_the_day_after_the_record_ends(forecast):
+    """Dates, units, quantiles, limits, and no value where nothing was ever observed."""
+    made = forecast(runs=("compact2", "compact3"))
+    ds = opened(made)
+    assert str(ds["init_time"].values)[:10] == LAST and list(ds["lead_time"]) == [2, 3]
+    assert [str(day)[:10] for day in ds["valid_time"].values] == ["2015-07-30", "2015-07-31"]
+    assert ds["soil_moisture"].dims == ("lead_time", "lat", "lon")
+    assert ds["soil_moisture"].attrs["units"] == "m3 m-3" and ds["lead_time"].attrs["units"] == "days"
+    np.testing.assert_allclose(ds["quantile"], LEVELS)
+    quantiles = ds["soil_moisture_quantile"].transpose("quantile", ...).values
+    land = np.isfinite(ds["soil_moisture"].values)
+    assert (np.isfinite(quantiles) == land).all()
+    assert (np.diff(quantiles[:, land], axis=0) >= 0).all()
+    assert quantiles[:, land].min() >= 0 and quantiles[:, land].max() <= 1
+    assert ds["percentile"].min() >= 0 and ds["percentile"].max() <= 100
+    sea = np.isnan(tiny()["soil_moisture"].values).all(axis=0)
+    assert (land == ~sea).all() and (ds["input_age"].isnull().values == sea).all()
+    assert "SYNTHETIC" in ds.attrs["title"] and ds.attrs["source"].count("SMAPtest/compact") == 2
+    assert "initialised on 2015-07-28" in made[0].out and "days ago" in made[0].out
+    assert made[1].with_suffix(".png").exists() and made[1].with_suffix(".pdf").exists()
+
+
+@pytest.mark.parametrize("run", ["cnn0", "compact3"])
+def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, trained, run):
+    """Though the data end on the init here, and do not there: nothing of a later day is seen."""
+    for init in ("2015-06-28", "2015-07-10", "2015-07-25"):
+        ds = opened(forecast("--init", init, runs=[run]))
+        np.testing.assert_allclose(ds["soil_moisture"][0], predicted(trained / run, init, 3), atol=1e-6)
+
+
+def test_runs_of_a_lead_are_weighted_by_their_validation(forecast, trained):
+    ds = opened(forecast("--init", "2015-07-10", runs=("cnn0", "cnn1", "compact3", "compact2")))
+    names = ("cnn0", "cnn1", "compact3")
+    weight = np.array([1 / load_checkpoint(trained / name).best_rmse ** 2 for name in names])
+    weight /= weight.sum()
+    maps = [predicted(trained / name, "2015-07-10", 3) for name in names]
+    mean = sum(w * one for w, one in zip(weight, maps, strict=True))
+    np.testing.assert_allclose(ds["soil_moisture"].sel(lead_time=3), mean, atol=1e-6)
+    spread = np.sqrt(sum(w * (one - mean) ** 2 for w, one in zip(weight, maps, strict=True)))
+    np.testing.assert_allclose(ds["ensemble_spread"].sel(lead_time=3), spread, atol=1e-6)
+    assert (ds["ensemble_spread"].sel(lead_time=2).fillna(0) == 0).all()
+
+
+def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_scores(forecast, trained, monkeypatch):
+    """In parts of four inits, the last of which have no observation yet."""
+    monkeypatch.setattr(issuing, "TOGETHER", 4)
+    single = opened(forecast("--init", "2015-07-10", runs=["cnn0"]))
+    result, out = forecast("--init", "2015-06-28", "2015-07-28", "--jobs", 1, runs=["cnn0"])
+    ds = opened((result, out))
+    assert ds.sizes["init_time"] == 31 and ds["valid_time"].dims == ("init_time", "lead_time")
+    for name in ("soil_moisture", "anomaly", "percentile", "soil_moisture_quantile", "input_age"):
+        np.testing.assert_allclose(ds[name].sel(init_time="2015-07-10"), single[name], atol=1e-4)
+    assert not out.with_name(".forecast.nc.parts").exists()
+    (row,) = read_json(out.with_suffix(".scores.json"))["leads"]
+    expected = read_json(trained / "cnn0" / "metrics.json")
+    for name in ("rmse", "r2", "n", "skill_over_persistence"):
+        assert row[name] == pytest.approx(expected[name], rel=1e-5)
+    assert 0 < row["coverage_90"] <= 1 and "coverage" in result.out
+
+
+def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
+    monkeypatch.setattr(issuing, "TOGETHER", 8)
+    whole = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"]))
+    calls, real = [], hindcasts.issue
+
+    def failing(asked, days):
+        calls.append(len(days))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(asked, days)
+
+    monkeypatch.setattr(hindcasts, "issue", failing)
+    result, _ = forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"])
+    assert result.code == 130
+    again = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"]))
+    assert sum(calls) == 28 + 8  # the part that was interrupted, once more
+    xr.testing.assert_equal(again, whole)
+
+
+def test_hindcasts_in_two_processes(forecast, monkeypatch):
+    monkeypatch.setattr(issuing, "TOGETHER", 10)
+    one = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1))
+    xr.testing.assert_equal(opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 2)), one)
+
+
+def test_the_age_of_what_it_started_from(forecast, trained):
+    """The last day lacks soil moisture as a whole: not initialised there, unless it is asked for, and then marked."""
+    ds = gappy(0.4, days=120)
+    ds["soil_moisture"][-1] = np.nan
+    write_prepared(ds, trained / "late.nc")
+    first = opened(forecast(runs=["cnn0"], data="late.nc"))
+    assert str(first["init_time"].values)[:10] == "2015-07-27"
+    later = opened(forecast("--init", LAST, runs=["cnn0"], data="late.nc"))
+    np.testing.assert_array_equal(later["input_age"], first["input_age"] + 1)
+    seen = np.isfinite(ds["soil_moisture"].values)
+    land = seen.any(axis=0)
+    since = np.argmax(seen[::-1], axis=0)
+    np.testing.assert_array_equal(later["input_age"].values[land], since[land])
+
+
+def test_a_cell_without_an_observation_in_the_new_data_has_no_forecast(forecast, trained):
+    ds = gappy(0.4, days=60, start="2015-07-01")
+    ds["soil_moisture"][:, 1, 2] = np.nan
+    write_prepared(ds, trained / "new.nc")
+    made = opened(forecast(runs=["cnn0", "compact2"], data="new.nc"))
+    missing = np.isnan(made["soil_moisture"].values)
+    assert missing[:, 1, 2].all() and not missing[:, 0, 0].any()
+    assert np.isnan(made["percentile"].values[:, 1, 2]).all()
+    assert np.isnan(made["soil_moisture_quantile"].values[:, :, 1, 2]).all()
+
+
+def without(name):
+    return lambda ds: ds.drop_vars(name)
+
+
+REFUSED = {
+    "the variable precipitation is missing": without("precipitation"),
+    "was trained on 7 × 8 cells": lambda ds: ds.isel(lat=slice(1, None)),
+    "soil_moisture is in '%', expected m3 m-3": lambda ds: ds.assign(
+        soil_moisture=ds["soil_moisture"].assign_attrs(units="%")
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
+    write_prepared(tiny(), trained / "good.nc")
+    with xr.open_dataset(trained / "good.nc") as ds:
+        REFUSED[sentence](ds.load()).to_netcdf(trained / "bad.nc")
+    result, out = forecast(runs=["cnn0"], data="bad.nc")
+    assert sentence in result.sentence() and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--init", "2015-08-20"], "has the days 2015-03-31 to 2015-07-28, --init asks for 2015-08-20"),
+        (["--init", "2015-04-01"], "has 1 days in the record"),
+        (["--init", "2015-07-20", "2015-07-01"], "it ends before it starts"),
+        (["--init", "yesterday"], "'yesterday', expected an ISO date"),
+        (["--init", "2015-07-01", "2015-07-02", "2015-07-03"], "--init has 3 dates, expected a date, or START END"),
+        (["--folds", "1"], "--folds is 1, expected 0, or 2 or more"),
+        (["--jobs", "0"], "--jobs is 0"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(forecast, arguments, sentence):
+    result, out = forecast(*arguments, runs=["cnn0"])
+    assert sentence in result.sentence() and not out.exists()
+
+
+def test_runs_that_do_not_belong_together_are_refused(forecast, trained, script, smap):
+    assert (
+        script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, "--out", trained / "other").code == 0
+    )
+    result, _ = forecast(runs=["cnn0", "other"])
+    assert "were trained on different data" in result.sentence()
+    result, _ = forecast(runs=[])
+    assert "run" in result.sentence()
+    shutil.rmtree(trained / "other")
+
+
+def test_a_run_that_knows_the_weather_ahead_asks_for_forecasts_of_it(forecast, trained, script):
+    out = trained / "rain"
+    options = ["--data", trained / "smap.nc", *PERIODS, "--epochs", 1, "--future-precipitation", "--out", out]
+    assert script("SMAPtest/train_cnn.py", *options).code == 0
+    result, _ = forecast(runs=["rain"])
+    assert "give forecasts with --future-from" in result.sentence()
+    make = ["--data", trained / "smap.nc", "--out", trained / "rain.nc", "--lead-days", 3, "--error", "perfect"]
+    assert script("data/make_forecasts.py", *make).code == 0
+    assert script("SMAPtest/eval.py", out).code == 0
+    ds = opened(forecast("--init", "2015-07-10", "--future-from", trained / "rain.nc", runs=["rain"]))
+    np.testing.assert_allclose(ds["soil_moisture"][0], predicted(out, "2015-07-10", 3), atol=1e-6)
+    result, _ = forecast("--init", "2015-07-27", "--future-from", trained / "rain.nc", runs=["rain"])
+    assert "rain.nc" in result.sentence()
+
+
+def test_a_moving_picture_shows_each_lead(forecast):
+    result, out = forecast("--gif", runs=["compact2", "compact3"])
+    assert result.code == 0, result.err
+    with Image.open(out.with_suffix(".gif")) as picture:
+        assert picture.n_frames == 2

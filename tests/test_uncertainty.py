@@ -1,0 +1,212 @@
+"""Intervals against loops, simulated worlds and other libraries; days held out by hand."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import PERIODS, tiny
+from scipy.stats import percentileofscore
+from scores.continuous import quantile_score
+
+from utils import runs
+from utils.baselines import climatology
+from utils.console import UserError
+from utils.data_processing import Record, Windows
+from utils.data_set import DataSet
+from utils.files import read_json
+from utils.held_out import Fold, folds_of, hold_out, refitted
+from utils.metrics import SEASONS
+from utils.prepared_data import write_prepared
+from utils.probability import Probability
+from utils.seasonal import Usual
+from utils.settings import Split, spans
+from utils.statistics import Statistics
+from utils.uncertainty import AGES, FEW, LEVELS, Calibration, HeldOut, age_class, season_of
+
+
+def days_from(first, count):
+    return np.datetime64(first) + np.arange(count)
+
+
+def world(count=900, shape=(5, 6), seed=0, first="2015-01-01", share=0.7):
+    """Forecasts whose errors depend on region, season, cell and the age of the last observation."""
+    rng = np.random.default_rng(seed)
+    days = days_from(first, count)
+    region = np.broadcast_to(np.arange(shape[1]) % 3, shape).astype(np.int8)
+    forecast = rng.uniform(0.1, 0.4, (count, *shape)).astype(np.float32)
+    age = rng.integers(0, 5, (count, *shape)).astype(np.int16)
+    size = 0.01 * (1 + region) * np.linspace(0.5, 1.5, shape[0])[:, None]
+    size = size * (1 + 0.5 * (season_of(days) == 2))[:, None, None] * (1 + 0.2 * age)
+    error = size * rng.standard_normal(forecast.shape)
+    observed = np.where(rng.random(forecast.shape) < share, forecast + error, np.nan).astype(np.float32)
+    return HeldOut(observed, forecast, age, region, days)
+
+
+def test_seasons_are_those_of_xarray():
+    days = days_from("2015-01-01", 400)
+    expected = xr.DataArray(days.astype("datetime64[ns]"), dims="time").dt.season.values
+    assert [SEASONS[i] for i in season_of(days)] == list(expected)
+
+
+def test_classes_of_age_by_hand():
+    ages = np.array([0, 1, 2, 3, 4, 5, 14, 15, 200, -1], np.int16)
+    assert list(age_class(ages)) == [0, 1, 2, 3, 3, 4, 5, 6, 6, 6]
+    assert len(AGES) == 6
+
+
+def test_quantiles_by_a_loop():
+    held = world(count=400)
+    found = Calibration.of(held)
+    residual = held.observed - held.forecast
+    kind = age_class(held.age)
+    region_squares = {r: np.nanmean(residual[:, held.region == r] ** 2) for r in range(3)}
+    row, column = 3, 4
+    values = residual[:, row, column]
+    seen = np.isfinite(values)
+    usual = region_squares[held.region[row, column]]
+    scale = np.sqrt((np.sum(values[seen] ** 2) + FEW * usual) / (seen.sum() + FEW))
+    assert found.scale[row, column] == pytest.approx(scale, rel=1e-5)
+    pooled = []
+    for i in range(5):
+        for j in (1, 4):  # the cells of region 1
+            for day in np.flatnonzero(season_of(held.days) == 2):
+                scaled = residual[day, i, j] / (found.scale[i, j] * found.by_age[kind[day, i, j]])
+                pooled += [scaled] if np.isfinite(scaled) else []
+    np.testing.assert_allclose(found.table[1, 2], np.quantile(pooled, LEVELS), rtol=1e-4, atol=1e-5)
+    q = found.quantiles(held.forecast, held.age, held.days)
+    day = int(np.flatnonzero(season_of(held.days) == 2)[7])
+    spread = found.scale[2, 4] * found.by_age[kind[day, 2, 4]]
+    by_hand = held.forecast[day, 2, 4] + spread * found.table[1, 2]
+    np.testing.assert_allclose(q[:, day, 2, 4], np.clip(by_hand, 0, 1), rtol=1e-5)
+
+
+def test_intervals_of_a_simulated_world_hold_what_they_promise():
+    """Later days of the same world: 90 % in all, in each season and region, at each age."""
+    held, later = world(seed=1), world(seed=2, first="2018-01-01")
+    scores = Probability.of(later, Calibration.of(held))
+    assert scores.coverage == pytest.approx(0.9, abs=0.01)
+    assert all(abs(share - 0.9) < 0.025 for share in (scores.by_season | scores.by_region).values())
+    np.testing.assert_allclose(scores.below, LEVELS, atol=0.02)
+
+
+def test_a_season_without_days_borrows_from_the_others():
+    held = world(count=31, first="2015-01-01")  # a January
+    found = Calibration.of(held)
+    np.testing.assert_array_equal(found.table[:, 2], found.table[:, 1])
+    few = HeldOut(held.observed[:8], held.forecast[:8], held.age[:8], held.region, held.days[:8])
+    assert np.ptp(Calibration.of(few).table, axis=(0, 1)).max() == 0  # nor enough of a region
+
+
+def test_without_an_observation_nothing_can_be_told():
+    held = world(share=0)
+    with pytest.raises(UserError, match="No day held out has an observation"):
+        Calibration.of(held)
+
+
+def test_older_observations_never_make_a_forecast_surer():
+    held = world(count=600)
+    found = Calibration.of(held)
+    assert (np.diff(found.by_age) >= 0).all()
+    assert found.by_age[3] / found.by_age[0] == pytest.approx(1.7, abs=0.15)  # 1 + 0.2 x 3 or 4
+
+
+def test_crps_and_coverage_against_another_library():
+    held, test = world(seed=3), world(count=200, seed=4)
+    calibration = Calibration.of(held)
+    found = Probability.of(test, calibration)
+    quantiles = calibration.quantiles(test.forecast, test.age, test.days)
+    dims = ("time", "lat", "lon")
+    observed = xr.DataArray(test.observed, dims=dims)
+    losses = [
+        float(quantile_score(xr.DataArray(q, dims=dims), observed, alpha=float(level)))
+        for q, level in zip(quantiles, LEVELS, strict=True)
+    ]
+    assert found.mean_crps == pytest.approx(2 * np.mean(losses), rel=1e-4)
+    valid = np.isfinite(test.observed)
+    inside = (quantiles[0] <= test.observed) & (test.observed <= quantiles[-1])
+    assert found.coverage == pytest.approx(inside[valid].mean())
+    assert found.width == pytest.approx((quantiles[-1] - quantiles[0])[valid].mean(), rel=1e-5)
+
+
+def test_percentiles_against_scipy():
+    held = world(count=1461, share=1.0)
+    usual = Usual.of(held)
+    days = days_from("2020-07-01", 3)
+    anomaly = np.random.default_rng(0).normal(0, 0.03, (3, *held.region.shape)).astype(np.float32)
+    found = usual.percentile(anomaly, days)
+    summer = season_of(held.days) == 2
+    left = held.observed - usual.expected(held.days)
+    for day, row, column in ((0, 1, 2), (2, 4, 5)):
+        expected = percentileofscore(left[summer, row, column], anomaly[day, row, column])
+        assert found[day, row, column] == pytest.approx(expected, abs=1.5)
+    assert np.isnan(usual.percentile(np.full_like(anomaly, np.nan), days)).all()
+    assert (usual.percentile(anomaly + 1, days) == 100).all() and (usual.percentile(anomaly - 1, days) == 0).all()
+
+
+def test_what_is_usual_is_the_climatology_that_baselines_have():
+    ds = tiny(days=800, start="2014-01-01")
+    split = Split(spans("train", ("2014-01-01", "2015-12-31")), (), spans("test", ("2016-01-05", "2016-02-20")))
+    record = Record(ds, Statistics.fit(ds, split))
+    training, test = (Windows(record, periods, 3, 1, "any") for periods in (split.train, split.test))
+    expected, note = climatology(training, test, split.train)
+    inside = record.days <= np.datetime64("2015-12-31")
+    shape = record.observed[inside].shape
+    held = HeldOut(
+        record.observed[inside],
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.int16),
+        np.zeros(shape[1:], np.int8),
+        record.days[inside],
+    )
+    assert not note
+    np.testing.assert_allclose(Usual.of(held).expected(test.valid_time), expected, atol=1e-5)
+
+
+def test_blocks_of_days_by_hand():
+    day = np.datetime64
+    periods = ((day("2015-01-01"), day("2015-01-20")), (day("2015-02-01"), day("2015-02-20")))
+    days = np.concatenate([days_from("2015-01-01", 20), days_from("2015-02-01", 20)])
+    first, second, third, fourth = folds_of(days, periods, 4, 2)
+    assert first == Fold(
+        ((day("2015-01-01"), day("2015-01-10")),), ((day("2015-01-13"), day("2015-01-20")), periods[1])
+    )
+    assert third.held_out == ((day("2015-02-01"), day("2015-02-10")),)
+    assert third.rest == (periods[0], (day("2015-02-13"), day("2015-02-20")))
+    assert second.rest[0] == (day("2015-01-01"), day("2015-01-08"))
+    assert fourth.rest == (periods[0], (day("2015-02-01"), day("2015-02-08")))
+
+
+def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_others(tmp_path, smap, script):
+    """The last block, so that a script accepts the periods; one epoch, so that the best is the last."""
+    options = ["--data", smap, "--epochs", 1, "--precision", "32-true", "--batch-size", 16]
+    assert script("SMAPtest/train_cnn.py", *options, *PERIODS, "--out", tmp_path / "run").code == 0
+    checkpoint = runs.load_checkpoint(tmp_path / "run")
+    rest = spans("train", ("2015-03-31", "2015-05-31"))
+    model, _ = refitted(tmp_path / "run", checkpoint, DataSet(smap), rest, None)
+    periods = "--train 2015-03-31 2015-05-31 --val 2015-06-10 2015-06-12 --test 2015-07-01 2015-07-28".split()
+    assert script("SMAPtest/train_cnn.py", *options, *periods, "--out", tmp_path / "rest").code == 0
+    expected = runs.load_checkpoint(tmp_path / "rest").best
+    for name, weights in model.state_dict().items():
+        torch.testing.assert_close(weights, expected[name])
+
+
+@pytest.mark.parametrize("model", ["cnn", "compact"])
+def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, script, model):
+    out = tmp_path / "run"
+    epochs = ["--epochs", 2] if model == "cnn" else []
+    assert script(f"SMAPtest/train_{model}.py", "--data", smap, *PERIODS, *epochs, "--out", out).code == 0
+    made = hold_out(out, 3, quiet=True)
+    with xr.open_dataset(made) as ds:
+        first, last = ds["time"].values[[0, -1]].astype("datetime64[D]")
+        assert str(last) == "2015-06-30" and str(first) == "2015-04-05"  # the first with three input days and lead 3
+        assert np.isfinite(ds["predicted"].values[:, 0]).all()
+        mean = float(np.sqrt(((ds["predicted"] - ds["observed"]) ** 2).mean()))
+    assert read_json(out / "held_out" / "metrics.json")["rmse"] == pytest.approx(mean, rel=1e-4)
+    before = made.stat().st_mtime_ns
+    assert hold_out(out, 3, quiet=True).stat().st_mtime_ns == before
+    assert hold_out(out, 0, quiet=True).stat().st_mtime_ns != before  # other blocks, another file
+    with xr.open_dataset(made) as ds:
+        assert str(ds["time"].values[0])[:10] == "2015-06-01"
+    write_prepared(tiny(seed=5), smap)
+    with pytest.raises(UserError, match="is gone or has changed"):
+        hold_out(out, 3, quiet=True)
