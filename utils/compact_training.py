@@ -135,15 +135,15 @@ def fit_compact(
     return checkpoint
 
 
-def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str) -> Compact:
-    """The model that it becomes on these samples, without validation and without a file."""
+def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str, share: float) -> Compact:
+    """The model that it becomes on these samples with this share of its networks, without validation or a file."""
     rng = np.random.default_rng(settings.seed)
     learner = Learner(settings, len(training.target_index) + training.skipped, tqdm(disable=True))
     if experiment == "ERA5test":
         return learner.on_the_land_model(model, episodes(training, settings.episodes, rng))[0]
     if settings.epochs == 0:
         return zero_shot(model)
-    return learner.on_the_target(model, rows_of(training, rng))[0]
+    return learner.on_the_target(model, rows_of(training, rng), share)[0]
 
 
 def zero_shot(model: Compact) -> Compact:
@@ -179,12 +179,12 @@ class Learner:
         standardise(model, rows)
         return model, self.train(model, rows, 0.0)
 
-    def on_the_target(self, model: Compact, rows: Rows) -> tuple[Compact, float]:
-        """Regression and networks of all rows, the share by parts of them held out in turn; and the loss."""
+    def on_the_target(self, model: Compact, rows: Rows, share: float | None = None) -> tuple[Compact, float]:
+        """Regression and networks of all rows, the share by parts of them held out in turn if not given; the loss."""
         off = math.sqrt(float(np.mean(rows.y.astype(float) ** 2)) * CORRELATED_DAYS / self.days)
         gain = power = 0.0
         rng = np.random.default_rng(self.settings.seed)
-        for part in np.array_split(np.unique(rows.day), BLOCKS):
+        for part in np.array_split(np.unique(rows.day), BLOCKS) if share is None else ():
             held_out = np.isin(rows.day, part)
             if held_out.all() or not held_out.any():
                 continue
@@ -193,7 +193,7 @@ class Learner:
             gain += float(((rest.y - linear) * networks).sum())
             power += float((networks**2).sum())
         net, loss = self.fitted(model, rows, off)
-        net.share.fill_(min(max(gain / power, 0.0), 1.0) if power > 0 else 0.0)
+        net.share.fill_((min(max(gain / power, 0.0), 1.0) if power > 0 else 0.0) if share is None else share)
         return net, loss
 
     def fitted(self, model: Compact, rows: Rows, off: float) -> tuple[Compact, float]:

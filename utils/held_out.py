@@ -126,7 +126,8 @@ def refitted(
     reach = checkpoint.lead_days, 1 if compact else checkpoint.input_days
     training = Samples(gappy, days, *reach, "training", windows_of(model))
     if compact:
-        return refit_compact(model, training, settings, checkpoint.experiment), view
+        share = float(checkpoint.best["share"])  # the run's own: to find it takes three fits more
+        return refit_compact(model, training, settings, checkpoint.experiment, share), view
     fabric = start_fabric(settings.precision)
     transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
     refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
