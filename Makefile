@@ -5,7 +5,7 @@ ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
 RESULTS ?= results
 
-.PHONY: reproduce paper transfer figures bench test defects lint clean
+.PHONY: reproduce paper transfer figures bench tour test defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -18,6 +18,9 @@ transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthe
 
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
 	$(BIN)/python -m utils.report $(RESULTS)
+
+tour: .venv/installed  ## docs/tour.md as a notebook: docs/tour.ipynb
+	$(BIN)/jupytext --to notebook docs/tour.md
 
 bench: .venv/installed  ## steps against the published ones, loader, memory and processes on this machine: results/bench.json
 	$(BIN)/python benchmarks/bench.py

@@ -1,0 +1,68 @@
+"""Every sentence of docs/troubleshooting.md is one that the code can say, and no part of the code goes without."""
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT
+
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE))
+ROWS = [(name, row) for name, text in SECTIONS.items() for row in re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)]
+GROUPS = {  # section: the files whose sentences it is about
+    "Command line": "utils/console.py utils/settings.py",
+    "Your data set": "utils/prepared_data.py utils/experiment.py utils/statistics.py",
+    "Periods": "utils/settings.py utils/data_processing.py utils/data_set.py utils/experiment.py",
+    "Run directories": "utils/runs.py utils/files.py utils/experiment.py utils/evaluation.py",
+    "Training and weights": "utils/training.py utils/compact_training.py utils/forecasting.py utils/models/*.py",
+    "Evaluation": "utils/evaluation.py utils/metrics.py",
+    "Transfer": "utils/experiment.py utils/transfer.py",
+    "Weather ahead": "utils/future.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",
+    "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",
+    "The study": "reproduce.py utils/study.py utils/jobs.py utils/results.py utils/page.py utils/limit.py"
+    " utils/answers_limit.py utils/map_panels.py utils/Draw*.py",
+    "Downloads and preparing": "utils/downloading.py utils/cds_download.py utils/smap_download.py utils/archives.py"
+    " utils/era5_*.py utils/smap_files.py utils/smap_preparing.py utils/preparing.py utils/raw_files.py utils/regrid.py"
+    " utils/prepare_report.py data/make_sample.py data/make_limit.py data/*download*.py data/prepare_*.py",
+}
+FILES = {name: [file for part in parts.split() for file in ROOT.glob(part)] for name, parts in GROUPS.items()}
+
+
+def said(node: ast.AST) -> str:
+    """A string of the source with … for what it is filled with; empty for anything else."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def sentences(file) -> list[str]:
+    """What stands in strings of a file that raises UserErrors."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    raises = any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError" for node in ast.walk(tree))
+    return [said(node) for node in ast.walk(tree)] if raises else []
+
+
+def covers(pattern: str, sentence: str) -> bool:
+    """Whether the sentence is the pattern, whose … stand for anything."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("…"))), sentence) is not None
+
+
+@pytest.mark.parametrize(("section", "pattern"), ROWS)
+def test_every_sentence_of_the_page_is_in_the_code(section, pattern):
+    assert len(re.sub(r"\W", "", pattern)) > 3, "too little to be looked for"
+    assert any(covers(pattern, sentence) for file in FILES[section] for sentence in sentences(file))
+
+
+def test_a_sentence_that_nobody_says_is_found_out():
+    assert not any(covers("… is in …, expected Kelvin", s) for file in FILES["Your data set"] for s in sentences(file))
+
+
+def test_every_file_that_refuses_has_a_section():
+    assert SECTIONS.keys() == GROUPS.keys() == {section for section, _ in ROWS}
+    known = {file for files in FILES.values() for file in files}
+    refusing = {file for part in ("*.py", "utils/**/*.py", "data/*.py") for file in ROOT.glob(part) if sentences(file)}
+    assert {file.relative_to(ROOT).as_posix() for file in refusing - known} == set()
+
+
+def test_the_page_stays_one_that_a_person_reads():
+    assert 25 <= len(ROWS) <= 40
