@@ -18,10 +18,13 @@ from conftest import ROOT, tiny
 from PIL import Image
 from warm_python import CLIENT
 
+from utils.held_out import FOLDS
 from utils.limit import LIMITS, write_limit
 from utils.prepared_data import write_prepared
+from utils.uncertainty import AGES, FEW, FEWEST, FEWEST_OF_AGE, LEVELS
 
 PAGE = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+FORECASTS = (ROOT / "docs" / "forecast.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 CODE = [(kind, text) for kind, text in BLOCKS if kind in ("bash", "python")]
 NEEDED = ("ERA5test", "SMAPtest", "finetune-SMAPtest", "utils", "data", "docs", "*.py", "CITATION.cff")
@@ -82,7 +85,7 @@ def printed(house) -> str:
 
 
 def test_every_block_runs(printed):
-    assert printed.count("--- next block") == len(CODE) > 12
+    assert len(re.findall(r"^--- [\d.]+ s$", printed, re.MULTILINE)) == len(CODE) > 12
 
 
 def test_nothing_but_the_wrong_unit_is_refused(printed):
@@ -107,8 +110,25 @@ def test_chapters_leave_what_they_say(house, printed):
     assert (tour / "forecast.png").exists() and (tour / "forecast.pdf").exists()
     with xr.open_dataset(tour / "july.nc") as hindcasts:
         assert hindcasts.sizes["init_time"] == 31
-    (row,) = json.loads((tour / "july.scores.json").read_text())
+    (row,) = json.loads((tour / "july.scores.json").read_text())["leads"]
     assert row["lead_days"] == 3 and 0 <= row["coverage_90"] <= 1
+
+
+def test_the_page_on_forecasts_describes_the_file(house, printed):
+    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]+) \|", FORECASTS, re.MULTILINE)
+    told = {name: unit for names, unit in rows for name in re.findall(r"`(\w+)`", names)}
+    with xr.open_dataset(house / "runs" / "tour" / "forecast.nc", decode_timedelta=False) as forecast:
+        assert told.keys() == set(forecast.variables)
+        for name, unit in told.items():
+            found = forecast[name].attrs.get("units", "date")
+            assert found == {"degrees": f"degrees_{'north' if name == 'lat' else 'east'}"}.get(unit, unit)
+
+
+def test_the_page_on_forecasts_has_the_numbers_of_the_code():
+    for number in (FEW, FEWEST, FEWEST_OF_AGE):
+        assert re.search(rf"(?<![\d.,]){number:,}(?![\d.])", FORECASTS)
+    assert f"{', '.join(map(str, AGES[:-1]))} and {AGES[-1]} days on" in FORECASTS
+    assert FOLDS == 4 and "four blocks of time" in FORECASTS and LEVELS[[0, -1]].tolist() == [0.05, 0.95]
 
 
 def test_the_example_is_twenty_lines():

@@ -1,8 +1,8 @@
-"""Blocks of a page, one after the other: Python ones in this process, shell ones in bash, whose `python` is a fork of it.
+"""Blocks of a page, one after the other: Python in this process, shell in bash, whose `python` is a fork of it.
 
 A script starts in a copy of a process that has imported what all of them import, which takes each of them seconds.
 
-python tests/warm_python.py BLOCKS.json          a list of [kind, text]; in front of PATH: a folder with CLIENT as python
+python tests/warm_python.py BLOCKS.json          a list of [kind, text]; CLIENT is to be `python` on the PATH
 """
 
 import json
@@ -12,6 +12,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -34,11 +35,12 @@ def main(blocks: Path) -> None:
         server.bind(os.environ["WARM_PYTHON"])
         server.listen()
         for kind, text in json.loads(blocks.read_text(encoding="utf-8")):
+            start = time.monotonic()
             if kind == "python":
                 exec(text, names)
             elif code := bash(text, server):
                 sys.exit(code)
-            print("--- next block", flush=True)
+            print(f"--- {time.monotonic() - start:.1f} s", flush=True)
 
 
 def bash(text: str, server: socket.socket) -> int:
