@@ -14,7 +14,6 @@ from test_compact import gappy
 from utils import hindcasts, issuing
 from utils.files import read_json
 from utils.prepared_data import write_prepared
-from utils.runs import load_checkpoint
 from utils.uncertainty import LEVELS
 
 LAST = "2015-07-28"  # of the record of `smap`
@@ -98,11 +97,11 @@ def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, traine
         np.testing.assert_allclose(ds["soil_moisture"][0], predicted(trained / run, init, 3), atol=1e-6)
 
 
-def test_runs_of_a_lead_are_weighted_by_their_validation(forecast, trained):
+def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
     ds = opened(forecast("--init", "2015-07-10", runs=("cnn0", "cnn1", "compact3", "compact2")))
     names = ("cnn0", "cnn1", "compact3")
-    weight = np.array([1 / load_checkpoint(trained / name).best_rmse ** 2 for name in names])
-    weight /= weight.sum()
+    weight = np.array([1 / read_json(trained / name / "held_out" / "metrics.json")["rmse"] ** 2 for name in names])
+    weight /= weight.sum()  # all of them have the same days
     maps = [predicted(trained / name, "2015-07-10", 3) for name in names]
     mean = sum(w * one for w, one in zip(weight, maps, strict=True))
     np.testing.assert_allclose(ds["soil_moisture"].sel(lead_time=3), mean, atol=1e-6)
@@ -205,7 +204,7 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
     ("arguments", "sentence"),
     [
         (["--init", "2015-08-20"], "has the days 2015-03-31 to 2015-07-28, --init asks for 2015-08-20"),
-        (["--init", "2015-04-01"], "has 1 days in the record"),
+        (["--init", "2015-04-01"], "cnn0 needs 3 days in a row up to the last input day"),
         (["--init", "2015-07-20", "2015-07-01"], "it ends before it starts"),
         (["--init", "yesterday"], "'yesterday', expected an ISO date"),
         (["--init", "2015-07-01", "2015-07-02", "2015-07-03"], "--init has 3 dates, expected a date, or START END"),

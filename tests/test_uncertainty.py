@@ -1,5 +1,7 @@
 """Intervals against loops, simulated worlds and other libraries; days held out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from utils.probability import Probability
 from utils.seasonal import Usual
 from utils.settings import Split, spans
 from utils.statistics import Statistics
-from utils.uncertainty import AGES, FEW, LEVELS, Calibration, HeldOut, age_class, season_of
+from utils.uncertainty import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
 
 
 def days_from(first, count):
@@ -56,7 +58,7 @@ def test_classes_of_age_by_hand():
 
 def test_quantiles_by_a_loop():
     held = world(count=400)
-    found = Calibration.of(held)
+    found = Calibration._of(held)  # before it is stretched
     residual = held.observed - held.forecast
     kind = age_class(held.age)
     region_squares = {r: np.nanmean(residual[:, held.region == r] ** 2) for r in range(3)}
@@ -87,6 +89,30 @@ def test_intervals_of_a_simulated_world_hold_what_they_promise():
     assert scores.coverage == pytest.approx(0.9, abs=0.01)
     assert all(abs(share - 0.9) < 0.025 for share in (scores.by_season | scores.by_region).values())
     np.testing.assert_allclose(scores.below, LEVELS, atol=0.02)
+
+
+def test_years_that_differ_make_intervals_wider():
+    """Each year has a bias of its own, larger than the error of a day."""
+    held = world(count=1461, seed=5)
+    year = held.days.astype("datetime64[Y]").astype(int) - 45
+    bias = np.float32([0.1, -0.1, 0.12, -0.12])[year][:, None, None]
+    wetter = np.float32(0.3)  # far from the limits
+    biased = replace(held, forecast=held.forecast + wetter, observed=held.observed + wetter + bias)
+    plain, stretched = Calibration._of(biased), Calibration.of(biased)
+    ratio = np.ptp(stretched.table, axis=2) / np.ptp(plain.table, axis=2)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(stretched.table[..., MEDIAN], plain.table[..., MEDIAN])
+    inside = []
+    for number in range(4):  # the same by the definition: judged by the others, with the others' quantiles stretched
+        here, rest = biased.on(np.flatnonzero(year == number)), biased.on(np.flatnonzero(year != number))
+        judge = Calibration._of(rest)
+        middle = judge.table[..., [MEDIAN]]
+        judge = replace(judge, table=middle + ratio[0, 0] * (judge.table - middle))
+        low, high = judge.quantiles(here.forecast, here.age, here.days, [0, len(LEVELS) - 1])
+        seen = np.isfinite(here.observed)
+        inside.append(((low <= here.observed) & (here.observed <= high))[seen])
+    assert np.concatenate(inside).mean() == pytest.approx(0.9, abs=0.02)  # blocks are years but for a day
+    assert ratio[0, 0] > 1.05
 
 
 def test_a_season_without_days_borrows_from_the_others():

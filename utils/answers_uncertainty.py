@@ -13,7 +13,7 @@ from utils.probability import Probability
 from utils.results import TRANSFERRED, Results
 from utils.settings import run_folder
 from utils.study import COMPACT
-from utils.uncertainty import LEVELS, Calibration, HeldOut
+from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
 from utils.wording import days, number
 
 SIMPLE = ("persistence", "climatology")
@@ -44,7 +44,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
             held = [folder / "held_out" / "predictions.nc" for folder in folders]
             if not held or not all(path.exists() for path in held):
                 continue
-            weights = np.full(len(folders), 1 / len(folders))
+            weights = weights_of(held)
             names = {model: "predicted"} | ({name: name for name in SIMPLE} if not found else {})
             for name, variable in names.items():
                 calibration = Calibration.of(HeldOut.read(held, weights, variable))

@@ -1,7 +1,7 @@
 """Forecast maps from trained runs and a prepared data set, with their uncertainty: what forecast.py writes.
 
-runs         of one lead, seeds or models alike, are one forecast: their mean, weighted by 1 / validation MSE (Bates and
-             Granger 1969, doi:10.1057/jors.1969.103)
+runs         of one lead, seeds or models alike, are one forecast: their mean, weighted by 1 / MSE on the days held out
+             that they have in common (Bates and Granger 1969, doi:10.1057/jors.1969.103)
 uncertainty  quantiles from the same mean of their forecasts of days held out (utils/uncertainty.py)
 usual        anomaly and percentile against the climatology of the days the runs learned from (utils/seasonal.py)
 init         the last input day. Observations missing there are carried forward as in training, and `input_age` says how
@@ -36,7 +36,8 @@ from utils.predictions import AGE
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared
 from utils.runs import Checkpoint
 from utils.seasonal import Usual
-from utils.uncertainty import LEVELS, Calibration, HeldOut
+from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
+from utils.wording import days as in_days
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
@@ -94,9 +95,9 @@ def order(
     leads = []
     for days in sorted({checkpoint.lead_days for checkpoint in found.values()}):
         those = {run_dir: checkpoint for run_dir, checkpoint in found.items() if checkpoint.lead_days == days}
-        quality = np.array([1 / max(checkpoint.best_rmse, 1e-6) ** 2 for checkpoint in those.values()])
-        weights = tuple(map(float, quality / quality.sum()))
-        held = HeldOut.read([hold_out(run_dir, folds) for run_dir in those], weights)
+        files = [hold_out(run_dir, folds) for run_dir in those]
+        weights = weights_of(files)
+        held = HeldOut.read(files, weights)
         leads.append(Lead(days, tuple(those), weights, Calibration.of(held), Usual.of(held)))
     hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in found.items()}
     attributes = _attributes(leads, found, hashes, data)
@@ -170,8 +171,14 @@ def members(asked: Order) -> dict[Path, Member]:
 def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray:
     """The days from `first` to `last` on which every run can be initialised; a UserError where there is none."""
     found = None
-    for member in members(asked).values():
-        samples = member.samples(first, last)
+    for run_dir, member in members(asked).items():
+        try:
+            samples = member.samples(first, last)
+        except UserError as error:
+            need = f"{in_days(member.checkpoint.input_days)} in a row up to the last input day"
+            raise UserError(
+                f"{run_dir} needs {need}; {asked.data} has that on no day from {first} to {last}, or a gap behind it."
+            ) from error
         found = samples.init_time if found is None else np.intersect1d(found, samples.init_time)
     if not len(found):
         raise UserError(f"No day from {first} to {last} has the input days of all runs in {asked.data}.")

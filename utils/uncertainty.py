@@ -156,6 +156,17 @@ class Calibration:
         return np.clip(forecast + spread * table, *VARIABLES["soil_moisture"].limits).astype(np.float32)
 
 
+def weights_of(files: Sequence[Path]) -> tuple[float, ...]:
+    """1 / MSE of each run's forecasts of the days held out that all of them have, as shares of their sum."""
+    if len(files) == 1:
+        return (1.0,)
+    quality = []
+    for number in range(len(files)):
+        held = HeldOut.read(files, [float(other == number) for other in range(len(files))])
+        quality.append(1 / max(float(np.nanmean((held.forecast - held.observed).astype(np.float64) ** 2)), 1e-12))
+    return tuple(one / sum(quality) for one in quality)
+
+
 def age_class(age: Int16[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
     """Number of the class of an age in days; none at all (-1) is the last."""
     return np.where(age < 0, len(AGES), np.searchsorted(AGES, age, side="right"))
