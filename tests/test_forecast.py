@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from compliance_checker.runner import CheckSuite
 from conftest import PERIODS, ROOT, tiny
 from PIL import Image
 from test_compact import gappy
@@ -87,6 +88,17 @@ def test_the_day_after_the_record_ends(forecast):
     assert "SYNTHETIC" in ds.attrs["title"] and ds.attrs["source"].count("SMAPtest/compact") == 2
     assert "initialised on 2015-07-28" in made[0].out and "days ago" in made[0].out
     assert made[1].with_suffix(".png").exists() and made[1].with_suffix(".pdf").exists()
+
+
+@pytest.mark.parametrize("init", [[], ["--init", "2015-07-27", "2015-07-28"]])
+def test_a_checker_of_the_cf_conventions_finds_nothing(forecast, init):
+    result, out = forecast(*init, runs=("compact2", "compact3"))
+    assert result.code == 0, result.err
+    suite = CheckSuite()
+    suite.load_all_available_checkers()
+    found, errors = suite.run_all(suite.load_dataset(str(out)), ["cf:1.11"])["cf:1.11"]
+    assert not errors
+    assert [message for one in found for message in one.msgs or () if one.value[0] < one.value[1]] == []
 
 
 @pytest.mark.parametrize("run", ["cnn0", "compact3"])

@@ -74,11 +74,11 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
     start = str(shown["init_time"].values)[:10]
     kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
     region = find_region(lat, lon, maps, np.isfinite(moisture))
-    figure, place, boxes = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.62)
+    figure, place, boxes = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.76)
     labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")
     for (x, _, w, _), colour, values, label in zip(boxes[-1], colours, (moisture, anomaly, width), labels, strict=True):
-        colour_bar(figure, place(x + 0.05 * w, 0.34, 0.9 * w, 0.08), colour, values, label)
-    key(figure, place(boxes[-1][0][0], 0.1, 0, 0), {"drier than usual": MINUS}, across=True)
+        colour_bar(figure, place(x + 0.05 * w, 0.48, 0.9 * w, 0.08), colour, values, label)
+    key(figure, place(boxes[-1][0][0], 0.16, 0, 0), {"drier than usual": MINUS}, across=True)
     return figure
 
 

@@ -238,7 +238,7 @@ def described(
     found["input_age"] = (("init_time", "lat", "lon"), age, {"units": "day", "long_name": AGE})
     leads = np.array([lead.days for lead in asked.leads], np.int32)
     time = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
-    valid = {"standard_name": "time", "long_name": "day that is forecast"}
+    valid = {"standard_name": "time", "long_name": "day that is forecast", "units_metadata": "leap_seconds: none"}
     coords = {
         "init_time": ("init_time", days.astype("datetime64[ns]"), time),
         "lead_time": ("lead_time", leads, {"units": "days", "standard_name": "forecast_period"}),
