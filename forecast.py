@@ -18,10 +18,10 @@ from tyro.conf import Positional
 from utils.console import UserError, one_sentence, parse
 from utils.Drawforecast import draw_forecast, draw_sequence
 from utils.experiment import data_set
-from utils.files import whole_file, write_json
+from utils.files import whole_file, write_errors, write_json
 from utils.held_out import FOLDS
 from utils.hindcasts import hindcast, scored
-from utils.issuing import encoding, inits, issue, last_observed, order
+from utils.issuing import encoding, inits, is_forecast, issue, last_observed, order
 from utils.settings import spans
 from utils.wording import days as in_days
 
@@ -49,6 +49,9 @@ def main(settings: Settings) -> None:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
     first, last = asked_days(settings)
     single = first == last
+    if settings.gif and not single:
+        raise UserError("--gif shows the leads of one forecast; give --init a single date.")
+    prepare_out(settings.out)
     asked = order(settings.run_dirs, settings.data, first if single else None, settings.future_from, settings.folds)
     if not single:
         made = hindcast(asked, first, last, settings.out, settings.jobs)
@@ -57,16 +60,30 @@ def main(settings: Settings) -> None:
         report(scored(asked, settings.out), settings.out)
         return
     ds = issue(asked, inits(asked, first, first)).isel(init_time=0)
+    if not np.isfinite(ds["soil_moisture"]).any():
+        raise UserError(f"{settings.data} has no soil moisture up to {first} since the last gap; nothing is forecast.")
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
     old = (np.datetime64(datetime.now(UTC).date()) - first).astype(int)
     leads = ", ".join(str(lead.days) for lead in asked.leads)
+    if "calibration" in asked.attributes:
+        print(f"note: {asked.attributes['calibration']}")
     print(f"{settings.out}: initialised on {first}, {in_days(int(old))} ago; leads of {leads} days")
     draw_forecast(ds, settings.out.with_suffix(".png"))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+
+
+def prepare_out(out: Path) -> None:
+    """Make its folder, and remove what an earlier forecast of this name left beside it. A UserError for other files."""
+    if out.suffix != ".nc" or (out.exists() and not is_forecast(out)):
+        raise UserError(f"--out is {out}, expected the name of a new file, or of an earlier forecast, ending in .nc.")
+    with write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".png", ".pdf", ".gif", ".scores.json"):
+            out.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def asked_days(settings: Settings) -> tuple[np.datetime64, np.datetime64]:

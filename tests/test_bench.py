@@ -7,13 +7,14 @@ import bench
 import bench_common
 import bench_loader
 import bench_memory
+import bench_tables
 import numpy as np
 import published
 import pytest
 import synthetic
 import torch
 from bench_common import Settings, our_model
-from conftest import subprocess_script
+from conftest import ROOT, subprocess_script
 
 from utils.data_processing import Batch
 from utils.data_set import DataSet
@@ -138,3 +139,16 @@ def test_timed_samples_are_the_samples_and_count_what_the_loop_waits_for(setting
 def test_the_periods_end_with_the_record():
     expected = "--train 2016-12-30 2017-01-18 --val 2017-01-19 2017-01-28 --test 2017-01-29 2017-03-29"
     assert bench_memory.periods(730, 20, 60) == expected.split()
+
+
+def test_the_committed_tables_are_those_of_the_committed_numbers():
+    numbers = json.loads((ROOT / "docs" / "results" / "bench.json").read_text())
+    assert bench_tables.markdown(numbers).strip() in (ROOT / "docs" / "benchmarks.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    ours = [row for row in numbers["steps"] if row["step"] != "reference" and row["precision"] == "bf16-mixed"]
+    assert len(ours) == 7
+    for row in ours:
+        cells = f"{row['shape'][0]} × {row['shape'][1]}"
+        figures = f"{row['seconds'] * 1e3:.0f} | {row['samples_per_second']:.0f} | {row['speed_up']:.2f}"
+        assert f"| {row['model']} | {cells} | {figures} | {row['memory']:.2f} |" in readme
+    assert all(max(row["memory_train"], row["memory_eval"]) < 2 for row in numbers["memory"])

@@ -13,6 +13,7 @@ from PIL import Image
 from test_compact import gappy
 
 from utils import hindcasts, issuing
+from utils.data_set import DataSet
 from utils.files import read_json
 from utils.prepared_data import write_prepared
 from utils.uncertainty import LEVELS
@@ -48,7 +49,7 @@ def forecast(script, trained, tmp_path):
     """Run forecast.py on these runs; the result and the file."""
 
     def run(*arguments, runs=("cnn0", "cnn1"), data="smap.nc", folds=2):
-        issuing._members.cache_clear()
+        issuing._kept.clear()
         out = tmp_path / "forecast.nc"
         where = ["--data", trained / data, "--out", out, "--folds", folds]
         return script("forecast.py", *(trained / name for name in runs), *where, *arguments), out
@@ -112,14 +113,14 @@ def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, traine
 def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
     ds = opened(forecast("--init", "2015-07-10", runs=("cnn0", "cnn1", "compact3", "compact2")))
     names = ("cnn0", "cnn1", "compact3")
-    weight = np.array([1 / read_json(trained / name / "held_out" / "metrics.json")["rmse"] ** 2 for name in names])
+    weight = np.array([1 / read_json(trained / name / "held_out_2" / "metrics.json")["rmse"] ** 2 for name in names])
     weight /= weight.sum()  # all of them have the same days
     maps = [predicted(trained / name, "2015-07-10", 3) for name in names]
     mean = sum(w * one for w, one in zip(weight, maps, strict=True))
     np.testing.assert_allclose(ds["soil_moisture"].sel(lead_time=3), mean, atol=1e-6)
     spread = np.sqrt(sum(w * (one - mean) ** 2 for w, one in zip(weight, maps, strict=True)))
     np.testing.assert_allclose(ds["ensemble_spread"].sel(lead_time=3), spread, atol=1e-6)
-    assert (ds["ensemble_spread"].sel(lead_time=2).fillna(0) == 0).all()
+    assert ds["ensemble_spread"].sel(lead_time=2).isnull().all()  # one run has none
 
 
 def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_scores(forecast, trained, monkeypatch):
@@ -222,6 +223,11 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
         (["--init", "2015-07-01", "2015-07-02", "2015-07-03"], "--init has 3 dates, expected a date, or START END"),
         (["--folds", "1"], "--folds is 1, expected 0, or 2 or more"),
         (["--jobs", "0"], "--jobs is 0"),
+        (["--out", "maps.png"], "--out is maps.png, expected the name of a new file, or of an earlier forecast"),
+        (["--out", "."], "--out is ., expected the name of a new file"),
+        (["--out", ROOT / "README.md"], "README.md, expected the name of a new file"),
+        (["--gif", "--init", "2015-07-01", "2015-07-02"], "give --init a single date"),
+        (["--future-from", "no.nc"], "but none of the runs knows the weather ahead"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(forecast, arguments, sentence):
@@ -253,6 +259,28 @@ def test_a_run_that_knows_the_weather_ahead_asks_for_forecasts_of_it(forecast, t
     np.testing.assert_allclose(ds["soil_moisture"][0], predicted(out, "2015-07-10", 3), atol=1e-6)
     result, _ = forecast("--init", "2015-07-27", "--future-from", trained / "rain.nc", runs=["rain"])
     assert "rain.nc" in result.sentence()
+
+
+def test_a_single_init_reads_no_later_day(trained):
+    """Neither the values after it, nor do they come back as the days that are forecast."""
+    end = np.datetime64("2015-07-25")
+    data = DataSet(trained / "smap.nc", end=end, beyond=3)
+    assert str(data.days[-1]) == LAST
+    assert np.isnan(data.read()["precipitation"].values[-3:]).all()
+
+
+@pytest.mark.parametrize("what", ["data", "held_out"])
+def test_damaged_files_get_a_sentence(forecast, trained, tmp_path, what):
+    run, data = tmp_path / "run", tmp_path / "smap.nc"
+    shutil.copytree(trained / "cnn0", run)
+    shutil.copy(trained / "smap.nc", data)
+    good, _ = forecast(runs=[run], data=data)
+    assert good.code == 0, good.err
+    damaged = run / "held_out_2" / "predictions.nc" if what == "held_out" else data
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    result, _ = forecast(runs=[run], data=data)
+    assert "damaged" in result.sentence()
 
 
 def test_a_moving_picture_shows_each_lead(forecast):

@@ -1,5 +1,6 @@
 """Intervals against loops, simulated worlds and other libraries; days held out by hand."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from conftest import PERIODS, tiny
 from scipy.stats import percentileofscore
 from scores.continuous import quantile_score
 
-from utils import runs
+from utils import held_out, runs
 from utils.baselines import climatology
 from utils.console import UserError
 from utils.data_processing import Record, Windows
@@ -41,7 +42,7 @@ def world(count=900, shape=(5, 6), seed=0, first="2015-01-01", share=0.7):
     size = size * (1 + 0.5 * (season_of(days) == 2))[:, None, None] * (1 + 0.2 * age)
     error = size * rng.standard_normal(forecast.shape)
     observed = np.where(rng.random(forecast.shape) < share, forecast + error, np.nan).astype(np.float32)
-    return HeldOut(observed, forecast, age, region, days)
+    return HeldOut(observed, forecast, age, region, days, count > 366)
 
 
 def test_seasons_are_those_of_xarray():
@@ -183,6 +184,7 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
         np.zeros(shape, np.int16),
         np.zeros(shape[1:], np.int8),
         record.days[inside],
+        True,
     )
     assert not note
     np.testing.assert_allclose(Usual.of(held).expected(test.valid_time), expected, atol=1e-5)
@@ -216,6 +218,29 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
         torch.testing.assert_close(weights, expected[name])
 
 
+def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_path, smap, script, monkeypatch):
+    out, calls, real = tmp_path / "run", [], held_out.refit
+    assert script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, "--out", out).code == 0
+    whole = hold_out(out, 3, quiet=True)
+    with xr.open_dataset(whole) as ds:
+        expected = ds.load()
+    shutil.rmtree(whole.parent)
+
+    def failing(*arguments):
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(held_out, "refit", failing)
+    with pytest.raises(KeyboardInterrupt):
+        hold_out(out, 3, quiet=True)
+    assert not whole.exists()
+    with xr.open_dataset(hold_out(out, 3, quiet=True)) as ds:
+        xr.testing.assert_equal(ds.load(), expected)
+    assert len(calls) == 4 and not list(whole.parent.glob(".fit*"))
+
+
 @pytest.mark.parametrize("model", ["cnn", "compact"])
 def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, script, model):
     out = tmp_path / "run"
@@ -227,12 +252,13 @@ def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, 
         assert str(last) == "2015-06-30" and str(first) == "2015-04-05"  # the first with three input days and lead 3
         assert np.isfinite(ds["predicted"].values[:, 0]).all()
         mean = float(np.sqrt(((ds["predicted"] - ds["observed"]) ** 2).mean()))
-    assert read_json(out / "held_out" / "metrics.json")["rmse"] == pytest.approx(mean, rel=1e-4)
+    assert read_json(made.parent / "metrics.json")["rmse"] == pytest.approx(mean, rel=1e-4)
     before = made.stat().st_mtime_ns
-    assert hold_out(out, 3, quiet=True).stat().st_mtime_ns == before
-    assert hold_out(out, 0, quiet=True).stat().st_mtime_ns != before  # other blocks, another file
-    with xr.open_dataset(made) as ds:
+    few = hold_out(out, 0, quiet=True)
+    assert hold_out(out, 3, quiet=True).stat().st_mtime_ns == before and few != made
+    with xr.open_dataset(few) as ds:
         assert str(ds["time"].values[0])[:10] == "2015-06-01"
+    shutil.rmtree(made.parent)
     write_prepared(tiny(seed=5), smap)
     with pytest.raises(UserError, match="is gone or has changed"):
         hold_out(out, 3, quiet=True)

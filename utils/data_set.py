@@ -68,8 +68,9 @@ class DataSet:
             self.days = self.days[self.days >= start]
         if end is not None:
             self.days = self.days[self.days <= end]
-        self.known = len(self.days)  # days with values
-        self.days = np.append(self.days, self.days[-1:] + np.arange(1, beyond + 1))
+        self.end = self.days[-1] if end is not None and len(self.days) else None
+        if len(self.days):
+            self.days = np.append(self.days, self.days[-1] + np.arange(1, beyond + 1))
         self._kept: xr.Dataset | None = None
 
     def large(self, maps: int = len(VARIABLES)) -> bool:
@@ -82,7 +83,7 @@ class DataSet:
         if kept:
             return kept
         path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
-        ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path)
+        ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path, end=self.end)
         return ds if len(ds["time"]) == len(self.days) else ds.reindex(time=self.days.astype("datetime64[ns]"))
 
     def blocks(self, halo: int = 0, multiple: int = 1, maps: int = len(VARIABLES)) -> list[Tile]:

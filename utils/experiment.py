@@ -199,6 +199,8 @@ def data_set(path: Path, start: np.datetime64 | None = None, **beyond: Any) -> D
     if resolution and path.parent == SAMPLE_SMAP.parent:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
     data = DataSet(path, start, made_by, **beyond)
+    if beyond and not len(data.days):
+        raise UserError(f"{path} has no day from {start}, the first that a run may read, to {beyond['end']}.")
     if start is not None and (not len(data.days) or data.first > start):
         raise UserError(f"{path} begins on {data.first}, the last --target-days on {start}; ask for fewer of them.")
     return data

@@ -3,9 +3,11 @@
 The training and validation days are cut into blocks of time. For each, a model of the same settings learns from the
 days of the others alone, as many epochs as the run's best, from the same pre-trained weights if there are any, and
 forecasts the block; days near the block are left out of both, and the baselines beside it are fitted the same way.
-RUN_DIR/held_out/predictions.nc holds all of these forecasts, and looks like the run's own of its test period.
+RUN_DIR/held_out/predictions.nc holds all of these forecasts, and looks like the run's own of its test period. Other
+numbers of blocks than FOLDS have folders of their own. What was fitted before a call was killed is found by the next.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from utils.compact_training import refit_compact
 from utils.console import UserError
 from utils.data_set import DataSet, Samples, View
 from utils.experiment import data_hash, data_set, new_model, start_of, views
-from utils.files import read_json, write_json
+from utils.files import read_json, whole_file, write_json
 from utils.forecasting import BATCH, forecast, restore_model, script_of, view_of
 from utils.future import Future
 from utils.models import windows_of
@@ -48,18 +50,18 @@ def hold_out(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
     With `folds` 0, the run itself forecasts its validation days, which chose its best epoch: quick, and a little too
     sure. Raises UserError where the run's own data or the weights it started from are gone or have changed.
     """
-    folder = run_dir / "held_out"
-    runs.checkpoint_file(run_dir)
-    with runs.claimed(run_dir):
-        checkpoint = runs.load_checkpoint(run_dir)
-        if not checkpoint.finished:
-            raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-        state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
-        state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
-        path = folder / "predictions.nc"
-        if not (path.exists() and state.items() <= read_json(folder / "metrics.json").items()):
+    folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
+    checkpoint = runs.load_checkpoint(run_dir)
+    if not checkpoint.finished:
+        raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+    state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
+    path, metrics = folder / "predictions.nc", folder / "metrics.json"
+    if not (path.exists() and state.items() <= read_json(metrics).items()):
+        with runs.claimed(folder):
+            metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             rmse = _make(run_dir, folder, checkpoint, folds, quiet)
-            write_json(folder / "metrics.json", {**state, "rmse": rmse})
+            write_json(metrics, {**state, "rmse": rmse})
     return path
 
 
@@ -96,7 +98,7 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
-                model, view = refitted(run_dir, checkpoint, data, fold.rest, future)
+                model, view = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
             samples = Samples(view, fold.held_out, *reach, "held-out", windows_of(model))
             asked = Asked(path, path, fold.rest, fold.held_out, *reach, data.start)
             references = References(asked, view.statistics, in_blocks=view.free)
@@ -106,13 +108,23 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
                 fields = out.put(block, windows, predicted, references.forecasts(block), rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
+    for kept in folder.glob(".fit-*.pt"):
+        kept.unlink()
     return float(np.sqrt(squares / max(count, 1)))
 
 
 def refitted(
-    run_dir: Path, checkpoint: Checkpoint, data: DataSet, days: tuple[Span, ...], future: Future | None
+    run_dir: Path,
+    checkpoint: Checkpoint,
+    data: DataSet,
+    days: tuple[Span, ...],
+    future: Future | None,
+    keep: Path | None = None,
 ) -> tuple[nn.Module, View]:
-    """A model with the settings of a run that learned from these target days, and the data as it sees them."""
+    """A model with the settings of a run that learned from these target days, and the data as it sees them.
+
+    Its weights are put into the folder `keep`, where a later call finds them.
+    """
     module, source = script_of(checkpoint, run_dir), None
     settings = checkpoint.restored_settings(module.Settings)
     if checkpoint.source_hash:
@@ -122,13 +134,23 @@ def refitted(
     model = new_model(settings, module.build, data, source)
     learned = Split(days, (), checkpoint.periods.test)
     view, gappy = views(settings, model, data, data.summary(learned), learned, source, future)
+    name = hashlib.sha256(f"{runs.weights_hash(checkpoint.best)} {days}".encode()).hexdigest()[:16]
+    kept = keep / f".fit-{name}.pt" if keep else None
+    if kept and kept.exists():
+        model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
+        return model, view
     compact = isinstance(model, Compact)
     reach = checkpoint.lead_days, 1 if compact else checkpoint.input_days
     training = Samples(gappy, days, *reach, "training", windows_of(model))
     if compact:
         share = float(checkpoint.best["share"])  # the run's own: to find it takes three fits more
-        return refit_compact(model, training, settings, checkpoint.experiment, share), view
-    fabric = start_fabric(settings.precision)
-    transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
-    refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
+        model = refit_compact(model, training, settings, checkpoint.experiment, share)
+    else:
+        fabric = start_fabric(settings.precision)
+        transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
+        refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
+    model = model.cpu()
+    if kept:
+        with whole_file(kept) as partial:
+            torch.save(model.state_dict(), partial)
     return model, view

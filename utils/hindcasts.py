@@ -1,5 +1,6 @@
 """Forecasts from every day of a period: made part by part, side by side, into one file; and how good they were."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from utils.issuing import Lead, Order, encoding, inits, issue
 from utils.jobs import Job, cores, finish, processes
 from utils.metrics import FORECASTS, Sums, cell_area
 from utils.predictions import judged
+from utils.runs import claimed
 from utils.tiles import Tile
 
 
@@ -29,6 +31,14 @@ def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path,
     """
     days = inits(asked, first, last)
     folder = out.with_name(f".{out.name}.parts")
+    with claimed(folder):
+        _make(asked, days, folder, out, jobs)
+        shutil.rmtree(folder)
+    return days
+
+
+def _make(asked: Order, days: np.ndarray, folder: Path, out: Path, jobs: int | None) -> None:
+    """The parts that are missing, then the whole."""
     parts = [days[i : i + asked.at_once] for i in range(0, len(days), asked.at_once)]
     files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
     missing = [(part, file) for part, file in zip(parts, files, strict=True) if not _made(file, asked)]
@@ -49,8 +59,6 @@ def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path,
             finish(todo, executor, at_once, on_result)
     bar.close()
     _join(files, out)
-    shutil.rmtree(folder)
-    return days
 
 
 def make_part(asked: Order, days: np.ndarray, file: Path) -> int:
@@ -63,10 +71,9 @@ def make_part(asked: Order, days: np.ndarray, file: Path) -> int:
 
 def _made(file: Path, asked: Order) -> bool:
     """Whether a part is there, of the same request."""
-    if not file.exists():
-        return False
-    with netCDF4.Dataset(file) as part:
+    with contextlib.suppress(OSError), netCDF4.Dataset(file) as part:
         return getattr(part, "request", "") == asked.attributes["request"]
+    return False
 
 
 def scored(asked: Order, out: Path) -> list[dict[str, Any]]:

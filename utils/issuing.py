@@ -9,7 +9,7 @@ init         the last input day. Observations missing there are carried forward 
              since the last gap, has no forecast
 """
 
-import functools
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import torch
 import xarray as xr
@@ -27,13 +28,12 @@ from utils import runs
 from utils.console import UserError
 from utils.data_set import Samples
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.files import file_hash
 from utils.forecasting import BATCH, forecast, restore_model, view_of
 from utils.future import Forecasts, Future
 from utils.held_out import hold_out
 from utils.models import windows_of
 from utils.predictions import AGE
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared
+from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared, unreadable
 from utils.runs import Checkpoint
 from utils.seasonal import Usual
 from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
@@ -75,7 +75,7 @@ class Order:
     @property
     def at_once(self) -> int:
         """How many inits fit in memory together."""
-        return int(np.clip(MAPS // (len(self.leads) * np.prod(self.grid.shape)), 1, TOGETHER))
+        return int(np.clip(MAPS // (len(self.leads) * len(LEVELS) * np.prod(self.grid.shape)), 1, TOGETHER))
 
 
 def order(
@@ -101,9 +101,21 @@ def order(
         leads.append(Lead(days, tuple(those), weights, Calibration.of(held), Usual.of(held)))
     hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in found.items()}
     attributes = _attributes(leads, found, hashes, data)
+    if not folds:
+        attributes["calibration"] = "on validation days, which chose the runs' best epochs: a little too narrow"
     if future_from:
-        attributes |= {"future_weather": f"forecasts of {future_from.name}", "future_sha256": file_hash(future_from)}
-    identity = json.dumps([sorted(hashes.items()), attributes["data_sha256"], attributes.get("future_sha256"), folds])
+        if not (knowing := [run_dir for run_dir, checkpoint in found.items() if checkpoint.future]):
+            raise UserError(f"--future-from is {future_from}, but none of the runs knows the weather ahead.")
+        future = future_of(found[knowing[0]], knowing[0], future_from)
+        attributes |= {"future_weather": f"forecasts of {future_from.name}", "future_sha256": future.hash()}
+        if not all(found[run_dir].future_hash for run_dir in knowing):
+            attributes["calibration"] = "of runs that know the weather ahead: with perfect forecasts of it, too narrow"
+    parts = [
+        sorted(hashes.items()),
+        folds,
+        *(attributes.get(name) for name in ("data_sha256", "future_sha256", "commit")),
+    ]
+    identity = json.dumps(parts)
     attributes["request"] = hashlib.sha256(identity.encode()).hexdigest()
     return Order(tuple(leads), data, future_from, grid, end, attributes)
 
@@ -154,18 +166,16 @@ class Member:
         return maps, age
 
 
-@functools.lru_cache(maxsize=1)
-def _members(request: str, end: np.datetime64 | None) -> dict[Path, Member]:
-    """Kept by a process from one part to the next."""
-    return {}
+_kept: dict[tuple, dict[Path, Member]] = {}  # by a process from one part to the next
 
 
 def members(asked: Order) -> dict[Path, Member]:
-    kept = _members(asked.attributes["request"], asked.end)
-    if not kept:
+    key = asked.attributes["request"], asked.end
+    if key not in _kept:
+        _kept.clear()
         most = max(lead.days for lead in asked.leads)
-        kept |= {run_dir: Member(run_dir, asked, most) for run_dir in asked.run_dirs}
-    return kept
+        _kept[key] = {run_dir: Member(run_dir, asked, most) for run_dir in asked.run_dirs}
+    return _kept[key]
 
 
 def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray:
@@ -175,6 +185,8 @@ def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray
         try:
             samples = member.samples(first, last)
         except UserError as error:
+            if member.view.future:  # which may be what is missing
+                raise
             need = f"{in_days(member.checkpoint.input_days)} in a row up to the last input day"
             raise UserError(
                 f"{run_dir} needs {need}; {asked.data} has that on no day from {first} to {last}, or a gap behind it."
@@ -191,33 +203,34 @@ def issue(asked: Order, days: np.ndarray) -> xr.Dataset:
     names = ("soil_moisture", "anomaly", "percentile", "ensemble_spread")
     maps = {name: np.full(shape, np.nan, np.float32) for name in names}
     quantiles = np.full((len(days), len(asked.leads), len(LEVELS), *asked.grid.shape), np.nan, np.float32)
-    age = np.full((len(days), *asked.grid.shape), -1, np.int16)
+    found = {run_dir: member.forecasts(days) for run_dir, member in members(asked).items()}
+    age = np.full((len(days), *asked.grid.shape), -1, np.int16)  # by the run that reads the most days
+    for _, its_age in found.values():
+        age = np.where((its_age >= 0) & ((age < 0) | (its_age < age)), its_age, age)
     for number, lead in enumerate(asked.leads):
-        found = []
-        for run_dir in lead.run_dirs:
-            forecasts, its_age = members(asked)[run_dir].forecasts(days)
-            found.append(forecasts)
-            age = np.where((its_age >= 0) & ((age < 0) | (its_age < age)), its_age, age)
-        mean = sum(np.float32(weight) * one for weight, one in zip(lead.weights, found, strict=True))
-        squares = sum(weight * (one - mean) ** 2 for weight, one in zip(lead.weights, found, strict=True))
-        mean = np.where(age >= 0, mean, np.float32(np.nan))
+        each = [np.where(found[run_dir][1] >= 0, found[run_dir][0], np.float32(np.nan)) for run_dir in lead.run_dirs]
+        mean = sum(np.float32(weight) * one for weight, one in zip(lead.weights, each, strict=True))
+        squares = sum(weight * (one - mean) ** 2 for weight, one in zip(lead.weights, each, strict=True))
         valid = days + lead.days
         mean = np.clip(mean, *VARIABLES["soil_moisture"].limits)
         anomaly = mean - lead.usual.expected(valid)
         maps["soil_moisture"][:, number], maps["anomaly"][:, number] = mean, anomaly
         maps["percentile"][:, number] = lead.usual.percentile(anomaly, valid)
-        maps["ensemble_spread"][:, number] = np.where(np.isfinite(mean), np.sqrt(squares), np.nan)
-        quantiles[:, number] = np.moveaxis(lead.calibration.quantiles(mean, age, valid), 0, 1)
+        if len(each) > 1:
+            maps["ensemble_spread"][:, number] = np.sqrt(squares)
+        for level in range(len(LEVELS)):
+            quantiles[:, number, level] = lead.calibration.quantiles(mean, age, valid, [level])[0]
     if len(asked.run_dirs) == len(asked.leads):
         del maps["ensemble_spread"]  # of one run there is none
-    return described(asked, days, maps, quantiles, age)
+    return as_dataset(asked, days, maps, quantiles, age)
 
 
-def described(
+def as_dataset(
     asked: Order, days: np.ndarray, maps: dict[str, np.ndarray], quantiles: np.ndarray, age: np.ndarray
 ) -> xr.Dataset:
     """With CF metadata."""
-    usual = "climatology of the days that the runs learned from"
+    folds = "calibration" not in asked.attributes or "validation" not in asked.attributes["calibration"]
+    usual = "climatology of the days that the runs learned from" if folds else "climatology of the validation days"
     kind = "" if all(lead.usual.all_year for lead in asked.leads) else "mean, for want of a full year, as "
     about = {
         "soil_moisture": {**VARIABLES["soil_moisture"].attributes, "long_name": "forecast soil moisture, daily mean"},
@@ -229,11 +242,11 @@ def described(
     found = {
         name: (DIMENSIONS, values, {"units": units.get(name, "m3 m-3"), **about[name]}) for name, values in maps.items()
     }
-    note = "conformal quantiles, calibrated on days held out, by climate region and season"
+    note = asked.attributes.get("calibration", "on days held out, by climate region and season")
     found["soil_moisture_quantile"] = (
         (*DIMENSIONS[:2], "quantile", *DIMENSIONS[2:]),
         quantiles,
-        {"units": "m3 m-3", "long_name": "quantile of the forecast soil moisture", "comment": note},
+        {"units": "m3 m-3", "long_name": "quantile of the forecast soil moisture", "comment": f"calibrated {note}"},
     )
     found["input_age"] = (("init_time", "lat", "lon"), age, {"units": "day", "long_name": AGE})
     leads = np.array([lead.days for lead in asked.leads], np.int32)
@@ -287,13 +300,23 @@ def _attributes(
     }
 
 
+def is_forecast(path: Path) -> bool:
+    """Whether a file was written by forecast.py."""
+    with contextlib.suppress(OSError), netCDF4.Dataset(path) as file:
+        return "request" in file.ncattrs()
+    return False
+
+
 def last_observed(data: Path) -> np.datetime64:
     """The last day with any soil moisture."""
     with open_prepared(data) as ds:
         moisture = ds["soil_moisture"]
         for end in range(len(moisture), 0, -_STEP):
             part = moisture.isel(time=slice(max(end - _STEP, 0), end))
-            there = np.isfinite(part.values).any(axis=(1, 2))
+            try:
+                there = np.isfinite(part.values).any(axis=(1, 2))
+            except Exception as error:
+                raise unreadable(data, error) from error
             if there.any():
                 return part["time"].values[there][-1].astype("datetime64[D]")
     raise no_value(data, "soil_moisture")

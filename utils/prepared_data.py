@@ -127,8 +127,9 @@ def read_prepared(
     made_by: str = "",
     window: tuple[slice, slice] = WHOLE,
     copy_of: Path | None = None,
+    end: np.datetime64 | None = None,
 ) -> xr.Dataset:
-    """The data set in memory, float32, from day `start` on; values checked, packing noise set to 0.
+    """The data set in memory, float32, from day `start` on, to day `end`; values checked, packing noise set to 0.
 
     `window` are the rows and columns to read; errors in a copy name the original. Raises UserError as `open_prepared`
     does, and for infinities, values outside physical limits and, in a whole map, variables without any value.
@@ -136,10 +137,12 @@ def read_prepared(
     with open_prepared(path, made_by) as ds:
         if start is not None:
             ds = ds.isel(time=ds["time"].values >= start)
+        if end is not None:
+            ds = ds.isel(time=ds["time"].values <= end)
         try:
             ds = ds.isel(lat=window[0], lon=window[1]).astype(np.float32).load()
         except Exception as error:
-            raise UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}") from error
+            raise unreadable(path, error) from error
     for name in VARIABLES:
         check_values(ds[name], copy_of or path)
         if window == WHOLE and not np.isfinite(ds[name].values).any():
@@ -147,6 +150,10 @@ def read_prepared(
     moisture = ds["soil_moisture"].values
     np.copyto(moisture, 0, where=moisture < 0)
     return ds
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}")
 
 
 def no_value(path: Path, name: str) -> UserError:

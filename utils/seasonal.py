@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from utils.baselines import HARMONICS, annual_cycle, at_days, fills_a_year
+from utils.baselines import HARMONICS, annual_cycle, at_days
 from utils.climate import climate_of
 from utils.metrics import SEASONS
 from utils.uncertainty import FEWEST, HeldOut, season_of
@@ -31,7 +31,7 @@ class Usual:
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         anomaly, shape = held.observed - mean, held.region.shape
         cycle = np.zeros((*shape, 2 * HARMONICS + 1))
-        if all_year := fills_a_year(held.days):
+        if held.all_year:
             cycle = annual_cycle(anomaly, held.days)
         left, season = anomaly - at_days(cycle, held.days), season_of(held.days)
         spread = []
@@ -41,7 +41,7 @@ class Usual:
                 days = np.ones(len(days), bool)
             values = left[days].reshape(days.sum(), -1)
             spread.append(climate_of(values, PARTS)[1:].reshape(len(PARTS), *shape))
-        return cls(*(np.float32(part) for part in (mean, cycle, np.stack(spread))), all_year)
+        return cls(*(np.float32(part) for part in (mean, cycle, np.stack(spread))), held.all_year)
 
     def expected(self, days: np.ndarray) -> Float32[np.ndarray, "time lat lon"]:
         """The climatology at these days, m3 m-3."""

@@ -5,7 +5,7 @@ scale        what residuals are divided by before they are pooled: the cell's ro
              region's as by FEW days of it, times a factor for the age of the last observation
 quantiles    of the scaled residuals, by climate region and by season of the valid day; with fewer than FEWEST days in
              that season, those of all seasons of the region, and else those of all regions
-interval     forecast + scale x quantile, at each of LEVELS: a split-conformal interval (Lei et al. 2018,
+interval     forecast + scale x quantile, at each of LEVELS: in form a split-conformal interval (Lei et al. 2018,
              doi:10.1080/01621459.2017.1307116) whose groups are regions and seasons
 stretch      of all quantiles about the median: years differ, and quantiles of some blocks of days are too narrow for
              another. Each of BLOCKS blocks is judged by the others, and the 90 % interval made as much wider as covers
@@ -24,7 +24,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float32, Int, Int8, Int16
 
-from utils.console import UserError
+from utils.baselines import fills_a_year
+from utils.console import UserError, fold
 from utils.metrics import REGIONS, SEASONS
 from utils.prepared_data import VARIABLES
 
@@ -47,6 +48,7 @@ class HeldOut:
     age: Int16[np.ndarray, "time lat lon"]  # days from the last observation to the last input day, -1: none
     region: Int8[np.ndarray, "lat lon"]  # index of REGIONS, -1 outside
     days: np.ndarray  # valid days
+    all_year: bool = False  # whether the days, those left out of a large map too, leave out no part of the year
 
     @classmethod
     def read(cls, files: Sequence[Path], weights: Sequence[float], name: str = "predicted") -> "HeldOut":
@@ -54,35 +56,43 @@ class HeldOut:
 
         Raises UserError where no day is common to all, or they are on different grids.
         """
-        opened = [xr.open_dataset(file, mask_and_scale=False) for file in files]
+        opened = []
         try:
+            opened += [xr.open_dataset(file, mask_and_scale=False) for file in files]
             days = [ds["time"].values for ds in opened]
             common = np.array(sorted(set.intersection(*(set(one) for one in days))))
             shapes = {ds["region"].shape for ds in opened}
             if not len(common) or len(shapes) > 1:
                 found = "no held-out day in common" if len(shapes) == 1 else "different grids"
                 raise UserError(f"The runs have {found}: {', '.join(str(file.parents[1]) for file in files)}.")
+            whole = common.astype("datetime64[D]")
             common = common[:: math.ceil(len(common) * math.prod(*shapes) / MOST)]
             mean = 0.0
             for ds, weight in zip(opened, weights, strict=True):
                 mean = mean + np.float32(weight) * ds[name].sel(time=common).values
             first = opened[0].sel(time=common)
             observed, age, region = (first[part].values for part in ("observed", "input_age", "region"))
-            return cls(observed, mean, age, region, common.astype("datetime64[D]"))
+            return cls(observed, mean, age, region, common.astype("datetime64[D]"), fills_a_year(whole))
+        except (OSError, RuntimeError) as error:
+            names = " or ".join(str(file) for file in files)
+            raise UserError(
+                f"{names} may be damaged; remove it, and it is made again ({fold(error)[:100]})."
+            ) from error
         finally:
             for ds in opened:
                 ds.close()
 
     def on(self, days: Int[np.ndarray, "day"]) -> "HeldOut":
         """Of these days alone, by number."""
-        return HeldOut(self.observed[days], self.forecast[days], self.age[days], self.region, self.days[days])
+        parts = (part[days] for part in (self.observed, self.forecast, self.age))
+        return HeldOut(*parts, self.region, self.days[days])
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What intervals are made of."""
 
-    scale: Float32[np.ndarray, "lat lon"]  # m3 m-3, of an observation on the last input day
+    scale: Float32[np.ndarray, "lat lon"]  # m3 m-3, of all ages together
     by_age: Float32[np.ndarray, "class"]  # factor of the scale
     table: Float32[np.ndarray, "region season level"]  # quantiles of scaled residuals
     region: Int8[np.ndarray, "lat lon"]
