@@ -91,10 +91,14 @@ def how_sure(results: Results, figures: Path) -> Section | None:
     )
 
 
-def probability_tables(results: Results) -> list[Table]:
-    """The table behind the answer; none where there are no such runs."""
+def scores_of_quantiles(results: Results) -> pd.DataFrame | None:
+    """The table behind the answer; None where there are no such runs."""
     found = probabilities(results)
+    return None if found is None else found.drop(columns="reliability")
+
+
+def probability_tables(results: Results) -> list[Table]:
+    """The same for the page."""
+    found = scores_of_quantiles(results)
     caption = "Conformal quantiles on the test days. CRPS less climatology's with its 95 % interval."
-    if found is None:
-        return []
-    return [Table("Uncertainty", caption, found.drop(columns="reliability"), COLUMNS)]
+    return [] if found is None else [Table("Uncertainty", caption, found, COLUMNS)]

@@ -1,6 +1,6 @@
 """What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
-A study of transfer strategies leaves strategies.csv too.
+A study of transfer strategies leaves strategies.csv too, one with days held out uncertainty.csv.
 
 python -m utils.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
@@ -19,7 +19,7 @@ from utils import significance
 from utils.answers import answers
 from utils.answers_limit import share_tables
 from utils.answers_transfer import scores, strategy_tables
-from utils.answers_uncertainty import probability_tables
+from utils.answers_uncertainty import probability_tables, scores_of_quantiles
 from utils.console import one_sentence, parse
 from utils.drawing import BASELINES
 from utils.files import read_json, whole_file, write_json
@@ -67,7 +67,8 @@ def write_report(out: Path) -> pd.DataFrame:
     keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
     long, compared = results.table, comparisons(results)
-    for name, frame in (("table.csv", long), ("comparisons.csv", compared), ("strategies.csv", scores(results))):
+    tables = {"table.csv": long, "comparisons.csv": compared, "strategies.csv": scores(results)}
+    for name, frame in (tables | {"uncertainty.csv": scores_of_quantiles(results)}).items():
         if frame is None:  # a study without such runs
             (out / name).unlink(missing_ok=True)
             continue
