@@ -10,6 +10,7 @@ from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
 from utils import runs
+from utils.cell_statistics import Summary
 from utils.compact_training import Rows, episodes, parts_of, products_of, rows_of, solve_towards
 from utils.data_processing import Record
 from utils.data_set import DataSet, Samples, View
@@ -18,7 +19,6 @@ from utils.models.compact import Compact
 from utils.prepared_data import write_prepared
 from utils.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
 from utils.settings import Split, spans
-from utils.statistics import Summary
 from utils.tiles import tiles
 
 SPLIT = Split(

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.baselines import PENALTY, Pooled, climatology, persistence, ridge
+from utils.cell_statistics import Statistics
 from utils.data_processing import Record, Windows
 from utils.drawing import BASELINES
 from utils.forecasting import restore_model
@@ -24,7 +25,6 @@ from utils.metrics import Sums, region_of
 from utils.predictions import judged
 from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
-from utils.statistics import Statistics
 from utils.tables import table
 
 

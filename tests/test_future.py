@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from utils import data_set, runs
 from utils.answers_weather import weather
+from utils.cell_statistics import Statistics
 from utils.console import UserError
 from utils.data_processing import Permuted, Record, Windows
 from utils.data_set import DataSet, Patches, Samples, View
@@ -23,7 +24,6 @@ from utils.future import BOUND, Forecasts, Future, future_maps
 from utils.models.pixel_lstm import PixelLSTM
 from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, TrainSettings, spans
-from utils.statistics import Statistics
 from utils.tables import show, table
 from utils.tiles import tiles
 

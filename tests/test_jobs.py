@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -156,7 +157,7 @@ def test_ctrl_c_stops_every_process_with_one_sentence(pair, tmp_path):
 
 def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
     with pytest.raises(KeyboardInterrupt), jobs._uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         started = True
     assert started
 

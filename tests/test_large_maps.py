@@ -13,6 +13,7 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from test_training import weights
 
 from utils import data_set, models
+from utils.cell_statistics import Statistics
 from utils.console import UserError
 from utils.data_processing import Record, Windows
 from utils.data_set import DataSet, Patches, Samples, View, ahead
@@ -20,7 +21,6 @@ from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
 from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, spans
-from utils.statistics import Statistics
 from utils.tiles import tiles
 from utils.training import sum_of_squares
 

@@ -1,6 +1,7 @@
 """The study of transfer: its runs are what their names say, and its figures are those of a reckoning by hand."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -267,3 +268,14 @@ def test_a_strategy_that_would_ruin_the_axis_is_marked_on_its_edge():
 def test_a_table_without_an_error_is_refused():
     with pytest.raises(UserError, match="holds no model with an RMSE"):
         _strategies_figure(example().assign(rmse=np.nan), "A title")
+
+
+def test_the_page_on_transfer_quotes_the_committed_study():
+    """Every RMSE of the test year on it, and one difference; those of validation are not in the table."""
+    text = (ROOT / "docs" / "transfer.md").read_text().split("## What the study says")[1].split("## Sources")[0]
+    table = pd.read_csv(ROOT / "docs" / "results" / "transfer" / "strategies.csv")
+    answers = (ROOT / "docs" / "results" / "transfer" / "answers.md").read_text()
+    text = re.sub(r"- \*Defaults\.\*.*\n", "", text)
+    known = {f"{value:.4f}" for value in table["rmse"]} | set(re.findall(r"0\.0\d{3}", answers))
+    found = re.findall(r"0\.0\d{3}", text)
+    assert len(found) > 15 and set(found) - known <= {"0.0011"}

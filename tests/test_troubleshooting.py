@@ -11,7 +11,7 @@ SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE)
 ROWS = [(name, row) for name, text in SECTIONS.items() for row in re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)]
 GROUPS = {  # section: the files whose sentences it is about
     "Command line": "utils/console.py utils/settings.py",
-    "Your data set": "utils/prepared_data.py utils/experiment.py utils/statistics.py",
+    "Your data set": "utils/prepared_data.py utils/experiment.py utils/cell_statistics.py",
     "Periods": "utils/settings.py utils/data_processing.py utils/data_set.py utils/experiment.py",
     "Run directories": "utils/runs.py utils/files.py utils/experiment.py utils/evaluation.py",
     "Training and weights": "utils/training.py utils/compact_training.py utils/forecasting.py utils/models/*.py",

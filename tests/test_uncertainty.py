@@ -13,6 +13,7 @@ from scores.continuous import quantile_score
 
 from utils import held_out, runs
 from utils.baselines import climatology
+from utils.cell_statistics import Statistics
 from utils.console import UserError
 from utils.data_processing import Record, Windows
 from utils.data_set import DataSet
@@ -23,7 +24,6 @@ from utils.prepared_data import write_prepared
 from utils.probability import Probability
 from utils.seasonal import Usual
 from utils.settings import Split, spans
-from utils.statistics import Statistics
 from utils.uncertainty import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
 
 

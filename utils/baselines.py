@@ -26,12 +26,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import solve
 
-from utils.calendar import annual_harmonics, in_spans
+from utils.cell_statistics import MOISTURE
 from utils.data_processing import Record, Windows
 from utils.forecasting import batches
 from utils.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
+from utils.record_days import annual_harmonics, in_spans
 from utils.settings import Span
-from utils.statistics import MOISTURE
 
 HARMONICS = 2
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days
@@ -112,7 +112,8 @@ def persistence(test: Windows) -> Float[np.ndarray, "sample lat lon"]:
 def climatology(
     training: Windows, test: Windows, days: tuple[Span, ...]
 ) -> tuple[Float[np.ndarray, "sample lat lon"], str]:
-    """The annual cycle at the target days, and "training mean" as a note where the training days fill no year."""
+    """The annual cycle of `days` in the record of `training`, at the target days of `test`; and "training mean" as a
+    note where they fill no year."""
     record = training.record
     inside = in_spans(record.days, days)
     mean = _mean(record)

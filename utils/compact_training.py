@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
-from utils.calendar import starts_of_runs
+from utils.cell_statistics import MOISTURE, Summary
 from utils.console import UserError
 from utils.data_processing import Record
 from utils.data_set import Samples
@@ -41,9 +41,9 @@ from utils.memory import OLDEST, physical
 from utils.models.compact import UNIT, Compact
 from utils.prepared_data import VARIABLES, WHOLE
 from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
+from utils.record_days import starts_of_runs
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
-from utils.statistics import MOISTURE, Summary
 from utils.training import copied, now
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most

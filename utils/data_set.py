@@ -21,6 +21,7 @@ import xarray as xr
 from jaxtyping import Bool, Int
 from tqdm import tqdm
 
+from utils.cell_statistics import Statistics, Summary
 from utils.console import UserError
 from utils.data_processing import Batch, Record, Windows, beside, scaled_batch, target_days
 from utils.files import write_errors
@@ -36,7 +37,6 @@ from utils.prepared_data import (
     read_prepared,
 )
 from utils.settings import Span, Split
-from utils.statistics import Statistics, Summary
 from utils.tiles import Tile, tiles
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from utils import runs
+from utils.cell_statistics import Summary
 from utils.compact_training import days_of_means, fit_compact
 from utils.console import UserError, fold, given_on_command_line, one_sentence, parse
 from utils.data_set import DataSet, Samples, View
@@ -42,7 +43,6 @@ from utils.settings import (
     run_folder,
     split_of,
 )
-from utils.statistics import Summary
 from utils.training import fit, start_fabric
 from utils.transfer import Transfer
 

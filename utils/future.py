@@ -16,12 +16,12 @@ import xarray as xr
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from utils.cell_statistics import Statistics
 from utils.console import UserError, fold
 from utils.data_processing import Ahead, Record
 from utils.files import file_hash
 from utils.prepared_data import VARIABLES, Grid, check_axes, check_values, check_variables, grid_of
 from utils.settings import future_variables
-from utils.statistics import Statistics
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 DAYS = ("days", "day", "d")  # spellings of the unit of lead_time

@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from utils import runs
+from utils.baselines import climatology, persistence
 from utils.compact_training import refit_compact
 from utils.console import UserError
 from utils.data_set import DataSet, Samples, View
@@ -27,7 +28,6 @@ from utils.future import Future
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, written
-from utils.references import Asked, References
 from utils.runs import Checkpoint
 from utils.settings import Span, Split
 from utils.training import refit, start_fabric
@@ -100,12 +100,13 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
             if folds:
                 model, view = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
             samples = Samples(view, fold.held_out, *reach, "held-out", windows_of(model))
-            asked = Asked(path, path, fold.rest, fold.held_out, *reach, data.start)
-            references = References(asked, view.statistics, in_blocks=view.free)
             rows = slice(first, first := first + len(samples.target_index))
             for windows, block in zip(samples, view.blocks, strict=True):
-                predicted = forecast(model, windows, BATCH, torch.device("cpu"))[:, *block.inside]
-                fields = out.put(block, windows, predicted, references.forecasts(block), rows)
+                own = (slice(None), *block.inside)
+                predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
+                simple = {"persistence": persistence(windows)[own]}
+                simple["climatology"] = climatology(windows, windows, fold.rest)[0][own]
+                fields = out.put(block, windows, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
     for kept in folder.glob(".fit-*.pt"):

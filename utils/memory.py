@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from utils.calendar import annual_harmonics, starts_of_runs
+from utils.cell_statistics import MOISTURE
 from utils.data_processing import Record
 from utils.prepared_data import VARIABLES
-from utils.statistics import MOISTURE
+from utils.record_days import annual_harmonics, starts_of_runs
 
 
 class Feature(NamedTuple):

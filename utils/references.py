@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.baselines import Pooled, baselines
+from utils.cell_statistics import Statistics
 from utils.data_set import Samples, View
 from utils.drawing import BASELINES
 from utils.experiment import data_hash, data_set
@@ -19,7 +20,6 @@ from utils.memory import Memory
 from utils.metrics import Sums
 from utils.predictions import SCORING, judged, write_scores, written
 from utils.settings import Span, Split
-from utils.statistics import Statistics
 from utils.tiles import Tile
 
 

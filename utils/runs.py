@@ -20,12 +20,12 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from utils.cell_statistics import Statistics
 from utils.climate import TERMS
 from utils.console import UserError, fold
 from utils.files import whole_file, write_json
 from utils.prepared_data import VARIABLES, Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before_it_existed, from_plain
-from utils.statistics import Statistics
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
