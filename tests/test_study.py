@@ -301,7 +301,7 @@ def test_figures_and_report_are_drawn_again_from_predictions_without_training(st
     result = subprocess_script("utils/report.py", folder)
     assert result.code == 0, result.err
     assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
-    assert len(list((folder / "figures").glob("*.png"))) == 10
+    assert len(list((folder / "figures").glob("*.png"))) == 11
     (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
     assert "predictions.nc is missing; make it with: python reproduce.py" in (
         subprocess_script("utils/report.py", folder).sentence()

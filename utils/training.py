@@ -8,6 +8,7 @@ resume       from the last finished epoch with weights, optimiser and random sta
              count, the same weights bit for bit as without the interruption
 """
 
+import atexit
 import ctypes
 import logging
 import math
@@ -158,7 +159,14 @@ def start_fabric(precision: str, idle_weights: bool = False) -> Fabric:
         precision = "bf16-mixed" if native else "32-true"
     fabric = Fabric(accelerator="auto", precision=precision, **processes)
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave_group)  # its threads would abort a process that ends before them
     return fabric
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def train_epoch(
