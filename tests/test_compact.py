@@ -11,7 +11,8 @@ from test_training import same, weights
 
 from utils import runs
 from utils.cell_statistics import Summary
-from utils.compact_training import Rows, episodes, parts_of, products_of, rows_of, solve_towards
+from utils.compact_rows import Rows, episodes, rows_of
+from utils.compact_training import parts_of, products_of, solve_towards
 from utils.data_processing import Record
 from utils.data_set import DataSet, Samples, View
 from utils.memory import OLDEST

@@ -14,7 +14,7 @@ GROUPS = {  # section: the files whose sentences it is about
     "Your data set": "utils/prepared_data.py utils/experiment.py utils/cell_statistics.py",
     "Periods": "utils/settings.py utils/data_processing.py utils/data_set.py utils/experiment.py",
     "Run directories": "utils/runs.py utils/files.py utils/experiment.py utils/evaluation.py",
-    "Training and weights": "utils/training.py utils/compact_training.py utils/forecasting.py utils/models/*.py",
+    "Training and weights": "utils/training.py utils/compact_*.py utils/forecasting.py utils/models/*.py",
     "Evaluation": "utils/evaluation.py utils/metrics.py",
     "Transfer": "utils/experiment.py utils/transfer.py",
     "Weather ahead": "utils/future.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",

@@ -19,39 +19,28 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
-from utils.cell_statistics import MOISTURE, Summary
+from utils.compact_rows import Rows, episodes, rows_of
 from utils.console import UserError
-from utils.data_processing import Record
 from utils.data_set import Samples
 from utils.forecasting import batches
-from utils.memory import OLDEST, physical
 from utils.models.compact import UNIT, Compact
-from utils.prepared_data import VARIABLES, WHOLE
-from utils.recollection import DYNAMIC, SHIFTED, STATIC, Recollection
-from utils.record_days import starts_of_runs
+from utils.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
 from utils.training import copied, now
 
-ROWS = 1_500_000  # samples of single cells to learn from, at most
-EPISODE_ROWS = 150_000
-EPISODE_DAYS, SHORTEST = 366, 120  # of an episode at most, and of a stretch without a gap that one is taken from
-SPANS = (30, 60, 90, 180, 270)  # days from which an episode takes the cells' means
-SEEN, NOISE = (0.25, 0.6), (0.01, 0.03)  # of a cell: share of days observed, and deviation of white noise, m3 m-3
-RECENT = 7  # days: age of the last observation up to which an episode's samples count
 RIDGE = 10.0  # penalty on the land model, on standardised predictors
 FOREIGN = {  # settings of other models
     *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
@@ -59,26 +48,6 @@ FOREIGN = {  # settings of other models
 }
 DECAY = 0.1  # of the networks' weights, as AdamW has it
 STEPS = 4000  # of the networks, at most
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Samples of single cells."""
-
-    x: Float32[np.ndarray, "row dynamic"]
-    static: Float32[np.ndarray, "row static"]
-    y: Float32[np.ndarray, "row"]  # soil moisture less the cell's mean, m3 m-3
-    day: Int[np.ndarray, "row"]  # number of the target day
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def where(self, chosen: Bool[np.ndarray, "row"]) -> "Rows":
-        return Rows(self.x[chosen], self.static[chosen], self.y[chosen], self.day[chosen])
-
-    @classmethod
-    def joined(cls, parts: list["Rows"]) -> "Rows":
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
 def fit_compact(
@@ -254,82 +223,6 @@ class Learner:
         if not math.isfinite(loss) and steps:
             raise UserError("The loss is no longer finite; try a smaller --lr.")
         return loss
-
-
-# ------------------------------------------------------------------------------------------------------------- samples
-
-
-def rows_of(samples: Samples, rng: np.random.Generator) -> Rows:
-    """Every sample of every cell, or as many as ROWS drawn at random."""
-    possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
-    return Rows.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
-
-
-def rows_in(
-    windows: Recollection, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
-) -> Rows:
-    """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
-    for the observation."""
-    mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
-    for samples in batches(len(windows), 32):
-        batch, target = windows.batch(samples), windows.target_index[samples]
-        cells = batch.features[:, 0].movedim(1, -1).numpy()
-        values = windows.record.observed[target] if truth is None else truth[target]
-        chosen = np.isfinite(values) & windows.record.statistics.scored
-        chosen &= windows.age[target - windows.lead_days] <= oldest
-        if share < 1:
-            chosen &= rng.random(chosen.shape) < share
-        day, row, column = np.nonzero(chosen)
-        found, statics = cells[day, row, column], len(STATIC)
-        y = (values - mean)[day, row, column].astype(np.float32)
-        days = windows.record.days[target[day]].astype(int)
-        parts.append(Rows(found[:, :-statics], found[:, -statics:], y, days))
-    return Rows.joined(parts)
-
-
-def episodes(samples: Samples, number: int, rng: np.random.Generator) -> Rows:
-    """The land model as a satellite would see it, on target days of `samples`."""
-    view, found = samples.view, []
-    days = view.data.days
-    stretches = [
-        s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST
-    ]
-    if not stretches:
-        raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
-    for k in range(number):
-        record = view.record(view.blocks[int(rng.integers(len(view.blocks)))])
-        stretch = stretches[k % len(stretches)]
-        if len(stretch) > EPISODE_DAYS:
-            stretch = stretch[(start := int(rng.integers(len(stretch) - EPISODE_DAYS + 1))) : start + EPISODE_DAYS]
-        span = min(int(rng.choice(SPANS)), len(stretch) - 60)
-        begin = min(int(rng.integers(len(stretch) - span + 1)), len(stretch) - 60)
-        try:
-            found.append(episode(samples, record, stretch[begin:], span, rng))
-        except UserError:
-            continue  # its days are none of the samples'
-    if not found:
-        raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
-    return Rows.joined(found)
-
-
-def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> Rows:
-    """One of them, of these days of a record; the cells' means are of its first `span` days."""
-    view, days = samples.view, record.days[index]
-    truth = record.observed[index]
-    cells = truth.shape[1:]
-    seen = rng.random(truth.shape, np.float32) < rng.uniform(*SEEN, cells)
-    noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
-    maps = {name: physical(record, name, index) for name in VARIABLES}
-    maps["soil_moisture"] = np.where(seen, truth + noise, np.nan).astype(np.float32)
-    coords = {"time": days.astype("datetime64[ns]"), "lat": record.grid.lat, "lon": record.grid.lon}
-    ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
-    split = Split(((days[0], days[span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
-    statistics = Summary.of(ds, split).statistics(split).unscaled()
-    future = view.future.ahead(ds, statistics, WHOLE) if view.future else None
-    own = Record(ds, statistics, ahead=future)
-    windows = Recollection(own, samples.periods, samples.lead_days, 1, samples.name)
-    possible = len(windows) * statistics.scored.sum()
-    return rows_in(windows, truth, RECENT, EPISODE_ROWS / possible, rng)
 
 
 # ---------------------------------------------------------------------------------------------------------- regression
