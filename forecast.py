@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from tyro.conf import Positional
 
-from utils.console import UserError, one_sentence, parse
+from utils.common.cli import UserError, one_sentence, parse
+from utils.common.files import whole_file, write_errors, write_json
+from utils.common.text import days as in_days
 from utils.Drawforecast import draw_forecast, draw_sequence
 from utils.experiment import data_set
-from utils.files import whole_file, write_errors, write_json
 from utils.held_out import FOLDS
 from utils.hindcasts import hindcast, scored
 from utils.issuing import encoding, inits, is_forecast, issue, last_observed, order
 from utils.settings import spans
-from utils.wording import days as in_days
 
 
 @dataclass

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.console import UserError, one_sentence, parse
+from utils.common.cli import UserError, one_sentence, parse
+from utils.common.files import read_json, write_json
+from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
 from utils.experiment import data_hash
-from utils.files import read_json, write_json
 from utils.forecasting import load_script
-from utils.jobs import Job, cluster, finish, finish_here, needed, processes
 from utils.limit import limit_of
 from utils.report import write_report
 from utils.runs import epochs_done

@@ -21,7 +21,7 @@ from bench_common import Settings, in_a_process
 from bench_tables import TABLES, markdown, table
 from tqdm import tqdm
 
-from utils.files import read_json, write_json
+from utils.common.files import read_json, write_json
 
 
 def main(settings: Settings) -> None:

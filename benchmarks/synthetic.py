@@ -14,7 +14,7 @@ import zarr
 from jaxtyping import Float32
 from scipy.signal import lfilter
 
-from utils.files import whole_file
+from utils.common.files import whole_file
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 
 PATTERNS = 6  # independent fields of which a variable is made

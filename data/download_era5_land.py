@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from utils.cds_download import download_era5
-from utils.console import one_sentence, parse
+from utils.common.cli import one_sentence, parse
 from utils.downloading import DownloadSettings
 
 

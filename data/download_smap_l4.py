@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.console import one_sentence, parse
+from utils.common.cli import one_sentence, parse
 from utils.downloading import DownloadSettings
 from utils.smap_download import download_smap
 

@@ -20,8 +20,8 @@ import xarray as xr
 from jaxtyping import Float
 from tqdm import tqdm
 
-from utils.console import UserError, one_sentence, parse
-from utils.files import file_hash, whole_file
+from utils.common.cli import UserError, one_sentence, parse
+from utils.common.files import file_hash, whole_file
 from utils.forecast_errors import Errors, Pairs, another_day, replaced_share
 from utils.future import BOUND, DIMENSIONS
 from utils.prepared_data import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Complex
 
-from utils.console import UserError, one_sentence, parse
+from utils.common.cli import UserError, one_sentence, parse
 from utils.forecasting import load_script
 from utils.land_model import Forcing, first_state, land_days, run_land_model
 from utils.latent_weather import Waves

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.console import one_sentence, parse
+from utils.common.cli import one_sentence, parse
 from utils.era5_days import Product
 from utils.era5_preparing import prepare_era5
 from utils.preparing import PrepareSettings

@@ -11,6 +11,7 @@ from test_training import same, weights
 
 from utils import runs
 from utils.cell_statistics import Summary
+from utils.common.grid import tiles
 from utils.compact_rows import Rows, episodes, rows_of
 from utils.compact_training import parts_of, products_of, solve_towards
 from utils.data_processing import Record
@@ -20,7 +21,6 @@ from utils.models.compact import Compact
 from utils.prepared_data import write_prepared
 from utils.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
 from utils.settings import Split, spans
-from utils.tiles import tiles
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),

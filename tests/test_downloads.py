@@ -11,7 +11,7 @@ from local_servers import ClimateDataStore, Cmr, Harmony, dropped, serving, stat
 from smap_granules import day, granule
 
 from utils.cds_download import download_era5, pieces
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.downloading import Patience, safe
 from utils.smap_download import download_smap
 

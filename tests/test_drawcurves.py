@@ -7,7 +7,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from utils import Drawcurves, drawing
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.Drawcurves import draw_leads, draw_predictors, draw_series, draw_target_days, draw_transfer_gain
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"

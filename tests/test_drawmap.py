@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from utils import Drawmap
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
 from utils.prepared_data import read_prepared
 

@@ -13,7 +13,7 @@ from matplotlib.patches import StepPatch
 from scipy.stats import linregress
 
 from utils import Drawplot, drawing
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.Drawplot import draw_scatter, draw_scatters, draw_study
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"

@@ -13,8 +13,8 @@ from PIL import Image
 from test_compact import gappy
 
 from utils import hindcasts, issuing
+from utils.common.files import read_json
 from utils.data_set import DataSet
-from utils.files import read_json
 from utils.prepared_data import write_prepared
 from utils.uncertainty import LEVELS
 

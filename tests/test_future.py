@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 from utils import data_set, runs
 from utils.answers_weather import weather
 from utils.cell_statistics import Statistics
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.grid import tiles
 from utils.data_processing import Permuted, Record, Windows
 from utils.data_set import DataSet, Patches, Samples, View
 from utils.Drawweather import _weather_figure
@@ -25,7 +26,6 @@ from utils.models.pixel_lstm import PixelLSTM
 from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, TrainSettings, spans
 from utils.tables import show, table
-from utils.tiles import tiles
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")
 SPLIT = Split(*(spans(name, tuple(PERIODS[i : i + 2])) for name, i in (("train", 1), ("val", 4), ("test", 7))))

@@ -15,9 +15,10 @@ import torch
 from conftest import ROOT, subprocess_script, tiny
 from distributed import LocalCluster
 
-from utils import jobs, study_jobs
-from utils.console import UserError
-from utils.jobs import Job, finish, needed, processes
+from utils import study_jobs
+from utils.common import parallel
+from utils.common.cli import UserError
+from utils.common.parallel import Job, finish, needed, processes
 from utils.prepared_data import write_prepared
 from utils.study import Plan
 from utils.study_jobs import PER_WEIGHT, ROOM, Study, side_by_side
@@ -82,7 +83,7 @@ def test_a_process_that_is_killed_is_told_in_one_sentence():
 @pytest.mark.parametrize(("given", "expected"), [("", "4"), ("3", "3"), ("64", "4")])
 def test_processes_share_the_cores(monkeypatch, given, expected):
     """Eight cores, two processes: four threads each, or fewer if the user says so."""
-    monkeypatch.setattr(jobs, "cores", lambda: 8)
+    monkeypatch.setattr(parallel, "cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     found = []
     with processes(2) as pool:
@@ -156,7 +157,7 @@ def test_ctrl_c_stops_every_process_with_one_sentence(pair, tmp_path):
 
 
 def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
-    with pytest.raises(KeyboardInterrupt), jobs._uninterrupted():
+    with pytest.raises(KeyboardInterrupt), parallel._uninterrupted():
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         started = True
     assert started

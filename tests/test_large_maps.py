@@ -14,14 +14,14 @@ from test_training import weights
 
 from utils import data_set, models
 from utils.cell_statistics import Statistics
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.grid import tiles
 from utils.data_processing import Record, Windows
 from utils.data_set import DataSet, Patches, Samples, View, ahead
 from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
 from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, spans
-from utils.tiles import tiles
 from utils.training import sum_of_squares
 
 SPLIT = Split(

@@ -9,7 +9,7 @@ from conftest import subprocess_script, tiny
 
 from utils import answers_limit, limit
 from utils.answers_limit import share, shares, squared_error
-from utils.files import file_hash
+from utils.common.files import file_hash
 from utils.forecasting import load_script
 from utils.latent_weather import Waves
 from utils.limit import SHIFTS, hindcasts, limit_of, other_years, write_limit

@@ -12,7 +12,7 @@ from pyproj import Geod, Transformer
 from scores import continuous
 from sklearn.metrics import mean_squared_error, r2_score
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.metrics import (
     BY_CELL,
     FORECASTS,

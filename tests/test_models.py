@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT, tiny
 from scipy.signal import correlate2d
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.forecasting import load_script
 from utils.models.convlstm import ConvLSTMLayer
 from utils.models.lstm import LSTM

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.page import Column, Figure, Section, Table, write_page
 
 HOSTILE = "</script><script>alert('1')</script> \"><img src=x onerror=alert(2)> & ünï"

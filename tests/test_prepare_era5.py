@@ -35,14 +35,14 @@ def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", road="pre
     """The script's own road without a new process, for tests of many cases."""
     import importlib.util
 
-    from utils import console
+    from utils.common import cli
 
     monkeypatch.setattr(sys, "argv", [f"data/{script}", *map(str, arguments), "--workers", str(workers)])
     spec = importlib.util.spec_from_file_location("prepare_script", ROOT / "data" / script)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "prepare_script", module)
     spec.loader.exec_module(module)
-    getattr(module, road)(console.parse(module.Settings, sys.argv[1:]))
+    getattr(module, road)(cli.parse(module.Settings, sys.argv[1:]))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def prepare(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(prepare):
-    from utils.console import UserError
+    from utils.common.cli import UserError
 
     def sentence(*raw, **options) -> str:
         with pytest.raises(UserError) as error:
@@ -380,7 +380,7 @@ def test_workers_and_a_dask_scheduler_give_the_same_file(tmp_path, monkeypatch):
 
 
 def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
-    from utils.console import UserError
+    from utils.common.cli import UserError
 
     t = truth("2015-03-30", days=70)
     new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True))

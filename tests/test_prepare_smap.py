@@ -10,7 +10,7 @@ import xarray as xr
 from smap_granules import LAT, PATHS, day, granule, is_sea, known
 from test_prepare_era5 import in_process
 
-from utils.console import UserError
+from utils.common.cli import UserError
 
 CUT = {"rows": slice(300, 500), "columns": slice(2900, 3200)}  # about 19 to 39 °N, 91 to 118 °E
 BOX = ["--south", "25", "--north", "35", "--west", "95", "--east", "115"]

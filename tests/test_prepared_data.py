@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from conftest import PERIODS, tiny
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.prepared_data import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared, write_prepared
 
 

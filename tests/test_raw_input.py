@@ -14,7 +14,7 @@ from era5_shapes import LAT, LON, fields, grib, new_cds, old_cds, truth, zipped
 from smap_granules import PATHS, day, granule
 from test_prepare_era5 import BOX, PACKED, ROOT, assert_days, in_process, prepare, refused, run
 
-from utils.console import UserError
+from utils.common.cli import UserError
 
 __all__ = ["prepare", "refused"]  # fixtures
 SMAP_BOX = ["--south", "25", "--north", "35", "--west", "95", "--east", "115"]
@@ -41,7 +41,7 @@ def test_a_folder_is_never_replaced(tmp_path, monkeypatch):
 
 
 def test_whole_file_replaces_zarr_stores_and_files_only(tmp_path):
-    from utils.files import whole_file
+    from utils.common.files import whole_file
 
     for name, inside in (("empty", None), ("store", "zarr.json"), ("old_store", ".zgroup")):
         (tmp_path / name).mkdir()

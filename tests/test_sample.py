@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import subprocess_script
 
 from utils import land_model
-from utils.files import file_hash
+from utils.common.files import file_hash
 from utils.forecasting import load_script
 from utils.latent_weather import Waves
 from utils.prepared_data import VARIABLES, is_synthetic, read_prepared

@@ -15,7 +15,7 @@ import torch
 from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 
 from utils import runs
-from utils.console import one_sentence
+from utils.common.cli import one_sentence
 from utils.data_processing import Batch
 from utils.prepared_data import write_prepared
 from utils.training import sum_of_squares

@@ -14,9 +14,9 @@ from figures import assert_tidy_plot, curve, marks
 
 from utils import answers_data, answers_transfer, study
 from utils.answers_transfer import days_from_scratch, harm, replaced
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.files import file_hash
 from utils.Drawtransfer import LOOKS, _strategies_figure
-from utils.files import file_hash
 from utils.forecasting import load_script
 from utils.prepared_data import write_prepared
 from utils.runs import load_checkpoint

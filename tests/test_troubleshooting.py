@@ -10,16 +10,16 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE))
 ROWS = [(name, row) for name, text in SECTIONS.items() for row in re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)]
 GROUPS = {  # section: the files whose sentences it is about
-    "Command line": "utils/console.py utils/settings.py",
+    "Command line": "utils/common/cli.py utils/settings.py",
     "Your data set": "utils/prepared_data.py utils/experiment.py utils/cell_statistics.py",
     "Periods": "utils/settings.py utils/data_processing.py utils/data_set.py utils/experiment.py",
-    "Run directories": "utils/runs.py utils/files.py utils/experiment.py utils/evaluation.py",
+    "Run directories": "utils/runs.py utils/common/files.py utils/experiment.py utils/evaluation.py",
     "Training and weights": "utils/training.py utils/compact_*.py utils/forecasting.py utils/models/*.py",
     "Evaluation": "utils/evaluation.py utils/metrics.py",
     "Transfer": "utils/experiment.py utils/transfer.py",
     "Weather ahead": "utils/future.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",
-    "The study": "reproduce.py utils/study.py utils/jobs.py utils/results.py utils/page.py utils/limit.py"
+    "The study": "reproduce.py utils/study.py utils/common/parallel.py utils/results.py utils/page.py utils/limit.py"
     " utils/answers_limit.py utils/map_panels.py utils/Draw*.py",
     "Downloads and preparing": "utils/downloading.py utils/cds_download.py utils/smap_download.py utils/archives.py"
     " utils/era5_*.py utils/smap_files.py utils/smap_preparing.py utils/preparing.py utils/raw_files.py utils/regrid.py"

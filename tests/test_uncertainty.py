@@ -14,10 +14,10 @@ from scores.continuous import quantile_score
 from utils import held_out, runs
 from utils.baselines import climatology
 from utils.cell_statistics import Statistics
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.files import read_json
 from utils.data_processing import Record, Windows
 from utils.data_set import DataSet
-from utils.files import read_json
 from utils.held_out import Fold, folds_of, hold_out, refitted
 from utils.metrics import SEASONS
 from utils.prepared_data import write_prepared

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.cell_statistics import Statistics
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.data_processing import OUTSIDE, Record, Windows, fill_forward
 from utils.settings import Period, Split, TargetSettings, overlap, spans, split_of
 

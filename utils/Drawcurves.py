@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import (
     BASELINES,
     DOUBLE,

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import BASELINES, DOUBLE, MODELS, STYLE, axis_limits, mark_clipped, new_figure, ordered, save
 from utils.Drawplot import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
 

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from sklearn.metrics import root_mean_squared_error
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import STYLE, UNITS, save
 from utils.map_panels import DOT, GAP, LEFT, MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from sklearn.metrics import r2_score, root_mean_squared_error
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import (
     BASELINES,
     DOUBLE,

@@ -9,10 +9,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.text import days
 from utils.drawing import BASELINES, DOUBLE, FORECASTS, STYLE, UNITS, new_figure, ordered, save
 from utils.Drawplot import legend
-from utils.wording import days
 
 MARKERS = "os^Dv"
 

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, mark_clipped, new_figure, save
 from utils.Drawplot import CLIPPED, legend
 

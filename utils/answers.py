@@ -9,7 +9,7 @@ from utils.answers_places import cells, days, series, where_transfer_helps
 from utils.answers_transfer import strategies
 from utils.answers_uncertainty import how_sure
 from utils.answers_weather import weather_of_study
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.page import Section
 from utils.results import Results
 

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils import Drawlimit, significance
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.text import days, number
 from utils.drawing import BASELINES
 from utils.limit import limit_of
 from utils.page import Column, Figure, Section, Table
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.significance import ERROR_2, REFERENCE_2, N
-from utils.wording import days, number
 
 LIMIT_2 = REFERENCE_2 + 1  # one more column of daily sums: the limit's squared error
 COLUMNS = {

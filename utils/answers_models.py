@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from utils import Drawcurves, Drawplot, significance
+from utils.common.text import days, number, percent
 from utils.drawing import BASELINES
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.study import PAPERS_BEST
-from utils.wording import days, number, percent
 
 
 def how_good(results: Results, figures: Path) -> Section:

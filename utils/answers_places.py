@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from utils import Drawcurves, Drawmap, metrics
+from utils.common.text import days as ahead
+from utils.common.text import number, percent
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
-from utils.wording import days as ahead
-from utils.wording import number, percent
 
 DAY = np.timedelta64(1, "D")
 

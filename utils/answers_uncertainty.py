@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from utils import significance
+from utils.common.text import days, number
 from utils.Drawreliability import draw_reliability
 from utils.page import Column, Figure, Section, Table
 from utils.probability import Probability
@@ -14,7 +15,6 @@ from utils.results import TRANSFERRED, Results
 from utils.settings import run_folder
 from utils.study import COMPACT
 from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
-from utils.wording import days, number
 
 SIMPLE = ("persistence", "climatology")
 COLUMNS = {

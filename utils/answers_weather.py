@@ -8,14 +8,14 @@ import pandas as pd
 import xarray as xr
 
 from utils import significance
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
+from utils.common.text import days, number, percent
 from utils.Drawweather import draw_weather
 from utils.future import BOUND
 from utils.page import Figure, Section
 from utils.results import TRANSFERRED, Results
 from utils.settings import run_folder
 from utils.study import COMPACT, WEATHER
-from utils.wording import days, number, percent
 
 
 def weather_of_study(results: Results, figures: Path) -> Section | None:

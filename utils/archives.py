@@ -7,8 +7,8 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from utils.console import UserError, fold
-from utils.files import whole_file
+from utils.common.cli import UserError, fold
+from utils.common.files import whole_file
 
 MAX_MEMBERS = 10_000
 MAX_RATIO = 100  # NetCDF and GRIB hardly compress further; a thousand to one is a bomb

@@ -27,10 +27,10 @@ from jaxtyping import Bool, Float
 from scipy.linalg import solve
 
 from utils.cell_statistics import MOISTURE
+from utils.common.periods import annual_harmonics, in_spans
 from utils.data_processing import Record, Windows
 from utils.forecasting import batches
 from utils.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
-from utils.record_days import annual_harmonics, in_spans
 from utils.settings import Span
 
 HARMONICS = 2

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.archives import Unreadable
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.downloading import Ledger, Patience, conclude, months, patiently, safe
 from utils.era5_files import RAW, scan
 from utils.raw_files import kind_of, scan_files

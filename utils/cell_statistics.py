@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from utils.climate import TERMS, carried, climate_of
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.periods import annual_harmonics, in_spans, named
 from utils.prepared_data import VARIABLES, WHOLE
-from utils.record_days import annual_harmonics, in_spans, named
 from utils.settings import Split
 
 MOISTURE = list(VARIABLES).index("soil_moisture")

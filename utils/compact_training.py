@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
+from utils.common.cli import UserError
 from utils.compact_rows import Rows, episodes, rows_of
-from utils.console import UserError
 from utils.data_set import Samples
 from utils.forecasting import batches
 from utils.models.compact import UNIT, Compact

@@ -29,9 +29,9 @@ from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
 from torch import Tensor
 
 from utils.cell_statistics import MOISTURE, Statistics
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.periods import annual_harmonics, in_spans, named, starts_of_runs
 from utils.prepared_data import VARIABLES, WHOLE, Grid, grid_of
-from utils.record_days import annual_harmonics, in_spans, named, starts_of_runs
 from utils.settings import SEASON, Span
 
 OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum

@@ -22,9 +22,10 @@ from jaxtyping import Bool, Int
 from tqdm import tqdm
 
 from utils.cell_statistics import Statistics, Summary
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.files import write_errors
+from utils.common.grid import Tile, tiles
 from utils.data_processing import Batch, Record, Windows, beside, scaled_batch, target_days
-from utils.files import write_errors
 from utils.future import Future
 from utils.prepared_data import (
     DAYS_ENCODING,
@@ -37,7 +38,6 @@ from utils.prepared_data import (
     read_prepared,
 )
 from utils.settings import Span, Split
-from utils.tiles import Tile, tiles
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most

@@ -15,8 +15,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from utils.console import UserError, fold
-from utils.files import write_json
+from utils.common.cli import UserError, fold
+from utils.common.files import write_json
 
 T = TypeVar("T")
 _SECRET = re.compile(

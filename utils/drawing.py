@@ -18,7 +18,7 @@ from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 
-from utils.files import whole_file
+from utils.common.files import whole_file
 
 SINGLE, DOUBLE = 8.5 / 2.54, 17.0 / 2.54  # widths of a journal's columns, inches
 TALLEST = 22.5 / 2.54  # what fits on a page above a caption, inches

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.era5_files import Part
 from utils.era5_source import DAY, HOUR, Source
 from utils.prepared_data import PACKING_NOISE, VARIABLES

@@ -17,7 +17,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.archives import Unreadable
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.prepared_data import VARIABLES
 from utils.raw_files import RawFile
 

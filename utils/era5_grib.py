@@ -10,7 +10,7 @@ import eccodes
 import numpy as np
 
 from utils.archives import Unreadable
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.era5_files import RAW, Part, check_units, rank_of
 from utils.raw_files import RawFile
 

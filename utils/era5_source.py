@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.era5_files import RAW, Part
 from utils.regrid import Cells, latlon_cells
 

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from utils import Drawmap, Drawplot, runs
-from utils.console import UserError, fold, one_sentence, parse
+from utils.common.cli import UserError, fold, one_sentence, parse
+from utils.common.files import read_json
+from utils.common.text import days
 from utils.data_processing import Permuted
 from utils.data_set import Samples
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.files import read_json
 from utils.forecasting import BATCH, forecast, restore_model, view_of
 from utils.future import Future
 from utils.metrics import Sums, well_covered
@@ -33,7 +34,6 @@ from utils.references import Asked, references_of
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
-from utils.wording import days
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it

@@ -16,10 +16,10 @@ from torch import nn
 
 from utils import runs
 from utils.cell_statistics import Summary
+from utils.common.cli import UserError, fold, given_on_command_line, one_sentence, parse
+from utils.common.files import file_hash
 from utils.compact_training import days_of_means, fit_compact
-from utils.console import UserError, fold, given_on_command_line, one_sentence, parse
 from utils.data_set import DataSet, Samples, View
-from utils.files import file_hash
 from utils.forecasting import load_weights
 from utils.future import Future
 from utils.gaps import orbit_gaps

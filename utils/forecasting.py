@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.data_processing import Batch, Windows
 from utils.data_set import DataSet, View
 from utils.future import Future

@@ -17,9 +17,9 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 
 from utils.cell_statistics import Statistics
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
+from utils.common.files import file_hash
 from utils.data_processing import Ahead, Record
-from utils.files import file_hash
 from utils.prepared_data import VARIABLES, Grid, check_axes, check_values, check_variables, grid_of
 from utils.settings import future_variables
 

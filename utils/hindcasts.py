@@ -12,16 +12,16 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from utils.common.files import whole_file
+from utils.common.grid import Tile
+from utils.common.parallel import Job, cores, finish, processes
 from utils.data_processing import fill_forward
 from utils.data_set import DataSet
 from utils.experiment import data_set
-from utils.files import whole_file
 from utils.issuing import Lead, Order, encoding, inits, issue
-from utils.jobs import Job, cores, finish, processes
 from utils.metrics import FORECASTS, Sums, cell_area
 from utils.predictions import judged
 from utils.runs import claimed
-from utils.tiles import Tile
 
 
 def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None) -> np.ndarray:

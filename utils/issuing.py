@@ -25,7 +25,8 @@ import xarray as xr
 from jaxtyping import Float32, Int16
 
 from utils import runs
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.text import days as in_days
 from utils.data_set import Samples
 from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.forecasting import BATCH, forecast, restore_model, view_of
@@ -37,7 +38,6 @@ from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, 
 from utils.runs import Checkpoint
 from utils.seasonal import Usual
 from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
-from utils.wording import days as in_days
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles

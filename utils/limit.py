@@ -20,8 +20,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from utils.console import UserError
-from utils.files import file_hash, whole_file
+from utils.common.cli import UserError
+from utils.common.files import file_hash, whole_file
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, is_synthetic
 from utils.settings import ROOT
 

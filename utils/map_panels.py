@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.drawing import DOUBLE, TALLEST, new_figure, wrap
 from utils.regrid import midpoints
 

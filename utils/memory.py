@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from utils.cell_statistics import MOISTURE
+from utils.common.periods import annual_harmonics, starts_of_runs
 from utils.data_processing import Record
 from utils.prepared_data import VARIABLES
-from utils.record_days import annual_harmonics, starts_of_runs
 
 
 class Feature(NamedTuple):

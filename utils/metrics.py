@@ -23,8 +23,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int8, Real
 
-from utils.console import UserError
-from utils.record_days import YEAR
+from utils.common.cli import UserError
+from utils.common.periods import YEAR
 from utils.regrid import midpoints
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")  # of the valid date

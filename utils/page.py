@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from utils.console import UserError
-from utils.files import whole_file
+from utils.common.cli import UserError
+from utils.common.files import whole_file
 from utils.page_style import SCRIPT, STYLE
 
 MISSING = "–"

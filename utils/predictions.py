@@ -11,13 +11,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils import metrics, significance
+from utils.common.files import whole_file, write_json
+from utils.common.grid import Tile
 from utils.data_processing import Windows
 from utils.data_set import Samples
-from utils.files import whole_file, write_json
 from utils.metrics import FORECASTS, Sums
 from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 from utils.runs import Checkpoint
-from utils.tiles import Tile
 
 Maps = Float[np.ndarray, "time lat lon"]
 LONG_NAMES = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from utils.console import UserError, fold
-from utils.files import whole_file
+from utils.common.cli import UserError, fold
+from utils.common.files import whole_file
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ import psutil
 import xarray as xr
 from tqdm import tqdm
 
-from utils.console import UserError, fold
-from utils.files import is_store, whole_file
+from utils.common.cli import UserError, fold
+from utils.common.files import is_store, whole_file
 from utils.prepared_data import write_prepared
 from utils.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
 

@@ -10,7 +10,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from utils.archives import Unreadable, unpack
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 
 T = TypeVar("T")
 SUFFIXES = {".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zip", ".h5"} | {

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
 from utils.cell_statistics import MOISTURE, Statistics
+from utils.common.periods import annual_harmonics, starts_of_runs
 from utils.data_processing import Batch, Record, Windows
 from utils.future import future_maps
 from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
-from utils.record_days import annual_harmonics, starts_of_runs
 
 PAST = (
     *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES),

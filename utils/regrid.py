@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pyproj import Transformer
 from scipy import sparse
 
-from utils.console import UserError
+from utils.common.cli import UserError
 
 MIN_VALID_FRACTION = 0.5  # a target cell with less valid area than this share is missing
 

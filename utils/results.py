@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils import significance
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
+from utils.common.files import read_json
 from utils.drawing import BASELINES
-from utils.files import read_json
 from utils.settings import run_folder
 from utils.significance import Estimate
 from utils.tables import TRANSFER, table

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from utils.cell_statistics import Statistics
 from utils.climate import TERMS
-from utils.console import UserError, fold
-from utils.files import whole_file, write_json
+from utils.common.cli import UserError, fold
+from utils.common.files import whole_file, write_json
 from utils.prepared_data import VARIABLES, Grid
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before_it_existed, from_plain
 

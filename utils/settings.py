@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.prepared_data import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]

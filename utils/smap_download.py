@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.downloading import Ledger, Patience, conclude, months, patiently, safe
 from utils.raw_files import scan_files
 from utils.regrid import region_cells

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pyproj import Transformer
 
 from utils.archives import Unreadable
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.prepared_data import VARIABLES
 from utils.raw_files import RawFile
 from utils.regrid import Cells, ease_cells

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.era5_days import RAIN_NOISE
 from utils.era5_source import AGREEMENT, DAY
 from utils.prepare_report import report

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from utils import experiment
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.forecasting import load_script
 from utils.prepared_data import VARIABLES, open_prepared
 from utils.settings import (

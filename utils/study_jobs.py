@@ -11,12 +11,12 @@ import psutil
 import torch
 
 from utils import experiment
+from utils.common.files import read_json
+from utils.common.parallel import Job, cores
 from utils.drawing import BASELINES
 from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
-from utils.files import read_json
 from utils.held_out import hold_out
-from utils.jobs import Job, cores
 from utils.predictions import SCORING
 from utils.prepared_data import VARIABLES, grid_of, open_prepared
 from utils.references import Asked, evaluate_baselines

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from utils import runs
-from utils.console import UserError
+from utils.common.cli import UserError
+from utils.common.files import read_json
 from utils.data_processing import Batch, Windows
 from utils.data_set import Samples
-from utils.files import read_json
 from utils.forecasting import batches, forecast_batches
 from utils.runs import Checkpoint
 from utils.settings import TrainSettings

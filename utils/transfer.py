@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.models.dense import BLOCK
 from utils.settings import FinetuneSettings, TrainSettings
 

@@ -25,7 +25,7 @@ import xarray as xr
 from jaxtyping import Float, Float32, Int, Int8, Int16
 
 from utils.baselines import fills_a_year
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 from utils.metrics import REGIONS, SEASONS
 from utils.prepared_data import VARIABLES
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.models.dense import Dense
 from utils.prepared_data import Grid
 

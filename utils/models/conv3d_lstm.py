@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.console import UserError
+from utils.common.cli import UserError
 from utils.models.dense import Dense
 from utils.models.recurrence import LastState
 from utils.prepared_data import Grid

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 
 GLANCE = 0.5  # seconds between two looks at the jobs that run
 _turn = threading.Lock()

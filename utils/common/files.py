@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from utils.console import UserError, fold
+from utils.common.cli import UserError, fold
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
