@@ -12,9 +12,9 @@ from typing import Literal
 
 from torch import nn
 
+from utils.dataset.prepared import Grid
 from utils.experiment import train
 from utils.models.pixel_lstm import PixelLSTM
-from utils.prepared_data import Grid
 from utils.settings import SAMPLE_ERA5, Period, Periods, SourceSettings
 
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 from torch import nn
 
+from utils.dataset.prepared import Grid
 from utils.experiment import train
 from utils.models.lstm import LSTM
-from utils.prepared_data import Grid
 from utils.settings import SAMPLE_SMAP, Period, Periods, TargetSettings
 
 

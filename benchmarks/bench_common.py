@@ -12,10 +12,10 @@ import published
 import synthetic
 from torch import nn
 
-from utils.data_set import DataSet, Samples, View
+from utils.dataset.blocks import DataSet, Samples, View
+from utils.dataset.prepared import Grid
 from utils.forecasting import load_script
 from utils.models import halo
-from utils.prepared_data import Grid
 from utils.settings import ROOT, Split
 
 LEAD = 3  # days

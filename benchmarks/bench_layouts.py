@@ -9,8 +9,8 @@ import numpy as np
 import synthetic
 from bench_common import Settings, in_a_process
 
-from utils.data_set import DataSet
-from utils.prepared_data import open_prepared
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import open_prepared
 
 LAYOUTS = (
     *(("zarr", layout) for layout in ("auto", "days", "months", "cells")),

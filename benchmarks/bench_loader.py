@@ -11,7 +11,7 @@ from bench_common import Settings, in_a_process, our_model, step_data, training_
 from tqdm import tqdm
 
 from utils.data_processing import Windows
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
 from utils.training import keep_freed_memory, start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from scipy.signal import lfilter
 
 from utils.common.files import whole_file
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
+from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 
 PATTERNS = 6  # independent fields of which a variable is made
 FIRST_DAY = 5568  # 2015-03-31, days since 2000-01-01

@@ -17,11 +17,11 @@ import xarray as xr
 from jaxtyping import Complex
 
 from utils.common.cli import UserError, one_sentence, parse
+from utils.dataset.prepared import read_prepared
 from utils.forecasting import load_script
 from utils.land_model import Forcing, first_state, land_days, run_land_model
 from utils.latent_weather import Waves
 from utils.limit import SAMPLE, Members, hindcasts, other_years, write_limit
-from utils.prepared_data import read_prepared
 from utils.settings import ROOT
 from utils.study import YEAR
 

@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 import xarray as xr  # noqa: E402
 
-from utils.prepared_data import write_prepared  # noqa: E402
+from utils.dataset.prepared import write_prepared  # noqa: E402
 from utils.settings import ROOT  # noqa: E402
 
 torch.set_num_threads(1)

@@ -9,9 +9,9 @@ from sklearn.preprocessing import StandardScaler
 
 import utils.baselines
 from utils.baselines import PENALTIES, Pooled, baselines, damped_persistence, decay_scale, ridge_memory
-from utils.cell_statistics import Statistics
 from utils.data_processing import Record, Windows
-from utils.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.statistics import Statistics
 from utils.settings import Split, spans
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]

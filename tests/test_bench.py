@@ -17,8 +17,8 @@ from bench_common import Settings, our_model
 from conftest import ROOT, subprocess_script
 
 from utils.data_processing import Batch
-from utils.data_set import DataSet
-from utils.prepared_data import VARIABLES, read_prepared
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import VARIABLES, read_prepared
 from utils.training import sum_of_squares
 
 

@@ -10,16 +10,16 @@ from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
 from utils import runs
-from utils.cell_statistics import Summary
 from utils.common.grid import tiles
 from utils.compact_rows import Rows, episodes, rows_of
 from utils.compact_training import parts_of, products_of, solve_towards
 from utils.data_processing import Record
-from utils.data_set import DataSet, Samples, View
-from utils.memory import OLDEST
+from utils.dataset.blocks import DataSet, Samples, View
+from utils.dataset.memory import OLDEST
+from utils.dataset.prepared import write_prepared
+from utils.dataset.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
+from utils.dataset.statistics import Summary
 from utils.models.compact import Compact
-from utils.prepared_data import write_prepared
-from utils.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
 from utils.settings import Split, spans
 
 SPLIT = Split(
@@ -263,11 +263,11 @@ def test_seeds_differ(trained):
 
 def test_blocks_of_a_large_map_give_a_model_as_good(trained, monkeypatch, tmp_path):
     """Rows come in another order, so the networks differ; the regression on all rows does not."""
-    from utils import data_set
+    from utils.dataset import blocks
 
     _, whole = trained("whole")
-    monkeypatch.setattr(data_set, "MEMORY", 0)
-    monkeypatch.setattr(data_set, "BLOCK", 16 * 12 * 120)
+    monkeypatch.setattr(blocks, "MEMORY", 0)
+    monkeypatch.setattr(blocks, "BLOCK", 16 * 12 * 120)
     result, blocks = trained("blocks")
     assert result.code == 0, result.err
     torch.testing.assert_close(weights(blocks)["weight"], weights(whole)["weight"], atol=1e-4, rtol=1e-3)

@@ -13,8 +13,8 @@ from matplotlib.image import imread
 
 from utils import Drawmap
 from utils.common.cli import UserError
+from utils.dataset.prepared import read_prepared
 from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
-from utils.prepared_data import read_prepared
 
 REAL = Path(__file__).parents[2] / "shared" / "realdata" / "conus" / "smap_l3_conus.nc"
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days, 2018-07-14"

@@ -16,14 +16,14 @@ from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.baselines import PENALTY, Pooled, climatology, persistence, ridge
-from utils.cell_statistics import Statistics
 from utils.data_processing import Record, Windows
+from utils.dataset.memory import Memory
+from utils.dataset.prepared import read_prepared, write_prepared
+from utils.dataset.statistics import Statistics
 from utils.drawing import BASELINES
 from utils.forecasting import restore_model
-from utils.memory import Memory
 from utils.metrics import Sums, region_of
 from utils.predictions import judged
-from utils.prepared_data import read_prepared, write_prepared
 from utils.runs import load_checkpoint
 from utils.tables import table
 

@@ -14,8 +14,8 @@ from test_compact import gappy
 
 from utils import hindcasts, issuing
 from utils.common.files import read_json
-from utils.data_set import DataSet
-from utils.prepared_data import write_prepared
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import write_prepared
 from utils.uncertainty import LEVELS
 
 LAST = "2015-07-28"  # of the record of `smap`

@@ -12,18 +12,19 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from figures import assert_tidy
 from scipy.ndimage import gaussian_filter
 
-from utils import data_set, runs
+from utils import runs
 from utils.answers_weather import weather
-from utils.cell_statistics import Statistics
 from utils.common.cli import UserError
 from utils.common.grid import tiles
 from utils.data_processing import Permuted, Record, Windows
-from utils.data_set import DataSet, Patches, Samples, View
+from utils.dataset import blocks
+from utils.dataset.blocks import DataSet, Patches, Samples, View
+from utils.dataset.prepared import Grid, write_prepared
+from utils.dataset.statistics import Statistics
+from utils.dataset.weather_forecasts import BOUND, Forecasts, Future, future_maps
 from utils.Drawweather import _weather_figure
 from utils.forecast_errors import CORRELATION, Errors, Pairs, at_lead
-from utils.future import BOUND, Forecasts, Future, future_maps
 from utils.models.pixel_lstm import PixelLSTM
-from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, TrainSettings, spans
 from utils.tables import show, table
 
@@ -142,8 +143,8 @@ def test_patches_blocks_and_permuted_windows_have_the_same_future(tmp_path, monk
         assert torch.equal(shuffled[:, :, 1:], features[:, :, 1:])
         assert not torch.equal(shuffled[:, :, 0], features[:, :, 0])
         with monkeypatch.context() as small:
-            small.setattr(data_set, "MEMORY", 1)
-            small.setattr(data_set, "BLOCK", 4 * (3 + future.maps) * 120 * 9)
+            small.setattr(blocks, "MEMORY", 1)
+            small.setattr(blocks, "BLOCK", 4 * (3 + future.maps) * 120 * 9)
             view = View(data, statistics, halo=0, patch=1, future=future)
             assert len(view.blocks) > 4
             samples = Samples(view, SPLIT.train, 3, 2, "training")

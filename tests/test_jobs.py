@@ -19,7 +19,7 @@ from utils import study_jobs
 from utils.common import parallel
 from utils.common.cli import UserError
 from utils.common.parallel import Job, finish, needed, processes
-from utils.prepared_data import write_prepared
+from utils.dataset.prepared import write_prepared
 from utils.study import Plan
 from utils.study_jobs import PER_WEIGHT, ROOM, Study, side_by_side
 

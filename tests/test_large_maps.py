@@ -12,15 +12,16 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from test_training import weights
 
-from utils import data_set, models
-from utils.cell_statistics import Statistics
+from utils import models
 from utils.common.cli import UserError
 from utils.common.grid import tiles
 from utils.data_processing import Record, Windows
-from utils.data_set import DataSet, Patches, Samples, View, ahead
+from utils.dataset import blocks
+from utils.dataset.blocks import DataSet, Patches, Samples, View, ahead
+from utils.dataset.prepared import Grid, write_prepared
+from utils.dataset.statistics import Statistics
 from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
-from utils.prepared_data import Grid, write_prepared
 from utils.settings import Split, spans
 from utils.training import sum_of_squares
 
@@ -35,8 +36,8 @@ FREE = {"pixel_lstm": ("train_pixel_lstm.py",), "convlstm_pixel": ("train_convls
 @pytest.fixture
 def in_blocks(monkeypatch):
     """The tiny data set is larger than memory: blocks of 3 × 3 cells."""
-    monkeypatch.setattr(data_set, "MEMORY", 0)
-    monkeypatch.setattr(data_set, "BLOCK", 9 * 12 * 120)
+    monkeypatch.setattr(blocks, "MEMORY", 0)
+    monkeypatch.setattr(blocks, "BLOCK", 9 * 12 * 120)
 
 
 def free_model(name: str, shape=(7, 8), kernel=3):
@@ -108,7 +109,7 @@ def test_a_run_on_blocks_is_evaluated_as_on_the_whole_map(tmp_path, smap, script
     assert script("SMAPtest/eval.py", run_dir).code == 0
     blocks = json.loads((run_dir / "metrics.json").read_text())
     (run_dir / "predictions.nc").rename(tmp_path / "blocks.nc")
-    monkeypatch.setattr(data_set, "MEMORY", 2**29)
+    monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert script("SMAPtest/eval.py", run_dir).code == 0
     whole = json.loads((run_dir / "metrics.json").read_text())
     with xr.open_dataset(tmp_path / "blocks.nc") as one, xr.open_dataset(run_dir / "predictions.nc") as other:
@@ -129,7 +130,7 @@ def test_an_epoch_on_blocks_visits_the_patches_of_an_epoch_in_memory(smap, in_bl
         targets = [batch.target[batch.valid] for w in samples.shuffled() for batch in [w.batch(np.arange(len(w)))]]
         return len(samples), torch.cat(targets).sort().values
 
-    (count, blocks), _ = seen(), monkeypatch.setattr(data_set, "MEMORY", 2**29)
+    (count, blocks), _ = seen(), monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert count == 57 * 9 - 57  # but for the patch of sea
     in_memory, whole = seen()
     assert in_memory == count

@@ -10,10 +10,10 @@ from conftest import subprocess_script, tiny
 from utils import answers_limit, limit
 from utils.answers_limit import share, shares, squared_error
 from utils.common.files import file_hash
+from utils.dataset.prepared import Grid, write_prepared
 from utils.forecasting import load_script
 from utils.latent_weather import Waves
 from utils.limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
-from utils.prepared_data import Grid, write_prepared
 from utils.results import Results
 from utils.settings import ROOT
 from utils.significance import daily_sums, estimate, mse_difference

@@ -13,14 +13,14 @@ from test_training import weights
 from test_windows import split
 
 from utils import runs
-from utils.cell_statistics import MOISTURE, Statistics, Summary
-from utils.climate import LEVELS, carried, climate_of
 from utils.data_processing import Record, Windows
-from utils.data_set import DataSet, Samples, View
+from utils.dataset.bias_correction import LEAST, matched
+from utils.dataset.blocks import DataSet, Samples, View
+from utils.dataset.climate import LEVELS, carried, climate_of
+from utils.dataset.gaps import orbit_gaps
+from utils.dataset.prepared import read_prepared, write_prepared
+from utils.dataset.statistics import MOISTURE, Statistics, Summary
 from utils.forecasting import forecast, restore_model
-from utils.gaps import orbit_gaps
-from utils.matching import LEAST, matched
-from utils.prepared_data import read_prepared, write_prepared
 
 MATCHES = ["mean", "mean_variance", "cdf"]
 MANY = 10**9  # days, so that a cell's own estimate counts alone

@@ -6,7 +6,7 @@ import xarray as xr
 from conftest import PERIODS, tiny
 
 from utils.common.cli import UserError
-from utils.prepared_data import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared, write_prepared
+from utils.dataset.prepared import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared, write_prepared
 
 
 def written(ds: xr.Dataset, path, **encoding):

@@ -7,7 +7,7 @@ import torch
 from test_models import NAMES, settings_and_build
 
 from utils.data_processing import Batch
-from utils.prepared_data import Grid
+from utils.dataset.prepared import Grid
 from utils.training import sum_of_squares
 
 

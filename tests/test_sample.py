@@ -9,9 +9,9 @@ from conftest import subprocess_script
 
 from utils import land_model
 from utils.common.files import file_hash
+from utils.dataset.prepared import VARIABLES, is_synthetic, read_prepared
 from utils.forecasting import load_script
 from utils.latent_weather import Waves
-from utils.prepared_data import VARIABLES, is_synthetic, read_prepared
 from utils.settings import ROOT
 
 twin = load_script(ROOT / "data" / "make_sample.py")

@@ -15,8 +15,8 @@ from scipy.stats import linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils import runs
+from utils.dataset.prepared import write_prepared
 from utils.drawing import BASELINES
-from utils.prepared_data import write_prepared
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
 

@@ -18,9 +18,9 @@ from conftest import ROOT, tiny
 from PIL import Image
 from warm_python import CLIENT
 
+from utils.dataset.prepared import write_prepared
 from utils.held_out import FOLDS
 from utils.limit import LIMITS, write_limit
-from utils.prepared_data import write_prepared
 from utils.uncertainty import AGES, FEW, FEWEST, FEWEST_OF_AGE, LEVELS
 
 PAGE = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")

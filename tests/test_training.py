@@ -17,7 +17,7 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 from utils import runs
 from utils.common.cli import one_sentence
 from utils.data_processing import Batch
-from utils.prepared_data import write_prepared
+from utils.dataset.prepared import write_prepared
 from utils.training import sum_of_squares
 
 CNN = "SMAPtest/train_cnn.py"
@@ -47,8 +47,8 @@ def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_pa
     script(CNN, "--data", smap, *PERIODS, "--epochs", 1, "--out", run_dir)
     checkpoint = runs.load_checkpoint(run_dir)
     from utils.data_processing import Record, Windows
+    from utils.dataset.prepared import read_prepared
     from utils.forecasting import restore_model
-    from utils.prepared_data import read_prepared
 
     record = Record(read_prepared(smap), checkpoint.restored_statistics())
     validation = Windows(record, checkpoint.periods.val, 3, 3, "validation")

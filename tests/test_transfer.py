@@ -12,10 +12,10 @@ from test_training import killed_run, same, weights
 from torch import nn
 
 from utils import experiment, runs
+from utils.dataset.prepared import Grid, write_prepared
 from utils.forecasting import load_script
 from utils.models.cnn import CNN
 from utils.models.dense import Product
-from utils.prepared_data import Grid, write_prepared
 from utils.settings import FinetuneSettings
 from utils.transfer import Transfer
 

@@ -16,9 +16,9 @@ from utils import answers_data, answers_transfer, study
 from utils.answers_transfer import days_from_scratch, harm, replaced
 from utils.common.cli import UserError
 from utils.common.files import file_hash
+from utils.dataset.prepared import write_prepared
 from utils.Drawtransfer import LOOKS, _strategies_figure
 from utils.forecasting import load_script
-from utils.prepared_data import write_prepared
 from utils.runs import load_checkpoint
 from utils.settings import EXPERIMENTS
 from utils.study import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks

@@ -13,14 +13,14 @@ from scores.continuous import quantile_score
 
 from utils import held_out, runs
 from utils.baselines import climatology
-from utils.cell_statistics import Statistics
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Record, Windows
-from utils.data_set import DataSet
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import write_prepared
+from utils.dataset.statistics import Statistics
 from utils.held_out import Fold, folds_of, hold_out, refitted
 from utils.metrics import SEASONS
-from utils.prepared_data import write_prepared
 from utils.probability import Probability
 from utils.seasonal import Usual
 from utils.settings import Split, spans

@@ -9,9 +9,9 @@ from conftest import PERIODS, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.cell_statistics import Statistics
 from utils.common.cli import UserError
 from utils.data_processing import OUTSIDE, Record, Windows, fill_forward
+from utils.dataset.statistics import Statistics
 from utils.settings import Period, Split, TargetSettings, overlap, spans, split_of
 
 DAY = np.timedelta64(1, "D")

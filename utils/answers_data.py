@@ -6,9 +6,9 @@ import pandas as pd
 
 from utils import Drawcurves, metrics, significance
 from utils.common.text import days, number
+from utils.dataset.prepared import VARIABLES
 from utils.drawing import BASELINES
 from utils.page import Figure, Section
-from utils.prepared_data import VARIABLES
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.settings import SEASON
 from utils.study import TARGET_DAYS

@@ -10,8 +10,8 @@ import xarray as xr
 from utils import significance
 from utils.common.cli import UserError, fold
 from utils.common.text import days, number, percent
+from utils.dataset.weather_forecasts import BOUND
 from utils.Drawweather import draw_weather
-from utils.future import BOUND
 from utils.page import Figure, Section
 from utils.results import TRANSFERRED, Results
 from utils.settings import run_folder

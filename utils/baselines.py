@@ -7,7 +7,7 @@ climatology         each cell's mean annual cycle, a mean and two harmonics by l
                     leave out part of the year, the cell's training mean
 ridge               a linear regression, one for all cells, on the three variables of every input day and the cell's
                     means
-ridge_memory        the same on a longer memory of observations and rain (utils/memory.py), for the anomaly; it is drawn
+ridge_memory        the same on a longer memory of observations and rain (utils/dataset/memory.py), for the anomaly; it is drawn
                     towards damped persistence where the training days say little
 
 Anomalies are from the mean, not from the annual cycle: a cycle fitted to two years of the synthetic sample made the
@@ -26,11 +26,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import solve
 
-from utils.cell_statistics import MOISTURE
 from utils.common.periods import annual_harmonics, in_spans
 from utils.data_processing import Record, Windows
+from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
+from utils.dataset.statistics import MOISTURE
 from utils.forecasting import batches
-from utils.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
 from utils.settings import Span
 
 HARMONICS = 2

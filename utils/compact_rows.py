@@ -6,15 +6,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float32, Int
 
-from utils.cell_statistics import MOISTURE, Summary
 from utils.common.cli import UserError
 from utils.common.periods import starts_of_runs
 from utils.data_processing import Record
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
+from utils.dataset.memory import OLDEST, physical
+from utils.dataset.prepared import VARIABLES, WHOLE
+from utils.dataset.recollection import STATIC, Recollection
+from utils.dataset.statistics import MOISTURE, Summary
 from utils.forecasting import batches
-from utils.memory import OLDEST, physical
-from utils.prepared_data import VARIABLES, WHOLE
-from utils.recollection import STATIC, Recollection
 from utils.settings import Split
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most

@@ -33,10 +33,10 @@ from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
 from utils.common.cli import UserError
 from utils.compact_rows import Rows, episodes, rows_of
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
+from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.forecasting import batches
 from utils.models.compact import UNIT, Compact
-from utils.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
 from utils.training import copied, now

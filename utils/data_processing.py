@@ -15,7 +15,7 @@ How missing values are met:
 - Nothing of a later day than the last input day is seen, unless a model is to know the weather of the days up to the
   target (`Ahead`): then each of their maps is one more channel, the same on every input day.
 
-Where a run is matched to the climate of its pre-training (utils/matching.py), soil moisture is carried there by its
+Where a run is matched to the climate of its pre-training (utils/dataset/bias_correction.py), soil moisture is carried there by its
 cell's knots before it is scaled, as input and as target, and a forecast is carried back.
 """
 
@@ -28,10 +28,10 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
 from torch import Tensor
 
-from utils.cell_statistics import MOISTURE, Statistics
 from utils.common.cli import UserError
 from utils.common.periods import annual_harmonics, in_spans, named, starts_of_runs
-from utils.prepared_data import VARIABLES, WHOLE, Grid, grid_of
+from utils.dataset.prepared import VARIABLES, WHOLE, Grid, grid_of
+from utils.dataset.statistics import MOISTURE, Statistics
 from utils.settings import SEASON, Span
 
 OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
-from utils.prepared_data import VARIABLES
+from utils.dataset.prepared import VARIABLES
 from utils.raw_files import RawFile
 
 

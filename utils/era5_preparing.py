@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import whole_file
+from utils.dataset.prepared import VARIABLES
 from utils.era5_days import Product, as_days, check_accumulation, complete_days, daily_values, sea_mask
 from utils.era5_files import scan
 from utils.era5_source import DAY, Source, source_of
 from utils.prepare_report import report
-from utils.prepared_data import VARIABLES
 from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.raw_files import find_files, scan_files
 from utils.regrid import Cells

@@ -21,15 +21,15 @@ from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.text import days
 from utils.data_processing import Permuted
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.weather_forecasts import Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.forecasting import BATCH, forecast, restore_model, view_of
-from utils.future import Future
 from utils.metrics import Sums, well_covered
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, judged, write_scores, written
-from utils.prepared_data import VARIABLES
 from utils.references import Asked, references_of
 from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, overlap, spans

@@ -15,18 +15,18 @@ import torch
 from torch import nn
 
 from utils import runs
-from utils.cell_statistics import Summary
 from utils.common.cli import UserError, fold, given_on_command_line, one_sentence, parse
 from utils.common.files import file_hash
 from utils.compact_training import days_of_means, fit_compact
-from utils.data_set import DataSet, Samples, View
+from utils.dataset.bias_correction import matched
+from utils.dataset.blocks import DataSet, Samples, View
+from utils.dataset.gaps import orbit_gaps
+from utils.dataset.prepared import VARIABLES, Grid
+from utils.dataset.statistics import Summary
+from utils.dataset.weather_forecasts import Future
 from utils.forecasting import load_weights
-from utils.future import Future
-from utils.gaps import orbit_gaps
-from utils.matching import matched
 from utils.models import halo, windows_of
 from utils.models.compact import Compact
-from utils.prepared_data import VARIABLES, Grid
 from utils.runs import Checkpoint
 from utils.settings import (
     FROM_FILE,

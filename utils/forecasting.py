@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError, fold
 from utils.data_processing import Batch, Windows
-from utils.data_set import DataSet, View
-from utils.future import Future
+from utils.dataset.blocks import DataSet, View
+from utils.dataset.weather_forecasts import Future
 from utils.models import halo
 from utils.runs import Checkpoint
 from utils.settings import ROOT

@@ -21,10 +21,10 @@ from utils.baselines import climatology, persistence
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.compact_training import refit_compact
-from utils.data_set import DataSet, Samples, View
+from utils.dataset.blocks import DataSet, Samples, View
+from utils.dataset.weather_forecasts import Future
 from utils.experiment import data_hash, data_set, new_model, start_of, views
 from utils.forecasting import BATCH, forecast, restore_model, script_of, view_of
-from utils.future import Future
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, written

@@ -16,7 +16,7 @@ from utils.common.files import whole_file
 from utils.common.grid import Tile
 from utils.common.parallel import Job, cores, finish, processes
 from utils.data_processing import fill_forward
-from utils.data_set import DataSet
+from utils.dataset.blocks import DataSet
 from utils.experiment import data_set
 from utils.issuing import Lead, Order, encoding, inits, issue
 from utils.metrics import FORECASTS, Sums, cell_area

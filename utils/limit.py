@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES, is_synthetic
+from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, is_synthetic
 from utils.settings import ROOT
 
 Members = Float[np.ndarray, "lead member cell"]

@@ -14,9 +14,9 @@ from utils import metrics, significance
 from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile
 from utils.data_processing import Windows
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
+from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.metrics import FORECASTS, Sums
-from utils.prepared_data import AXES, DAYS_ENCODING, VARIABLES
 from utils.runs import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]

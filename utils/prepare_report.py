@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import whole_file
-from utils.prepared_data import VARIABLES, open_prepared
+from utils.dataset.prepared import VARIABLES, open_prepared
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _COLOURS = {"precipitation": "YlGnBu", "soil_moisture": "viridis_r", "soil_temperature": "inferno"}

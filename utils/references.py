@@ -11,13 +11,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.baselines import Pooled, baselines
-from utils.cell_statistics import Statistics
 from utils.common.files import read_json
 from utils.common.grid import Tile
-from utils.data_set import Samples, View
+from utils.dataset.blocks import Samples, View
+from utils.dataset.memory import Memory
+from utils.dataset.statistics import Statistics
 from utils.drawing import BASELINES
 from utils.experiment import data_hash, data_set
-from utils.memory import Memory
 from utils.metrics import Sums
 from utils.predictions import SCORING, judged, write_scores, written
 from utils.settings import Span, Split

@@ -20,11 +20,11 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from utils.cell_statistics import Statistics
-from utils.climate import TERMS
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file, write_json
-from utils.prepared_data import VARIABLES, Grid
+from utils.dataset.climate import TERMS
+from utils.dataset.prepared import VARIABLES, Grid
+from utils.dataset.statistics import Statistics
 from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before_it_existed, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from utils.baselines import HARMONICS, annual_cycle, at_days
-from utils.climate import climate_of
+from utils.dataset.climate import climate_of
 from utils.metrics import SEASONS
 from utils.uncertainty import FEWEST, HeldOut, season_of
 

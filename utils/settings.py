@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from utils.common.cli import UserError
-from utils.prepared_data import VARIABLES
+from utils.dataset.prepared import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs"

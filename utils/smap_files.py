@@ -14,7 +14,7 @@ from pyproj import Transformer
 
 from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
-from utils.prepared_data import VARIABLES
+from utils.dataset.prepared import VARIABLES
 from utils.raw_files import RawFile
 from utils.regrid import Cells, ease_cells
 

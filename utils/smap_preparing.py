@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from utils.common.cli import UserError
+from utils.dataset.prepared import PACKING_NOISE, VARIABLES
 from utils.era5_days import RAIN_NOISE
 from utils.era5_source import AGREEMENT, DAY
 from utils.prepare_report import report
-from utils.prepared_data import PACKING_NOISE, VARIABLES
 from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.raw_files import find_files, scan_files
 from utils.regrid import Cells

@@ -17,8 +17,8 @@ import numpy as np
 
 from utils import experiment
 from utils.common.cli import UserError
+from utils.dataset.prepared import VARIABLES, open_prepared
 from utils.forecasting import load_script
-from utils.prepared_data import VARIABLES, open_prepared
 from utils.settings import (
     EXPERIMENTS,
     ROOT,

@@ -13,12 +13,12 @@ import torch
 from utils import experiment
 from utils.common.files import read_json
 from utils.common.parallel import Job, cores
+from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.drawing import BASELINES
 from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
 from utils.held_out import hold_out
 from utils.predictions import SCORING
-from utils.prepared_data import VARIABLES, grid_of, open_prepared
 from utils.references import Asked, evaluate_baselines
 from utils.runs import load_checkpoint
 from utils.settings import complete, split_of

@@ -33,7 +33,7 @@ from utils import runs
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Batch, Windows
-from utils.data_set import Samples
+from utils.dataset.blocks import Samples
 from utils.forecasting import batches, forecast_batches
 from utils.runs import Checkpoint
 from utils.settings import TrainSettings

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
+from utils.dataset.prepared import Grid
 from utils.models.dense import Dense
-from utils.prepared_data import Grid
 
 
 class CNN(nn.Module):

@@ -1,6 +1,6 @@
 """compact: ours, made for records of a month to a few years; one for all cells and any grid, about 1,500 parameters.
 
-It forecasts a cell's mean, plus a linear regression on a written-down memory (utils/recollection.py), plus what a small
+It forecasts a cell's mean, plus a linear regression on a written-down memory (utils/dataset/recollection.py), plus what a small
 ensemble of networks makes of the same: their mean, times a share between 0 and 1 that says what they were worth on days
 held out. The regression is first made on the land model, seen with the gaps and the noise of a satellite; its weights
 are what the regression on SMAP is drawn towards, so that a month of SMAP cannot lead it astray. The networks learn on
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.recollection import DYNAMIC, REACH, STATIC, Recollection
+from utils.dataset.recollection import DYNAMIC, REACH, STATIC, Recollection
 
 UNIT = 0.05  # m3 m-3, of the networks' output
 FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut

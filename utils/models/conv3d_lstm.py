@@ -4,9 +4,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
+from utils.dataset.prepared import Grid
 from utils.models.dense import Dense
 from utils.models.recurrence import LastState
-from utils.prepared_data import Grid
 
 
 class Conv3dLSTM(nn.Module):

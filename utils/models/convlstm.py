@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.dataset.prepared import Grid
 from utils.models.dense import Dense
 from utils.models.recurrence import recur
-from utils.prepared_data import Grid
 
 
 class ConvLSTMLayer(nn.Module):

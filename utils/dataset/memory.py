@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from utils.cell_statistics import MOISTURE
 from utils.common.periods import annual_harmonics, starts_of_runs
 from utils.data_processing import Record
-from utils.prepared_data import VARIABLES
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.statistics import MOISTURE
 
 
 class Feature(NamedTuple):

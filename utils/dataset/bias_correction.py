@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from utils.baselines import CORRELATED_DAYS
-from utils.cell_statistics import MOISTURE, Statistics
+from utils.dataset.statistics import MOISTURE, Statistics
 
 Match = Literal["none", "mean", "mean_variance", "cdf"]
 LEAST = 1e-3  # m3 m-3: least standard deviation, and least distance of two quantiles

@@ -21,13 +21,11 @@ import xarray as xr
 from jaxtyping import Bool, Int
 from tqdm import tqdm
 
-from utils.cell_statistics import Statistics, Summary
 from utils.common.cli import UserError
 from utils.common.files import write_errors
 from utils.common.grid import Tile, tiles
 from utils.data_processing import Batch, Record, Windows, beside, scaled_batch, target_days
-from utils.future import Future
-from utils.prepared_data import (
+from utils.dataset.prepared import (
     DAYS_ENCODING,
     VARIABLES,
     WHOLE,
@@ -37,6 +35,8 @@ from utils.prepared_data import (
     open_prepared,
     read_prepared,
 )
+from utils.dataset.statistics import Statistics, Summary
+from utils.dataset.weather_forecasts import Future
 from utils.settings import Span, Split
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks

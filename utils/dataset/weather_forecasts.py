@@ -16,11 +16,11 @@ import xarray as xr
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from utils.cell_statistics import Statistics
 from utils.common.cli import UserError, fold
 from utils.common.files import file_hash
 from utils.data_processing import Ahead, Record
-from utils.prepared_data import VARIABLES, Grid, check_axes, check_values, check_variables, grid_of
+from utils.dataset.prepared import VARIABLES, Grid, check_axes, check_values, check_variables, grid_of
+from utils.dataset.statistics import Statistics
 from utils.settings import future_variables
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")

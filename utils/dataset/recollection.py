@@ -1,4 +1,4 @@
-"""What the compact model sees: the memory of utils/memory.py, and a little more, as maps of the last input day.
+"""What the compact model sees: the memory of utils/dataset/memory.py, and a little more, as maps of the last input day.
 
 rain since the last observation, rain to the west (weather comes from there), the season less its mean over the cell's
 own observations (or a record of one summer would take its mean for the year's), and the cell's means and deviation.
@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
-from utils.cell_statistics import MOISTURE, Statistics
 from utils.common.periods import annual_harmonics, starts_of_runs
 from utils.data_processing import Batch, Record, Windows
-from utils.future import future_maps
-from utils.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
+from utils.dataset.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
+from utils.dataset.statistics import MOISTURE, Statistics
+from utils.dataset.weather_forecasts import future_maps
 
 PAST = (
     *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES),

@@ -9,10 +9,10 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
-from utils.climate import TERMS, carried, climate_of
 from utils.common.cli import UserError
 from utils.common.periods import annual_harmonics, in_spans, named
-from utils.prepared_data import VARIABLES, WHOLE
+from utils.dataset.climate import TERMS, carried, climate_of
+from utils.dataset.prepared import VARIABLES, WHOLE
 from utils.settings import Split
 
 MOISTURE = list(VARIABLES).index("soil_moisture")
