@@ -127,8 +127,8 @@ def bench_smap(settings: Settings, folder: Path) -> None:
     granules = load_script(ROOT / "tests" / "smap_granules.py")
     PATHS, granule = granules.PATHS, granules.granule
 
-    from utils.raw_files import RawFile
-    from utils.regrid import region_cells
+    from utils.products.raw_files import RawFile
+    from utils.products.regrid import region_cells
     from utils.smap_files import SHAPE, read, scan, window_cells
 
     print("\n| SMAP chunks | share of chunks | China / whole, median | allowed (1.3 × share) |\n|---|---|---|---|")
@@ -156,7 +156,7 @@ def bench_smap(settings: Settings, folder: Path) -> None:
 def bench_regridding() -> None:
     import xarray_regrid  # noqa: F401
 
-    from utils.regrid import Regridder, ease_cells, latlon_cells, region_cells
+    from utils.products.regrid import Regridder, ease_cells, latlon_cells, region_cells
     from utils.smap_files import CELL, X_FIRST, Y_FIRST
 
     target = region_cells(3, 54, 72, 136, 1.0)

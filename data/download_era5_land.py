@@ -15,12 +15,12 @@ from typing import Literal
 
 from utils.cds_download import download_era5
 from utils.common.cli import one_sentence, parse
-from utils.downloading import DownloadSettings
+from utils.products.download import DownloadSettings
 
 
 @dataclass
 class Settings(DownloadSettings):
-    """See utils/downloading.py for the period and the region."""
+    """See utils/products/download.py for the period and the region."""
 
     out: Path = Path("data/raw/era5_land")
     product: Literal["era5-land", "era5"] = "era5-land"

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
-from utils.downloading import DownloadSettings
+from utils.products.download import DownloadSettings
 from utils.smap_download import download_smap
 
 
 @dataclass
 class Settings(DownloadSettings):
-    """See utils/downloading.py for the period and the region."""
+    """See utils/products/download.py for the period and the region."""
 
     out: Path = Path("data/raw/smap_l4")
     collection: str = "SPL4SMGP"  # or the concept id of one version, as NASA's Earthdata Search shows it

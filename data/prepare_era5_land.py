@@ -14,12 +14,12 @@ from pathlib import Path
 from utils.common.cli import one_sentence, parse
 from utils.era5_days import Product
 from utils.era5_preparing import prepare_era5
-from utils.preparing import PrepareSettings
+from utils.products.monthly import PrepareSettings
 
 
 @dataclass
 class Settings(PrepareSettings):
-    """See utils/preparing.py for the grid and the workers."""
+    """See utils/products/monthly.py for the grid and the workers."""
 
     out: Path = Path("data/era5_land.nc")  # .zarr makes a Zarr store, anything else NetCDF-4
     product: Product = "era5-land"  # how the files count: ERA5-Land hours, ERA5 single-level hours, or daily statistics

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
-from utils.preparing import PrepareSettings
+from utils.products.monthly import PrepareSettings
 from utils.smap_preparing import prepare_smap
 
 
 @dataclass
 class Settings(PrepareSettings):
-    """See utils/preparing.py for the grid and the workers."""
+    """See utils/products/monthly.py for the grid and the workers."""
 
     out: Path = Path("data/smap_l4.nc")  # .zarr makes a Zarr store, anything else NetCDF-4
     min_granules: int = 8  # a day with fewer of its eight granules is left out; the rest counts in granules_per_day

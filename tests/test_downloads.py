@@ -12,7 +12,7 @@ from smap_granules import day, granule
 
 from utils.cds_download import download_era5, pieces
 from utils.common.cli import UserError
-from utils.downloading import Patience, safe
+from utils.products.download import Patience, safe
 from utils.smap_download import download_smap
 
 KEY, PASSWORD, TOKEN = "0123-very-secret-key", "very-secret-word", "very.secret.token"
@@ -121,7 +121,7 @@ def test_passing_failures_are_tried_again(store, tmp_path):
 
 def test_retry_after_is_honoured(store, tmp_path, monkeypatch):
     waits = []
-    monkeypatch.setattr("utils.downloading.time.sleep", waits.append)
+    monkeypatch.setattr("utils.products.download.time.sleep", waits.append)
     store.faults["/api/retrieve/v1/processes"] = [status(429, "too many", Retry_After="37")]
     download_era5(Era5(tmp_path / "raw"), QUICK)
     assert 37.0 in waits

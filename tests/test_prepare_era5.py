@@ -302,7 +302,8 @@ def test_default_grid_is_the_published_52_by_65_cells(tmp_path, monkeypatch):
 
 
 def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare, tmp_path, monkeypatch):
-    from utils import era5_preparing, preparing
+    from utils import era5_preparing
+    from utils.products import monthly
 
     t = truth("2015-03-30", days=70)
     file = new_cds(tmp_path / "a.nc", t, fields(t))
@@ -327,7 +328,7 @@ def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare,
     assert not (tmp_path / "out" / ".prepared.nc.work").exists()
     prepare(file)  # finished: nothing is done again
     assert len(asked) == 5
-    assert preparing.by_month(whole.time.values.astype("datetime64[D]")).keys() == {
+    assert monthly.by_month(whole.time.values.astype("datetime64[D]")).keys() == {
         "2015-03", "2015-04", "2015-05", "2015-06",
     }  # fmt: skip
 
@@ -395,7 +396,7 @@ def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_real_new_cds_files_read_as_plain_xarray_reads_them():
     from utils.era5_files import scan
-    from utils.raw_files import RawFile
+    from utils.products.raw_files import RawFile
 
     for name, variables in (("era5_land_newcds_data_0.nc", ("swvl1", "stl1")), ("era5_land_newcds_data_1.nc", ("tp",))):
         parts = {p.name_in_file: p for p in scan(RawFile(REAL / name, name, "hdf5"))}
@@ -417,8 +418,8 @@ def test_real_old_cds_file_unpacks_by_hand_and_its_sea_follows_the_land_mask():
     from utils.era5_days import sea_mask
     from utils.era5_files import scan
     from utils.era5_source import Source
-    from utils.raw_files import RawFile
-    from utils.regrid import latlon_cells
+    from utils.products.raw_files import RawFile
+    from utils.products.regrid import latlon_cells
 
     file = REAL / "era5_oldcds_packed_china.nc"
     parts = {p.variable: p for p in scan(RawFile(file, file.name, "netcdf3"))}

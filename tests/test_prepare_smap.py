@@ -174,8 +174,8 @@ def test_a_region_outside_the_cut_is_refused(refused, tmp_path):
 
 
 def test_reading_china_costs_little_more_than_the_chunks_it_touches(whole):
-    from utils.raw_files import RawFile
-    from utils.regrid import region_cells
+    from utils.products.raw_files import RawFile
+    from utils.products.regrid import region_cells
     from utils.smap_files import SHAPE, read, scan, window_cells
 
     found = scan(RawFile(whole, whole.name, "hdf5"))

@@ -81,8 +81,8 @@ def test_an_output_among_the_raw_files_is_passed_over_by_the_next_run(tmp_path, 
 
 
 def test_raw_paths_do_not_depend_on_the_folder_of_the_process_that_reads(tmp_path, monkeypatch):
-    from utils.preparing import work_folder
-    from utils.raw_files import find_files, scan_files
+    from utils.products.monthly import work_folder
+    from utils.products.raw_files import find_files, scan_files
 
     t = truth(days=1)
     new_cds(tmp_path / "a.nc", t, fields(t))
@@ -104,7 +104,7 @@ def test_raw_paths_do_not_depend_on_the_folder_of_the_process_that_reads(tmp_pat
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, monkeypatch, flags, said):
-    from utils.preparing import PrepareSettings
+    from utils.products.monthly import PrepareSettings
 
     keys = {k.removeprefix("--"): v for k, v in zip(flags[::2], flags[1::2], strict=True)}
     kinds = {"workers": int, "resolution": lambda v: v if v == "native" else float(v)}
@@ -203,8 +203,8 @@ def test_warnings_of_xarray_do_not_reach_the_user(prepare, tmp_path, recwarn):
 @pytest.mark.parametrize("error", [OSError, RuntimeError, KeyError, TypeError, ValueError])
 def test_whatever_h5py_raises_for_a_damaged_granule_is_a_sentence(tmp_path, monkeypatch, error):
     from utils import smap_files
-    from utils.archives import Unreadable
-    from utils.raw_files import RawFile
+    from utils.products.archives import Unreadable
+    from utils.products.raw_files import RawFile
 
     path = granule(tmp_path, day("2015-03-31")[0], **SMAP_CUT)
     file = RawFile(path, path.name, "hdf5")

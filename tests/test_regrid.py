@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.common.cli import UserError
-from utils.regrid import Regridder, ease_cells, latlon_cells, region_cells
+from utils.products.regrid import Regridder, ease_cells, latlon_cells, region_cells
 from utils.smap_files import CELL, X_FIRST, Y_FIRST
 
 

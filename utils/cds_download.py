@@ -14,11 +14,11 @@ import cdsapi
 import numpy as np
 from tqdm import tqdm
 
-from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
-from utils.downloading import Ledger, Patience, conclude, months, patiently, safe
 from utils.era5_files import RAW, scan
-from utils.raw_files import kind_of, scan_files
+from utils.products.archives import Unreadable
+from utils.products.download import Ledger, Patience, conclude, months, patiently, safe
+from utils.products.raw_files import kind_of, scan_files
 
 DATASETS = {"era5-land": ("reanalysis-era5-land", 0.1), "era5": ("reanalysis-era5-single-levels", 0.25)}
 LATENCY = timedelta(days=6)  # both products reach the archive about five days late

@@ -16,10 +16,10 @@ import scipy.io
 import xarray as xr
 from jaxtyping import Float
 
-from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import VARIABLES
-from utils.raw_files import RawFile
+from utils.products.archives import Unreadable
+from utils.products.raw_files import RawFile
 
 
 @dataclass(frozen=True)

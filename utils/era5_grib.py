@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import eccodes
 import numpy as np
 
-from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
 from utils.era5_files import RAW, Part, check_units, rank_of
-from utils.raw_files import RawFile
+from utils.products.archives import Unreadable
+from utils.products.raw_files import RawFile
 
 _PARAMS = {raw.param: key for key, raw in RAW.items()}
 

@@ -13,10 +13,10 @@ from utils.dataset.prepared import VARIABLES
 from utils.era5_days import Product, as_days, check_accumulation, complete_days, daily_values, sea_mask
 from utils.era5_files import scan
 from utils.era5_source import DAY, Source, source_of
-from utils.prepare_report import report
-from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
-from utils.raw_files import find_files, scan_files
-from utils.regrid import Cells
+from utils.products.monthly import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
+from utils.products.raw_files import find_files, scan_files
+from utils.products.regrid import Cells
+from utils.products.report import report
 
 SOURCES = {
     "era5-land": (

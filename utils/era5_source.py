@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from utils.common.cli import UserError
 from utils.era5_files import RAW, Part
-from utils.regrid import Cells, latlon_cells
+from utils.products.regrid import Cells, latlon_cells
 
 # Two packings of one hour may differ by this much: m, m3 m-3, K.
 AGREEMENT = {"precipitation": 2e-5, "soil_moisture": 1e-4, "soil_temperature": 2e-2, "land": 1e-2}

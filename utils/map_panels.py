@@ -25,7 +25,7 @@ from matplotlib.transforms import Affine2D
 
 from utils.common.cli import UserError
 from utils.drawing import DOUBLE, TALLEST, new_figure, wrap
-from utils.regrid import midpoints
+from utils.products.regrid import midpoints
 
 NO_VALUE = "0.85"
 # west, east, south, north

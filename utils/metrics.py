@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int8, Real
 
 from utils.common.cli import UserError
 from utils.common.periods import YEAR
-from utils.regrid import midpoints
+from utils.products.regrid import midpoints
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")  # of the valid date
 Fields = dict[str, np.ndarray]

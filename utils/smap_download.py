@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
-from utils.downloading import Ledger, Patience, conclude, months, patiently, safe
-from utils.raw_files import scan_files
-from utils.regrid import region_cells
+from utils.products.download import Ledger, Patience, conclude, months, patiently, safe
+from utils.products.raw_files import scan_files
+from utils.products.regrid import region_cells
 from utils.smap_files import FIELDS, SHAPE, scan, window_cells
 
 VARIABLES = [field.path for field in FIELDS.values()] + ["cell_lat", "cell_lon"]  # x and y come along by themselves

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 from pyproj import Transformer
 
-from utils.archives import Unreadable
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import VARIABLES
-from utils.raw_files import RawFile
-from utils.regrid import Cells, ease_cells
+from utils.products.archives import Unreadable
+from utils.products.raw_files import RawFile
+from utils.products.regrid import Cells, ease_cells
 
 # Brodzik et al. 2012 (doi:10.3390/ijgi1010032): the cell of the 9 km grid, and the centre of its north-west corner cell
 CELL = 9008.055210146  # m

@@ -11,10 +11,10 @@ from utils.common.cli import UserError
 from utils.dataset.prepared import PACKING_NOISE, VARIABLES
 from utils.era5_days import RAIN_NOISE
 from utils.era5_source import AGREEMENT, DAY
-from utils.prepare_report import report
-from utils.preparing import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
-from utils.raw_files import find_files, scan_files
-from utils.regrid import Cells
+from utils.products.monthly import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
+from utils.products.raw_files import find_files, scan_files
+from utils.products.regrid import Cells
+from utils.products.report import report
 from utils.smap_files import FIELDS, SHAPE, Granule, read, scan, window_cells
 
 PER_DAY = 8

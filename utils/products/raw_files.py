@@ -9,8 +9,8 @@ from typing import TypeVar
 import xarray as xr
 from tqdm import tqdm
 
-from utils.archives import Unreadable, unpack
 from utils.common.cli import UserError, fold
+from utils.products.archives import Unreadable, unpack
 
 T = TypeVar("T")
 SUFFIXES = {".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zip", ".h5"} | {

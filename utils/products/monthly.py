@@ -27,7 +27,7 @@ from tqdm import tqdm
 from utils.common.cli import UserError, fold
 from utils.common.files import is_store, whole_file
 from utils.dataset.prepared import write_prepared
-from utils.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
+from utils.products.regrid import MIN_VALID_FRACTION, Cells, Regridder, region_cells
 
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
 # netCDF4 is not safe with threads, and a Dask worker may have several; it also bounds the memory of a process
