@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from utils.cds_download import download_era5
 from utils.common.cli import one_sentence, parse
 from utils.products.download import DownloadSettings
+from utils.products.era5.download import download_era5
 
 
 @dataclass

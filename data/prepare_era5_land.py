@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
-from utils.era5_days import Product
-from utils.era5_preparing import prepare_era5
+from utils.products.era5.daily import Product
+from utils.products.era5.prepare import prepare_era5
 from utils.products.monthly import PrepareSettings
 
 

@@ -10,9 +10,9 @@ from era5_shapes import fields, new_cds, truth, zipped
 from local_servers import ClimateDataStore, Cmr, Harmony, dropped, serving, status, truncated
 from smap_granules import day, granule
 
-from utils.cds_download import download_era5, pieces
 from utils.common.cli import UserError
 from utils.products.download import Patience, safe
+from utils.products.era5.download import download_era5, pieces
 from utils.smap_download import download_smap
 
 KEY, PASSWORD, TOKEN = "0123-very-secret-key", "very-secret-word", "very.secret.token"
@@ -168,14 +168,14 @@ def test_a_file_without_all_its_hours_is_not_accepted(store, tmp_path):
 
 
 def test_an_interrupted_run_finds_its_job_in_the_queue(store, tmp_path, monkeypatch):
-    from utils import cds_download
+    from utils.products.era5 import download
 
     def stop(*_):
         raise KeyboardInterrupt
 
     settings = Era5(tmp_path / "raw", queue=3)
     with monkeypatch.context() as patched:
-        patched.setattr(cds_download._Queue, "_fetch", stop)
+        patched.setattr(download._Queue, "_fetch", stop)
         with pytest.raises(KeyboardInterrupt):
             download_era5(settings, QUICK)
     download_era5(settings, QUICK)

@@ -302,15 +302,15 @@ def test_default_grid_is_the_published_52_by_65_cells(tmp_path, monkeypatch):
 
 
 def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare, tmp_path, monkeypatch):
-    from utils import era5_preparing
     from utils.products import monthly
+    from utils.products.era5 import prepare
 
     t = truth("2015-03-30", days=70)
     file = new_cds(tmp_path / "a.nc", t, fields(t))
     whole = prepare(file)
     (tmp_path / "out" / "prepared.nc").unlink()
     asked = []
-    month = era5_preparing.era5_month
+    month = prepare.era5_month
 
     def stops_in_may(source, days, *rest):
         asked.append(str(days[0])[:7])
@@ -318,7 +318,7 @@ def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare,
             raise KeyboardInterrupt
         return month(source, days, *rest)
 
-    monkeypatch.setattr(era5_preparing, "era5_month", stops_in_may)
+    monkeypatch.setattr(prepare, "era5_month", stops_in_may)
     with pytest.raises(KeyboardInterrupt):
         prepare(file)
     assert len(list((tmp_path / "out" / ".prepared.nc.work").glob("2015-*.nc"))) == 2
@@ -395,7 +395,7 @@ def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_real_new_cds_files_read_as_plain_xarray_reads_them():
-    from utils.era5_files import scan
+    from utils.products.era5.files import scan
     from utils.products.raw_files import RawFile
 
     for name, variables in (("era5_land_newcds_data_0.nc", ("swvl1", "stl1")), ("era5_land_newcds_data_1.nc", ("tp",))):
@@ -415,9 +415,9 @@ def test_real_new_cds_files_read_as_plain_xarray_reads_them():
 def test_real_old_cds_file_unpacks_by_hand_and_its_sea_follows_the_land_mask():
     import netCDF4
 
-    from utils.era5_days import sea_mask
-    from utils.era5_files import scan
-    from utils.era5_source import Source
+    from utils.products.era5.daily import sea_mask
+    from utils.products.era5.files import scan
+    from utils.products.era5.mosaic import Source
     from utils.products.raw_files import RawFile
     from utils.products.regrid import latlon_cells
 

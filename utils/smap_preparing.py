@@ -9,8 +9,8 @@ import xarray as xr
 
 from utils.common.cli import UserError
 from utils.dataset.prepared import PACKING_NOISE, VARIABLES
-from utils.era5_days import RAIN_NOISE
-from utils.era5_source import AGREEMENT, DAY
+from utils.products.era5.daily import RAIN_NOISE
+from utils.products.era5.mosaic import AGREEMENT, DAY
 from utils.products.monthly import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.products.raw_files import find_files, scan_files
 from utils.products.regrid import Cells

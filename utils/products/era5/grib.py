@@ -10,8 +10,8 @@ import eccodes
 import numpy as np
 
 from utils.common.cli import UserError, fold
-from utils.era5_files import RAW, Part, check_units, rank_of
 from utils.products.archives import Unreadable
+from utils.products.era5.files import RAW, Part, check_units, rank_of
 from utils.products.raw_files import RawFile
 
 _PARAMS = {raw.param: key for key, raw in RAW.items()}

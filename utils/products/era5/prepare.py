@@ -10,9 +10,9 @@ import xarray as xr
 
 from utils.common.files import whole_file
 from utils.dataset.prepared import VARIABLES
-from utils.era5_days import Product, as_days, check_accumulation, complete_days, daily_values, sea_mask
-from utils.era5_files import scan
-from utils.era5_source import DAY, Source, source_of
+from utils.products.era5.daily import Product, as_days, check_accumulation, complete_days, daily_values, sea_mask
+from utils.products.era5.files import scan
+from utils.products.era5.mosaic import DAY, Source, source_of
 from utils.products.monthly import Month, by_month, prepare_months, refuse_full_disk, regridded, work_folder
 from utils.products.raw_files import find_files, scan_files
 from utils.products.regrid import Cells

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from utils.common.cli import UserError
-from utils.era5_files import RAW, Part
+from utils.products.era5.files import RAW, Part
 from utils.products.regrid import Cells, latlon_cells
 
 # Two packings of one hour may differ by this much: m, m3 m-3, K.

@@ -71,7 +71,7 @@ class Part:
         """The planes (positions in `stamps`) as float32, missing values NaN. Raises UserError for damaged data."""
         try:
             if self.file.kind == "grib":
-                from utils.era5_grib import read_planes
+                from utils.products.era5.grib import read_planes
 
                 return read_planes(self, planes, rows, columns)
             return self._read_netcdf(planes, rows, columns)
@@ -113,7 +113,7 @@ def scan(file: RawFile) -> list[Part]:
     Raises Unreadable for a damaged file, UserError for one that is in order but not what is expected.
     """
     if file.kind == "grib":
-        from utils.era5_grib import scan_grib
+        from utils.products.era5.grib import scan_grib
 
         return scan_grib(file)
     if file.kind == "netcdf3":

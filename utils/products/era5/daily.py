@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 
 from utils.common.cli import UserError
 from utils.dataset.prepared import PACKING_NOISE, VARIABLES
-from utils.era5_files import Part
-from utils.era5_source import DAY, HOUR, Source
+from utils.products.era5.files import Part
+from utils.products.era5.mosaic import DAY, HOUR, Source
 
 Product = Literal["era5-land", "era5", "daily"]
 PACKING_STEP = 2e-5  # m3 m-3: 16 bits over the range of soil moisture

@@ -15,9 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
-from utils.era5_files import RAW, scan
 from utils.products.archives import Unreadable
 from utils.products.download import Ledger, Patience, conclude, months, patiently, safe
+from utils.products.era5.files import RAW, scan
 from utils.products.raw_files import kind_of, scan_files
 
 DATASETS = {"era5-land": ("reanalysis-era5-land", 0.1), "era5": ("reanalysis-era5-single-levels", 0.25)}
