@@ -129,7 +129,7 @@ def bench_smap(settings: Settings, folder: Path) -> None:
 
     from utils.products.raw_files import RawFile
     from utils.products.regrid import region_cells
-    from utils.smap_files import SHAPE, read, scan, window_cells
+    from utils.products.smap.granules import SHAPE, read, scan, window_cells
 
     print("\n| SMAP chunks | share of chunks | China / whole, median | allowed (1.3 × share) |\n|---|---|---|---|")
     for chunks in ((406, 482), (203, 241), (116, 241)):
@@ -157,7 +157,7 @@ def bench_regridding() -> None:
     import xarray_regrid  # noqa: F401
 
     from utils.products.regrid import Regridder, ease_cells, latlon_cells, region_cells
-    from utils.smap_files import CELL, X_FIRST, Y_FIRST
+    from utils.products.smap.granules import CELL, X_FIRST, Y_FIRST
 
     target = region_cells(3, 54, 72, 136, 1.0)
     ease = ease_cells(X_FIRST + CELL * np.arange(2600, 3500), Y_FIRST - CELL * np.arange(60, 800))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
 from utils.products.download import DownloadSettings
-from utils.smap_download import download_smap
+from utils.products.smap.download import download_smap
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
 from utils.products.monthly import PrepareSettings
-from utils.smap_preparing import prepare_smap
+from utils.products.smap.prepare import prepare_smap
 
 
 @dataclass

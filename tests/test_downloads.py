@@ -13,7 +13,7 @@ from smap_granules import day, granule
 from utils.common.cli import UserError
 from utils.products.download import Patience, safe
 from utils.products.era5.download import download_era5, pieces
-from utils.smap_download import download_smap
+from utils.products.smap.download import download_smap
 
 KEY, PASSWORD, TOKEN = "0123-very-secret-key", "very-secret-word", "very.secret.token"
 QUICK = Patience(tries=4, first=0.02, longest=0.1, poll=0.02)

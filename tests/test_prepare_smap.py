@@ -176,7 +176,7 @@ def test_a_region_outside_the_cut_is_refused(refused, tmp_path):
 def test_reading_china_costs_little_more_than_the_chunks_it_touches(whole):
     from utils.products.raw_files import RawFile
     from utils.products.regrid import region_cells
-    from utils.smap_files import SHAPE, read, scan, window_cells
+    from utils.products.smap.granules import SHAPE, read, scan, window_cells
 
     found = scan(RawFile(whole, whole.name, "hdf5"))
     rows, columns = window_cells(slice(0, SHAPE[0]), slice(0, SHAPE[1])).overlapping(region_cells(3, 54, 72, 136, 1))

@@ -202,22 +202,22 @@ def test_warnings_of_xarray_do_not_reach_the_user(prepare, tmp_path, recwarn):
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError, KeyError, TypeError, ValueError])
 def test_whatever_h5py_raises_for_a_damaged_granule_is_a_sentence(tmp_path, monkeypatch, error):
-    from utils import smap_files
     from utils.products.archives import Unreadable
     from utils.products.raw_files import RawFile
+    from utils.products.smap import granules
 
     path = granule(tmp_path, day("2015-03-31")[0], **SMAP_CUT)
     file = RawFile(path, path.name, "hdf5")
-    found = smap_files.scan(file)
+    found = granules.scan(file)
 
     def broken(*_):
         raise error("bad heap")
 
-    monkeypatch.setattr(smap_files.h5py, "File", broken)
+    monkeypatch.setattr(granules.h5py, "File", broken)
     with pytest.raises(Unreadable, match="bad heap"):
-        smap_files.scan(file)
+        granules.scan(file)
     with pytest.raises(UserError, match="may be damaged"):
-        smap_files.read(found, slice(310, 320), slice(2910, 2920))
+        granules.read(found, slice(310, 320), slice(2910, 2920))
 
 
 def test_an_older_version_with_a_smaller_box_does_not_shrink_the_region(tmp_path, monkeypatch):

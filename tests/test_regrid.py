@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from utils.common.cli import UserError
 from utils.products.regrid import Regridder, ease_cells, latlon_cells, region_cells
-from utils.smap_files import CELL, X_FIRST, Y_FIRST
+from utils.products.smap.granules import CELL, X_FIRST, Y_FIRST
 
 
 def area(cells):

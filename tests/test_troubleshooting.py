@@ -21,8 +21,8 @@ GROUPS = {  # section: the files whose sentences it is about
     "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",
     "The study": "reproduce.py utils/study.py utils/common/parallel.py utils/results.py utils/page.py utils/limit.py"
     " utils/answers_limit.py utils/map_panels.py utils/Draw*.py",
-    "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/smap_download.py utils/products/archives.py"
-    " utils/era5_*.py utils/smap_files.py utils/smap_preparing.py utils/products/monthly.py utils/products/raw_files.py utils/products/regrid.py"
+    "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/products/smap/download.py utils/products/archives.py"
+    " utils/era5_*.py utils/products/smap/granules.py utils/products/smap/prepare.py utils/products/monthly.py utils/products/raw_files.py utils/products/regrid.py"
     " utils/products/report.py data/make_sample.py data/make_limit.py data/*download*.py data/prepare_*.py",
 }
 FILES = {name: [file for part in parts.split() for file in ROOT.glob(part)] for name, parts in GROUPS.items()}

@@ -16,7 +16,7 @@ from utils.common.cli import UserError, fold
 from utils.products.download import Ledger, Patience, conclude, months, patiently, safe
 from utils.products.raw_files import scan_files
 from utils.products.regrid import region_cells
-from utils.smap_files import FIELDS, SHAPE, scan, window_cells
+from utils.products.smap.granules import FIELDS, SHAPE, scan, window_cells
 
 VARIABLES = [field.path for field in FIELDS.values()] + ["cell_lat", "cell_lon"]  # x and y come along by themselves
 NO_ACCOUNT = (

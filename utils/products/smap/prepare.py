@@ -15,7 +15,7 @@ from utils.products.monthly import Month, by_month, prepare_months, refuse_full_
 from utils.products.raw_files import find_files, scan_files
 from utils.products.regrid import Cells
 from utils.products.report import report
-from utils.smap_files import FIELDS, SHAPE, Granule, read, scan, window_cells
+from utils.products.smap.granules import FIELDS, SHAPE, Granule, read, scan, window_cells
 
 PER_DAY = 8
 
