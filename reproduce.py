@@ -24,7 +24,7 @@ from utils.common.files import read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
 from utils.experiment import data_hash
 from utils.forecasting import load_script
-from utils.limit import limit_of
+from utils.products.synthetic.predictability_limit import limit_of
 from utils.report import write_report
 from utils.runs import epochs_done
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP

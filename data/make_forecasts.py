@@ -3,7 +3,7 @@
     python data/make_forecasts.py --data data/smap_l4.nc --error degraded
     python data/make_forecasts.py --data data/smap_l4.nc --error perfect --out perfect.nc
 
-Degraded forecasts have SYNTHETIC errors that grow with lead (utils/forecast_errors.py); how well they correlate with
+Degraded forecasts have SYNTHETIC errors that grow with lead (utils/products/synthetic/forecast_errors.py); how well they correlate with
 the truth is printed and kept in the file. Perfect ones are the truth, an upper bound. Values that the data set misses
 become the cell's mean. The format is that of docs/forecasts.md.
 """
@@ -24,7 +24,7 @@ from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import file_hash, whole_file
 from utils.dataset.prepared import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared
 from utils.dataset.weather_forecasts import BOUND, DIMENSIONS
-from utils.forecast_errors import Errors, Pairs, another_day, replaced_share
+from utils.products.synthetic.forecast_errors import Errors, Pairs, another_day, replaced_share
 from utils.settings import FUTURE, SAMPLE_SMAP
 
 INITS = 32  # forecasts in memory at a time

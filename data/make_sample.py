@@ -21,8 +21,17 @@ from jaxtyping import Bool, Float, Int
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.dataset.prepared import VARIABLES, Grid, read_prepared, write_prepared
-from utils.land_model import FREEZING, Cells, Days, Forcing, Soil, first_state, run_land_model, soil_of_texture
-from utils.latent_weather import Waves
+from utils.products.synthetic.land_model import (
+    FREEZING,
+    Cells,
+    Days,
+    Forcing,
+    Soil,
+    first_state,
+    run_land_model,
+    soil_of_texture,
+)
+from utils.products.synthetic.weather_generator import Waves
 
 DayOfYear = Int[np.ndarray, "time"]
 

@@ -23,8 +23,8 @@ from utils.dataset.prepared import Grid, write_prepared
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import BOUND, Forecasts, Future, future_maps
 from utils.Drawweather import _weather_figure
-from utils.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.models.pixel_lstm import PixelLSTM
+from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.settings import Split, TrainSettings, spans
 from utils.tables import show, table
 

@@ -7,13 +7,14 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script, tiny
 
-from utils import answers_limit, limit
+from utils import answers_limit
 from utils.answers_limit import share, shares, squared_error
 from utils.common.files import file_hash
 from utils.dataset.prepared import Grid, write_prepared
 from utils.forecasting import load_script
-from utils.latent_weather import Waves
-from utils.limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
+from utils.products.synthetic import predictability_limit
+from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
+from utils.products.synthetic.weather_generator import Waves
 from utils.results import Results
 from utils.settings import ROOT
 from utils.significance import daily_sums, estimate, mse_difference
@@ -137,7 +138,7 @@ def test_the_file_says_what_it_is_and_to_which_sample_it_belongs(coarse):
     assert limit_of(sha256[::-1], coarse) is None and limit_of(sha256, coarse / "nowhere") is None
     with xr.open_dataset(coarse / "smap_l4_10deg.nc") as sample:
         land = sample["soil_moisture"][-1].notnull().values
-    for kind in limit.LIMITS:
+    for kind in predictability_limit.LIMITS:
         np.testing.assert_array_equal(np.isfinite(ds[kind].values), np.broadcast_to(land, ds[kind].shape))
 
 
@@ -218,7 +219,7 @@ class Study(Results):
         self.observed = maps[3:].where(np.random.default_rng(0).random(maps[3:].shape) > 0.4)
         write_prepared(ds, folder / "sample.nc")
         self.study = {"data_sha256": {"SMAPtest": file_hash(folder / "sample.nc")}}
-        forecasts = {name: self.best.expand_dims(lead_days=[3, 5]) for name in limit.LIMITS}
+        forecasts = {name: self.best.expand_dims(lead_days=[3, 5]) for name in predictability_limit.LIMITS}
         write_limit(xr.Dataset(forecasts), folder / "sample.nc", folder / "limit_x.nc", {"title": "SYNTHETIC"})
 
     def seeds_of(self, experiment, model, lead):

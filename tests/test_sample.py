@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script
 
-from utils import land_model
 from utils.common.files import file_hash
 from utils.dataset.prepared import VARIABLES, is_synthetic, read_prepared
 from utils.forecasting import load_script
-from utils.latent_weather import Waves
+from utils.products.synthetic import land_model
+from utils.products.synthetic.weather_generator import Waves
 from utils.settings import ROOT
 
 twin = load_script(ROOT / "data" / "make_sample.py")

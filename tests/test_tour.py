@@ -20,7 +20,7 @@ from warm_python import CLIENT
 
 from utils.dataset.prepared import write_prepared
 from utils.held_out import FOLDS
-from utils.limit import LIMITS, write_limit
+from utils.products.synthetic.predictability_limit import LIMITS, write_limit
 from utils.uncertainty import AGES, FEW, FEWEST, FEWEST_OF_AGE, LEVELS
 
 PAGE = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")

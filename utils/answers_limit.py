@@ -13,8 +13,8 @@ from utils import Drawlimit, significance
 from utils.common.cli import UserError
 from utils.common.text import days, number
 from utils.drawing import BASELINES
-from utils.limit import limit_of
 from utils.page import Column, Figure, Section, Table
+from utils.products.synthetic.predictability_limit import limit_of
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.significance import ERROR_2, REFERENCE_2, N
 
