@@ -14,9 +14,9 @@ from torch import nn
 
 from utils.dataset.blocks import DataSet, Samples, View
 from utils.dataset.prepared import Grid
-from utils.forecasting import load_script
 from utils.models import halo
 from utils.settings import ROOT, Split
+from utils.training.inference import load_script
 
 LEAD = 3  # days
 PATCHES = {"pixel_lstm": (8, 8)}  # what a script learns from where it is not whole maps

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from utils.data_processing import Windows
 from utils.dataset.blocks import Samples
-from utils.training import keep_freed_memory, start_fabric, train_epoch
+from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm", "convlstm_pixel")

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from utils.forecasting import load_script
+from utils.training.inference import load_script
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ from bench_common import Settings, our_model, step_data, training_samples
 from machine import fastest
 from tqdm import tqdm
 
-from utils.training import keep_freed_memory, start_fabric, train_epoch
+from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
 
 MODELS = ("lstm", "convlstm", "convlstm_pixel", "pixel_lstm")
 SIDES = {"pixel_lstm": 8}  # cells of a patch; whole maps else

@@ -18,12 +18,12 @@ from jaxtyping import Complex
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.dataset.prepared import read_prepared
-from utils.forecasting import load_script
 from utils.products.synthetic.land_model import Forcing, first_state, land_days, run_land_model
 from utils.products.synthetic.predictability_limit import SAMPLE, Members, hindcasts, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
 from utils.settings import ROOT
 from utils.study import YEAR
+from utils.training.inference import load_script
 
 twin = load_script(ROOT / "data" / "make_sample.py")
 PRODUCT, DAYS = twin.PRODUCTS[-1], twin.weather_days()

@@ -19,7 +19,7 @@ from conftest import ROOT, subprocess_script
 from utils.data_processing import Batch
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES, read_prepared
-from utils.training import sum_of_squares
+from utils.training.loop import sum_of_squares
 
 
 @pytest.fixture

@@ -9,10 +9,7 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
-from utils import runs
 from utils.common.grid import tiles
-from utils.compact_rows import Rows, episodes, rows_of
-from utils.compact_training import parts_of, products_of, solve_towards
 from utils.data_processing import Record
 from utils.dataset.blocks import DataSet, Samples, View
 from utils.dataset.memory import OLDEST
@@ -21,6 +18,9 @@ from utils.dataset.recollection import DYNAMIC, STALE, STATIC, Recollection, map
 from utils.dataset.statistics import Summary
 from utils.models.compact import Compact
 from utils.settings import Split, spans
+from utils.training.compact import parts_of, products_of, solve_towards
+from utils.training.compact_samples import Rows, episodes, rows_of
+from utils.training.loop import runs
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),

@@ -21,11 +21,11 @@ from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.statistics import Statistics
 from utils.drawing import BASELINES
-from utils.forecasting import restore_model
 from utils.metrics import Sums, region_of
 from utils.predictions import judged
-from utils.runs import load_checkpoint
 from utils.tables import table
+from utils.training.inference import restore_model
+from utils.training.runs import load_checkpoint
 
 
 def train_and_test(ds, lead_days=3, input_days=3, **periods):

@@ -12,7 +12,6 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from figures import assert_tidy
 from scipy.ndimage import gaussian_filter
 
-from utils import runs
 from utils.answers_weather import weather
 from utils.common.cli import UserError
 from utils.common.grid import tiles
@@ -27,6 +26,7 @@ from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.settings import Split, TrainSettings, spans
 from utils.tables import show, table
+from utils.training.loop import runs
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")
 SPLIT = Split(*(spans(name, tuple(PERIODS[i : i + 2])) for name, i in (("train", 1), ("val", 4), ("test", 7))))

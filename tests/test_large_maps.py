@@ -23,7 +23,7 @@ from utils.dataset.statistics import Statistics
 from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
 from utils.settings import Split, spans
-from utils.training import sum_of_squares
+from utils.training.loop import sum_of_squares
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),

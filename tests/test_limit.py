@@ -11,13 +11,13 @@ from utils import answers_limit
 from utils.answers_limit import share, shares, squared_error
 from utils.common.files import file_hash
 from utils.dataset.prepared import Grid, write_prepared
-from utils.forecasting import load_script
 from utils.products.synthetic import predictability_limit
 from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
 from utils.results import Results
 from utils.settings import ROOT
 from utils.significance import daily_sums, estimate, mse_difference
+from utils.training.inference import load_script
 
 DAYS = np.arange("2007-03-31", "2019-03-31", dtype="datetime64[D]")
 YEAR = range(len(DAYS) - 365, len(DAYS))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from test_training import weights
 from test_windows import split
 
-from utils import runs
 from utils.data_processing import Record, Windows
 from utils.dataset.bias_correction import LEAST, matched
 from utils.dataset.blocks import DataSet, Samples, View
@@ -20,7 +19,8 @@ from utils.dataset.climate import LEVELS, carried, climate_of
 from utils.dataset.gaps import orbit_gaps
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.statistics import MOISTURE, Statistics, Summary
-from utils.forecasting import forecast, restore_model
+from utils.training.inference import forecast, restore_model
+from utils.training.loop import runs
 
 MATCHES = ["mean", "mean_variance", "cdf"]
 MANY = 10**9  # days, so that a cell's own estimate counts alone

@@ -10,9 +10,9 @@ from scipy.signal import correlate2d
 
 from utils.common.cli import UserError
 from utils.dataset.prepared import Grid, grid_of
-from utils.forecasting import load_script
 from utils.models.convlstm import ConvLSTMLayer
 from utils.models.lstm import LSTM
+from utils.training.inference import load_script
 
 CHINA = Grid(np.arange(54.0, 2, -1), np.arange(72.0, 137))
 NAMES = ["cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm"]

@@ -8,7 +8,7 @@ from test_models import NAMES, settings_and_build
 
 from utils.data_processing import Batch
 from utils.dataset.prepared import Grid
-from utils.training import sum_of_squares
+from utils.training.loop import sum_of_squares
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,9 +14,9 @@ from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, subprocess_script, tiny
 from scipy.stats import linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
-from utils import runs
 from utils.dataset.prepared import write_prepared
 from utils.drawing import BASELINES
+from utils.training.loop import runs
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
 

@@ -32,7 +32,7 @@ SHAPE = (6, 7)
 QUICKER = {  # in the copy alone: coarser figures, fewer steps
     "utils/drawing.py": ("dpi=dpi", "dpi=50"),
     "utils/Drawforecast.py": ("DPI = 150", "DPI = 50"),
-    "utils/compact_training.py": ("STEPS = 4000", "STEPS = 100"),
+    "utils/training/compact.py": ("STEPS = 4000", "STEPS = 100"),
 }
 
 

@@ -14,11 +14,10 @@ import pytest
 import torch
 from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 
-from utils import runs
 from utils.common.cli import one_sentence
 from utils.data_processing import Batch
 from utils.dataset.prepared import write_prepared
-from utils.training import sum_of_squares
+from utils.training.loop import runs, sum_of_squares
 
 CNN = "SMAPtest/train_cnn.py"
 
@@ -48,7 +47,7 @@ def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_pa
     checkpoint = runs.load_checkpoint(run_dir)
     from utils.data_processing import Record, Windows
     from utils.dataset.prepared import read_prepared
-    from utils.forecasting import restore_model
+    from utils.training.inference import restore_model
 
     record = Record(read_prepared(smap), checkpoint.restored_statistics())
     validation = Windows(record, checkpoint.periods.val, 3, 3, "validation")
@@ -112,10 +111,11 @@ def killed_run(arguments, moment):
 import runpy, sys
 sys.argv = {[str(a) for a in arguments]!r}
 import torch
-from utils import runs, training
+from utils.training.loop import runs
+from utils.training.loop import loop
 torch.set_num_threads(1)
 epochs = 0
-train_epoch, save = training.train_epoch, torch.save
+train_epoch, save = loop.train_epoch, torch.save
 def stop():
     print("now", flush=True)
     sys.stdin.read()
@@ -131,7 +131,7 @@ def saving(content, file):
     if epochs == 2 and {moment!r} == "in a checkpoint":
         file.truncate(1000)
         stop()
-training.train_epoch, torch.save = epoch, saving
+loop.train_epoch, torch.save = epoch, saving
 runpy.run_path({str(ROOT / arguments[0])!r}, run_name="__main__")
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -11,13 +11,14 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from test_training import killed_run, same, weights
 from torch import nn
 
-from utils import experiment, runs
+from utils import experiment
 from utils.dataset.prepared import Grid, write_prepared
-from utils.forecasting import load_script
 from utils.models.cnn import CNN
 from utils.models.dense import Product
 from utils.settings import FinetuneSettings
-from utils.transfer import Transfer
+from utils.training.inference import load_script
+from utils.training.loop import runs
+from utils.training.transfer import Transfer
 
 PARTS = {  # of each script, from the input to the head
     "cnn": ["conv", "dense"],

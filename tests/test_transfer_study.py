@@ -18,11 +18,11 @@ from utils.common.cli import UserError
 from utils.common.files import file_hash
 from utils.dataset.prepared import write_prepared
 from utils.Drawtransfer import LOOKS, _strategies_figure
-from utils.forecasting import load_script
-from utils.runs import load_checkpoint
 from utils.settings import EXPERIMENTS
 from utils.study import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks
 from utils.study_jobs import Study
+from utils.training.inference import load_script
+from utils.training.runs import load_checkpoint
 
 LENGTHS = np.array([30.0, 90.0, 365.0, 1096.0])
 

@@ -13,10 +13,10 @@ GROUPS = {  # section: the files whose sentences it is about
     "Command line": "utils/common/cli.py utils/settings.py",
     "Your data set": "utils/dataset/prepared.py utils/experiment.py utils/dataset/statistics.py",
     "Periods": "utils/settings.py utils/data_processing.py utils/dataset/blocks.py utils/experiment.py",
-    "Run directories": "utils/runs.py utils/common/files.py utils/experiment.py utils/evaluation.py",
-    "Training and weights": "utils/training.py utils/compact_*.py utils/forecasting.py utils/models/*.py",
+    "Run directories": "utils/training/runs.py utils/common/files.py utils/experiment.py utils/evaluation.py",
+    "Training and weights": "utils/training/loop.py utils/compact_*.py utils/training/inference.py utils/models/*.py",
     "Evaluation": "utils/evaluation.py utils/metrics.py",
-    "Transfer": "utils/experiment.py utils/transfer.py",
+    "Transfer": "utils/experiment.py utils/training/transfer.py",
     "Weather ahead": "utils/dataset/weather_forecasts.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",
     "The study": "reproduce.py utils/study.py utils/common/parallel.py utils/results.py utils/page.py utils/products/synthetic/predictability_limit.py"

@@ -11,7 +11,7 @@ from conftest import PERIODS, tiny
 from scipy.stats import percentileofscore
 from scores.continuous import quantile_score
 
-from utils import held_out, runs
+from utils import held_out
 from utils.baselines import climatology
 from utils.common.cli import UserError
 from utils.common.files import read_json
@@ -24,6 +24,7 @@ from utils.metrics import SEASONS
 from utils.probability import Probability
 from utils.seasonal import Usual
 from utils.settings import Split, spans
+from utils.training.loop import runs
 from utils.uncertainty import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
 
 

@@ -30,8 +30,8 @@ from utils.common.periods import annual_harmonics, in_spans
 from utils.data_processing import Record, Windows
 from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
 from utils.dataset.statistics import MOISTURE
-from utils.forecasting import batches
 from utils.settings import Span
+from utils.training.inference import batches
 
 HARMONICS = 2
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days

@@ -16,7 +16,7 @@ import xarray as xr
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from utils import Drawmap, Drawplot, runs
+from utils import Drawmap, Drawplot
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.text import days
@@ -25,15 +25,16 @@ from utils.dataset.blocks import Samples
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.forecasting import BATCH, forecast, restore_model, view_of
 from utils.metrics import Sums, well_covered
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, judged, write_scores, written
 from utils.references import Asked, references_of
-from utils.runs import Checkpoint
 from utils.settings import RUNS, Period, overlap, spans
 from utils.tables import show, table
+from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.loop import runs
+from utils.training.runs import Checkpoint
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it

@@ -14,20 +14,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils import runs
 from utils.common.cli import UserError, fold, given_on_command_line, one_sentence, parse
 from utils.common.files import file_hash
-from utils.compact_training import days_of_means, fit_compact
 from utils.dataset.bias_correction import matched
 from utils.dataset.blocks import DataSet, Samples, View
 from utils.dataset.gaps import orbit_gaps
 from utils.dataset.prepared import VARIABLES, Grid
 from utils.dataset.statistics import Summary
 from utils.dataset.weather_forecasts import Future
-from utils.forecasting import load_weights
 from utils.models import halo, windows_of
 from utils.models.compact import Compact
-from utils.runs import Checkpoint
 from utils.settings import (
     FROM_FILE,
     FUTURE,
@@ -43,8 +39,11 @@ from utils.settings import (
     run_folder,
     split_of,
 )
-from utils.training import fit, start_fabric
-from utils.transfer import Transfer
+from utils.training.compact import days_of_means, fit_compact
+from utils.training.inference import load_weights
+from utils.training.loop import fit, runs, start_fabric
+from utils.training.runs import Checkpoint
+from utils.training.transfer import Transfer
 
 Build = Callable[[Any, Grid], nn.Module]
 

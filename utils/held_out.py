@@ -16,22 +16,21 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from utils import runs
 from utils.baselines import climatology, persistence
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
-from utils.compact_training import refit_compact
 from utils.dataset.blocks import DataSet, Samples, View
 from utils.dataset.weather_forecasts import Future
 from utils.experiment import data_hash, data_set, new_model, start_of, views
-from utils.forecasting import BATCH, forecast, restore_model, script_of, view_of
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.predictions import SCORING, described, written
-from utils.runs import Checkpoint
 from utils.settings import Span, Split
-from utils.training import refit, start_fabric
-from utils.transfer import Transfer
+from utils.training.compact import refit_compact
+from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
+from utils.training.loop import refit, runs, start_fabric
+from utils.training.runs import Checkpoint
+from utils.training.transfer import Transfer
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 

@@ -21,7 +21,7 @@ from utils.experiment import data_set
 from utils.issuing import Lead, Order, encoding, inits, issue
 from utils.metrics import FORECASTS, Sums, cell_area
 from utils.predictions import judged
-from utils.runs import claimed
+from utils.training.runs import claimed
 
 
 def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None) -> np.ndarray:

@@ -24,19 +24,19 @@ import torch
 import xarray as xr
 from jaxtyping import Float32, Int16
 
-from utils import runs
 from utils.common.cli import UserError
 from utils.common.text import days as in_days
 from utils.dataset.blocks import Samples
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared, unreadable
 from utils.dataset.weather_forecasts import Forecasts, Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.forecasting import BATCH, forecast, restore_model, view_of
 from utils.held_out import hold_out
 from utils.models import windows_of
 from utils.predictions import AGE
-from utils.runs import Checkpoint
 from utils.seasonal import Usual
+from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.loop import runs
+from utils.training.runs import Checkpoint
 from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")

@@ -17,7 +17,7 @@ from utils.data_processing import Windows
 from utils.dataset.blocks import Samples
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.metrics import FORECASTS, Sums
-from utils.runs import Checkpoint
+from utils.training.runs import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
 LONG_NAMES = {

@@ -28,7 +28,7 @@ from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.settings import ROOT
 from utils.study import PAPERS_BEST
 from utils.tables import show
-from utils.training import keep_freed_memory
+from utils.training.loop import keep_freed_memory
 
 COLUMNS = {
     "lead_days": Column("lead", "days"),

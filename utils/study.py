@@ -18,7 +18,6 @@ import numpy as np
 from utils import experiment
 from utils.common.cli import UserError
 from utils.dataset.prepared import VARIABLES, open_prepared
-from utils.forecasting import load_script
 from utils.settings import (
     EXPERIMENTS,
     ROOT,
@@ -30,6 +29,7 @@ from utils.settings import (
     run_folder,
     split_of,
 )
+from utils.training.inference import load_script
 
 YEAR = 365  # days of the test period, and of the validation period before it
 TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the main study

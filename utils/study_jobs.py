@@ -20,7 +20,6 @@ from utils.experiment import data_hash
 from utils.held_out import hold_out
 from utils.predictions import SCORING
 from utils.references import Asked, evaluate_baselines
-from utils.runs import load_checkpoint
 from utils.settings import complete, split_of
 from utils.study import (
     COMPACT,
@@ -37,6 +36,7 @@ from utils.study import (
     target_day_tasks,
     weather_tasks,
 )
+from utils.training.runs import load_checkpoint
 
 STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations

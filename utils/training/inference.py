@@ -16,8 +16,8 @@ from utils.data_processing import Batch, Windows
 from utils.dataset.blocks import DataSet, View
 from utils.dataset.weather_forecasts import Future
 from utils.models import halo
-from utils.runs import Checkpoint
 from utils.settings import ROOT
+from utils.training.runs import Checkpoint
 
 BATCH = 64  # samples of a forecast's batch
 CELLS = 2**16  # of all maps of a batch, at most

@@ -29,17 +29,16 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from utils import runs
 from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
 from utils.common.cli import UserError
-from utils.compact_rows import Rows, episodes, rows_of
 from utils.dataset.blocks import Samples
 from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
-from utils.forecasting import batches
 from utils.models.compact import UNIT, Compact
-from utils.runs import Checkpoint
 from utils.settings import FinetuneSettings, Split, TrainSettings
-from utils.training import copied, now
+from utils.training.compact_samples import Rows, episodes, rows_of
+from utils.training.inference import batches
+from utils.training.loop import copied, now, runs
+from utils.training.runs import Checkpoint
 
 RIDGE = 10.0  # penalty on the land model, on standardised predictors
 FOREIGN = {  # settings of other models

@@ -29,15 +29,15 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from utils import runs
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Batch, Windows
 from utils.dataset.blocks import Samples
-from utils.forecasting import batches, forecast_batches
-from utils.runs import Checkpoint
 from utils.settings import TrainSettings
-from utils.transfer import Transfer
+from utils.training.inference import batches, forecast_batches
+from utils.training.loop import runs
+from utils.training.runs import Checkpoint
+from utils.training.transfer import Transfer
 
 
 def fit(

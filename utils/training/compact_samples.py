@@ -14,8 +14,8 @@ from utils.dataset.memory import OLDEST, physical
 from utils.dataset.prepared import VARIABLES, WHOLE
 from utils.dataset.recollection import STATIC, Recollection
 from utils.dataset.statistics import MOISTURE, Summary
-from utils.forecasting import batches
 from utils.settings import Split
+from utils.training.inference import batches
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most
 EPISODE_ROWS = 150_000
