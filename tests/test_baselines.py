@@ -7,11 +7,11 @@ from conftest import REAL, tiny
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-import utils.baselines
-from utils.baselines import PENALTIES, Pooled, baselines, damped_persistence, decay_scale, ridge_memory
+import utils.scores.baselines
 from utils.data_processing import Record, Windows
 from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
 from utils.dataset.statistics import Statistics
+from utils.scores.baselines import PENALTIES, Pooled, baselines, damped_persistence, decay_scale, ridge_memory
 from utils.settings import Split, spans
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
@@ -176,7 +176,7 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
 
 def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
-    monkeypatch.setattr(utils.baselines, "CORRELATED_DAYS", 0)
+    monkeypatch.setattr(utils.scores.baselines, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
     memory = Memory(training.record)
     found = ridge_memory(test, memory, Pooled.of(training, memory, days))
@@ -210,7 +210,7 @@ def test_the_mean_of_fewer_days_is_less_certain():
     long = parts[0][0]
     found = [Pooled.of(part, Memory(part.record), days).mean_error for part, _, days in parts]
     variance = np.nanvar(long.observed - long.record.statistics.cell_mean[1])
-    assert found[0] == pytest.approx(variance * utils.baselines.CORRELATED_DAYS / 77, rel=0.05)
+    assert found[0] == pytest.approx(variance * utils.scores.baselines.CORRELATED_DAYS / 77, rel=0.05)
     assert found[1] > found[0]
 
 

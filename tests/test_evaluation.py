@@ -15,15 +15,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
-from utils.baselines import PENALTY, Pooled, climatology, persistence, ridge
 from utils.data_processing import Record, Windows
 from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.statistics import Statistics
 from utils.drawing import BASELINES
-from utils.metrics import Sums, region_of
-from utils.predictions import judged
-from utils.tables import table
+from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
+from utils.scores.metrics import Sums, region_of
+from utils.scores.prediction_file import judged
+from utils.scores.score_table import table
 from utils.training.inference import restore_model
 from utils.training.runs import load_checkpoint
 

@@ -4,9 +4,9 @@ import hashlib
 
 import numpy as np
 
-from utils import metrics
 from utils.common import files
 from utils.common.files import file_hash
+from utils.scores import metrics
 
 
 def test_a_hash_is_kept_while_the_file_is_and_made_again_when_it_changes(tmp_path, monkeypatch):

@@ -24,8 +24,8 @@ from utils.dataset.weather_forecasts import BOUND, Forecasts, Future, future_map
 from utils.Drawweather import _weather_figure
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
+from utils.scores.score_table import show, table
 from utils.settings import Split, TrainSettings, spans
-from utils.tables import show, table
 from utils.training.loop import runs
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")

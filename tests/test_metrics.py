@@ -13,7 +13,7 @@ from scores import continuous
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.common.cli import UserError
-from utils.metrics import (
+from utils.scores.metrics import (
     BY_CELL,
     FORECASTS,
     METRICS,

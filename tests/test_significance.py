@@ -6,8 +6,8 @@ import torch
 from scipy.signal import lfilter
 from scipy.stats import t
 
-from utils import significance
-from utils.significance import better_and_worse, compare, daily_sums, estimate, variance_of_mean, verdict
+from utils.scores import significance
+from utils.scores.significance import better_and_worse, compare, daily_sums, estimate, variance_of_mean, verdict
 
 
 def autoregressive(decay: float, days: int, series: int, seed: int = 0) -> np.ndarray:

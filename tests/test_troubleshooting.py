@@ -15,7 +15,7 @@ GROUPS = {  # section: the files whose sentences it is about
     "Periods": "utils/settings.py utils/data_processing.py utils/dataset/blocks.py utils/experiment.py",
     "Run directories": "utils/training/runs.py utils/common/files.py utils/experiment.py utils/evaluation.py",
     "Training and weights": "utils/training/loop.py utils/compact_*.py utils/training/inference.py utils/models/*.py",
-    "Evaluation": "utils/evaluation.py utils/metrics.py",
+    "Evaluation": "utils/evaluation.py utils/scores/metrics.py",
     "Transfer": "utils/experiment.py utils/training/transfer.py",
     "Weather ahead": "utils/dataset/weather_forecasts.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",

@@ -12,7 +12,6 @@ from scipy.stats import percentileofscore
 from scores.continuous import quantile_score
 
 from utils import held_out
-from utils.baselines import climatology
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Record, Windows
@@ -20,8 +19,9 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.statistics import Statistics
 from utils.held_out import Fold, folds_of, hold_out, refitted
-from utils.metrics import SEASONS
 from utils.probability import Probability
+from utils.scores.baselines import climatology
+from utils.scores.metrics import SEASONS
 from utils.seasonal import Usual
 from utils.settings import Split, spans
 from utils.training.loop import runs

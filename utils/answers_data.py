@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import Drawcurves, metrics, significance
+from utils import Drawcurves
 from utils.common.text import days, number
 from utils.dataset.prepared import VARIABLES
 from utils.drawing import BASELINES
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.scores import metrics, significance
 from utils.settings import SEASON
 from utils.study import TARGET_DAYS
 

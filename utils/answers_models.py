@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import Drawcurves, Drawplot, significance
+from utils import Drawcurves, Drawplot
 from utils.common.text import days, number, percent
 from utils.drawing import BASELINES
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.scores import significance
 from utils.study import PAPERS_BEST
 
 

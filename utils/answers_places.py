@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from utils import Drawcurves, Drawmap, metrics
+from utils import Drawcurves, Drawmap
 from utils.common.text import days as ahead
 from utils.common.text import number, percent
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.scores import metrics
 
 DAY = np.timedelta64(1, "D")
 

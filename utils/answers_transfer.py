@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from utils import significance
 from utils.common.text import days, number
 from utils.Drawtransfer import LOOKS, draw_strategies
 from utils.page import Column, Figure, Section, Table
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.scores import significance
 from utils.study import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from utils import significance
 from utils.common.text import days, number
 from utils.Drawreliability import draw_reliability
 from utils.page import Column, Figure, Section, Table
 from utils.probability import Probability
 from utils.results import TRANSFERRED, Results
+from utils.scores import significance
 from utils.settings import run_folder
 from utils.study import COMPACT
 from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from utils import significance
 from utils.common.cli import UserError, fold
 from utils.common.text import days, number, percent
 from utils.dataset.weather_forecasts import BOUND
 from utils.Drawweather import draw_weather
 from utils.page import Figure, Section
 from utils.results import TRANSFERRED, Results
+from utils.scores import significance
 from utils.settings import run_folder
 from utils.study import COMPACT, WEATHER
 

@@ -25,13 +25,13 @@ from utils.dataset.blocks import Samples
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.metrics import Sums, well_covered
 from utils.models import windows_of
 from utils.models.compact import Compact
-from utils.predictions import SCORING, described, judged, write_scores, written
-from utils.references import Asked, references_of
+from utils.scores.baseline_runs import Asked, references_of
+from utils.scores.metrics import Sums, well_covered
+from utils.scores.prediction_file import SCORING, described, judged, write_scores, written
+from utils.scores.score_table import show, table
 from utils.settings import RUNS, Period, overlap, spans
-from utils.tables import show, table
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.loop import runs
 from utils.training.runs import Checkpoint

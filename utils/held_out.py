@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from utils.baselines import climatology, persistence
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.dataset.blocks import DataSet, Samples, View
@@ -24,7 +23,8 @@ from utils.dataset.weather_forecasts import Future
 from utils.experiment import data_hash, data_set, new_model, start_of, views
 from utils.models import windows_of
 from utils.models.compact import Compact
-from utils.predictions import SCORING, described, written
+from utils.scores.baselines import climatology, persistence
+from utils.scores.prediction_file import SCORING, described, written
 from utils.settings import Span, Split
 from utils.training.compact import refit_compact
 from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of

@@ -32,7 +32,7 @@ from utils.dataset.weather_forecasts import Forecasts, Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.held_out import hold_out
 from utils.models import windows_of
-from utils.predictions import AGE
+from utils.scores.prediction_file import AGE
 from utils.seasonal import Usual
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.loop import runs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from utils.metrics import REGIONS, SEASONS
+from utils.scores.metrics import REGIONS, SEASONS
 from utils.uncertainty import LEVELS, Calibration, HeldOut, season_of
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 from tyro.conf import Positional
 
-from utils import significance
 from utils.answers import answers
 from utils.answers_limit import share_tables
 from utils.answers_transfer import scores, strategy_tables
@@ -25,9 +24,10 @@ from utils.common.files import read_json, whole_file, write_json
 from utils.drawing import BASELINES
 from utils.page import Column, Section, Table, write_page
 from utils.results import SCRATCH, TRANSFERRED, Results
+from utils.scores import significance
+from utils.scores.score_table import show
 from utils.settings import ROOT
 from utils.study import PAPERS_BEST
-from utils.tables import show
 from utils.training.loop import keep_freed_memory
 
 COLUMNS = {

@@ -11,13 +11,13 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from utils import significance
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
 from utils.drawing import BASELINES
+from utils.scores import significance
+from utils.scores.score_table import TRANSFER, table
+from utils.scores.significance import Estimate
 from utils.settings import run_folder
-from utils.significance import Estimate
-from utils.tables import TRANSFER, table
 
 REDUCED = "Reduced study: at most a third of the published epochs, early stopping."
 ONE_SEED = "One seed: these are statements about these trained networks, not about their architecture."

@@ -18,8 +18,8 @@ from utils.drawing import BASELINES
 from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
 from utils.held_out import hold_out
-from utils.predictions import SCORING
-from utils.references import Asked, evaluate_baselines
+from utils.scores.baseline_runs import Asked, evaluate_baselines
+from utils.scores.prediction_file import SCORING
 from utils.settings import complete, split_of
 from utils.study import (
     COMPACT,

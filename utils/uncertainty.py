@@ -24,10 +24,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float32, Int, Int8, Int16
 
-from utils.baselines import fills_a_year
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import VARIABLES
-from utils.metrics import REGIONS, SEASONS
+from utils.scores.baselines import fills_a_year
+from utils.scores.metrics import REGIONS, SEASONS
 
 LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
 MEDIAN = len(LEVELS) // 2

@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from utils.baselines import CORRELATED_DAYS
 from utils.dataset.statistics import MOISTURE, Statistics
+from utils.scores.baselines import CORRELATED_DAYS
 
 Match = Literal["none", "mean", "mean_variance", "cdf"]
 LEAST = 1e-3  # m3 m-3: least standard deviation, and least distance of two quantiles

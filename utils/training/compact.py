@@ -29,11 +29,11 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from utils.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
 from utils.common.cli import UserError
 from utils.dataset.blocks import Samples
 from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.models.compact import UNIT, Compact
+from utils.scores.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
 from utils.settings import FinetuneSettings, Split, TrainSettings
 from utils.training.compact_samples import Rows, episodes, rows_of
 from utils.training.inference import batches

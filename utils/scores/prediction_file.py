@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from utils import metrics, significance
 from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile
 from utils.data_processing import Windows
 from utils.dataset.blocks import Samples
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
-from utils.metrics import FORECASTS, Sums
+from utils.scores import metrics, significance
+from utils.scores.metrics import FORECASTS, Sums
 from utils.training.runs import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]

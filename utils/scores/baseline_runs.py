@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from utils.baselines import Pooled, baselines
 from utils.common.files import read_json
 from utils.common.grid import Tile
 from utils.dataset.blocks import Samples, View
@@ -18,8 +17,9 @@ from utils.dataset.memory import Memory
 from utils.dataset.statistics import Statistics
 from utils.drawing import BASELINES
 from utils.experiment import data_hash, data_set
-from utils.metrics import Sums
-from utils.predictions import SCORING, judged, write_scores, written
+from utils.scores.baselines import Pooled, baselines
+from utils.scores.metrics import Sums
+from utils.scores.prediction_file import SCORING, judged, write_scores, written
 from utils.settings import Span, Split
 
 
