@@ -18,11 +18,11 @@ from tyro.conf import Positional
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
 from utils.common.text import days as in_days
-from utils.Drawforecast import draw_forecast, draw_sequence
 from utils.experiment import data_set
-from utils.held_out import FOLDS
-from utils.hindcasts import hindcast, scored
-from utils.issuing import encoding, inits, is_forecast, issue, last_observed, order
+from utils.forecasts.cross_validation import FOLDS
+from utils.forecasts.figures import draw_forecast, draw_sequence
+from utils.forecasts.hindcasts import hindcast, scored
+from utils.forecasts.operational import encoding, inits, is_forecast, issue, last_observed, order
 from utils.settings import spans
 
 

@@ -12,11 +12,11 @@ from conftest import PERIODS, ROOT, tiny
 from PIL import Image
 from test_compact import gappy
 
-from utils import hindcasts, issuing
 from utils.common.files import read_json
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
-from utils.uncertainty import LEVELS
+from utils.forecasts import hindcasts, operational
+from utils.forecasts.calibration import LEVELS
 
 LAST = "2015-07-28"  # of the record of `smap`
 
@@ -49,7 +49,7 @@ def forecast(script, trained, tmp_path):
     """Run forecast.py on these runs; the result and the file."""
 
     def run(*arguments, runs=("cnn0", "cnn1"), data="smap.nc", folds=2):
-        issuing._kept.clear()
+        operational._kept.clear()
         out = tmp_path / "forecast.nc"
         where = ["--data", trained / data, "--out", out, "--folds", folds]
         return script("forecast.py", *(trained / name for name in runs), *where, *arguments), out
@@ -125,7 +125,7 @@ def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
 
 def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_scores(forecast, trained, monkeypatch):
     """In parts of four inits, the last of which have no observation yet."""
-    monkeypatch.setattr(issuing, "TOGETHER", 4)
+    monkeypatch.setattr(operational, "TOGETHER", 4)
     single = opened(forecast("--init", "2015-07-10", runs=["cnn0"]))
     result, out = forecast("--init", "2015-06-28", "2015-07-28", "--jobs", 1, runs=["cnn0"])
     ds = opened((result, out))
@@ -141,7 +141,7 @@ def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_sco
 
 
 def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
-    monkeypatch.setattr(issuing, "TOGETHER", 8)
+    monkeypatch.setattr(operational, "TOGETHER", 8)
     whole = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"]))
     calls, real = [], hindcasts.issue
 
@@ -160,7 +160,7 @@ def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
 
 
 def test_hindcasts_in_two_processes(forecast, monkeypatch):
-    monkeypatch.setattr(issuing, "TOGETHER", 10)
+    monkeypatch.setattr(operational, "TOGETHER", 10)
     one = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1))
     xr.testing.assert_equal(opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 2)), one)
 

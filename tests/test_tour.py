@@ -19,9 +19,9 @@ from PIL import Image
 from warm_python import CLIENT
 
 from utils.dataset.prepared import write_prepared
-from utils.held_out import FOLDS
+from utils.forecasts.calibration import AGES, FEW, FEWEST, FEWEST_OF_AGE, LEVELS
+from utils.forecasts.cross_validation import FOLDS
 from utils.products.synthetic.predictability_limit import LIMITS, write_limit
-from utils.uncertainty import AGES, FEW, FEWEST, FEWEST_OF_AGE, LEVELS
 
 PAGE = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
 FORECASTS = (ROOT / "docs" / "forecast.md").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ NEEDED = ("ERA5test", "SMAPtest", "finetune-SMAPtest", "utils", "data", "docs", 
 SHAPE = (6, 7)
 QUICKER = {  # in the copy alone: coarser figures, fewer steps
     "utils/drawing.py": ("dpi=dpi", "dpi=50"),
-    "utils/Drawforecast.py": ("DPI = 150", "DPI = 50"),
+    "utils/forecasts/figures.py": ("DPI = 150", "DPI = 50"),
     "utils/training/compact.py": ("STEPS = 4000", "STEPS = 100"),
 }
 

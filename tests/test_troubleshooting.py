@@ -17,8 +17,8 @@ GROUPS = {  # section: the files whose sentences it is about
     "Training and weights": "utils/training/loop.py utils/compact_*.py utils/training/inference.py utils/models/*.py",
     "Evaluation": "utils/evaluation.py utils/scores/metrics.py",
     "Transfer": "utils/experiment.py utils/training/transfer.py",
-    "Weather ahead": "utils/dataset/weather_forecasts.py utils/issuing.py utils/answers_weather.py data/make_forecasts.py",
-    "Forecasts": "forecast.py utils/issuing.py utils/held_out.py utils/uncertainty.py utils/hindcasts.py",
+    "Weather ahead": "utils/dataset/weather_forecasts.py utils/forecasts/operational.py utils/answers_weather.py data/make_forecasts.py",
+    "Forecasts": "forecast.py utils/forecasts/operational.py utils/forecasts/cross_validation.py utils/forecasts/calibration.py utils/forecasts/hindcasts.py",
     "The study": "reproduce.py utils/study.py utils/common/parallel.py utils/results.py utils/page.py utils/products/synthetic/predictability_limit.py"
     " utils/answers_limit.py utils/map_panels.py utils/Draw*.py",
     "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/products/smap/download.py utils/products/archives.py"

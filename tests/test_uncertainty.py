@@ -11,21 +11,21 @@ from conftest import PERIODS, tiny
 from scipy.stats import percentileofscore
 from scores.continuous import quantile_score
 
-from utils import held_out
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Record, Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.statistics import Statistics
-from utils.held_out import Fold, folds_of, hold_out, refitted
-from utils.probability import Probability
+from utils.forecasts import cross_validation
+from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
+from utils.forecasts.climatology import Usual
+from utils.forecasts.cross_validation import Fold, folds_of, hold_out, refitted
+from utils.forecasts.quantile_scores import Probability
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
-from utils.seasonal import Usual
 from utils.settings import Split, spans
 from utils.training.loop import runs
-from utils.uncertainty import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
 
 
 def days_from(first, count):
@@ -220,7 +220,7 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
 
 
 def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_path, smap, script, monkeypatch):
-    out, calls, real = tmp_path / "run", [], held_out.refit
+    out, calls, real = tmp_path / "run", [], cross_validation.refit
     assert script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, "--out", out).code == 0
     whole = hold_out(out, 3, quiet=True)
     with xr.open_dataset(whole) as ds:
@@ -233,7 +233,7 @@ def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_pat
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(held_out, "refit", failing)
+    monkeypatch.setattr(cross_validation, "refit", failing)
     with pytest.raises(KeyboardInterrupt):
         hold_out(out, 3, quiet=True)
     assert not whole.exists()

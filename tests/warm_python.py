@@ -27,7 +27,7 @@ with socket.socket(socket.AF_UNIX) as server:
 
 def main(blocks: Path) -> None:
     import utils.evaluation
-    import utils.hindcasts
+    import utils.forecasts.hindcasts
     import utils.report  # noqa: F401
 
     names: dict[str, object] = {}

@@ -8,13 +8,13 @@ import pandas as pd
 
 from utils.common.text import days, number
 from utils.Drawreliability import draw_reliability
+from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
+from utils.forecasts.quantile_scores import Probability
 from utils.page import Column, Figure, Section, Table
-from utils.probability import Probability
 from utils.results import TRANSFERRED, Results
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study import COMPACT
-from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
 
 SIMPLE = ("persistence", "climatology")
 COLUMNS = {

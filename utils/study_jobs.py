@@ -17,7 +17,7 @@ from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.drawing import BASELINES
 from utils.evaluation import current_metrics, evaluate
 from utils.experiment import data_hash
-from utils.held_out import hold_out
+from utils.forecasts.cross_validation import hold_out
 from utils.scores.baseline_runs import Asked, evaluate_baselines
 from utils.scores.prediction_file import SCORING
 from utils.settings import complete, split_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, season_of
 from utils.scores.metrics import REGIONS, SEASONS
-from utils.uncertainty import LEVELS, Calibration, HeldOut, season_of
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 runs         of one lead, seeds or models alike, are one forecast: their mean, weighted by 1 / MSE on the days held out
              that they have in common (Bates and Granger 1969, doi:10.1057/jors.1969.103)
-uncertainty  quantiles from the same mean of their forecasts of days held out (utils/uncertainty.py)
-usual        anomaly and percentile against the climatology of the days the runs learned from (utils/seasonal.py)
+uncertainty  quantiles from the same mean of their forecasts of days held out (utils/forecasts/calibration.py)
+usual        anomaly and percentile against the climatology of the days the runs learned from (utils/forecasts/climatology.py)
 init         the last input day. Observations missing there are carried forward as in training, and `input_age` says how
              old each cell's last one is; a cell that the runs do not know, or without any observation up to the init
              since the last gap, has no forecast
@@ -30,14 +30,14 @@ from utils.dataset.blocks import Samples
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared, unreadable
 from utils.dataset.weather_forecasts import Forecasts, Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
-from utils.held_out import hold_out
+from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
+from utils.forecasts.climatology import Usual
+from utils.forecasts.cross_validation import hold_out
 from utils.models import windows_of
 from utils.scores.prediction_file import AGE
-from utils.seasonal import Usual
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.loop import runs
 from utils.training.runs import Checkpoint
-from utils.uncertainty import LEVELS, Calibration, HeldOut, weights_of
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles

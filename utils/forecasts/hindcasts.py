@@ -18,7 +18,7 @@ from utils.common.parallel import Job, cores, finish, processes
 from utils.data_processing import fill_forward
 from utils.dataset.blocks import DataSet
 from utils.experiment import data_set
-from utils.issuing import Lead, Order, encoding, inits, issue
+from utils.forecasts.operational import Lead, Order, encoding, inits, issue
 from utils.scores.metrics import FORECASTS, Sums, cell_area
 from utils.scores.prediction_file import judged
 from utils.training.runs import claimed

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from utils.dataset.climate import climate_of
+from utils.forecasts.calibration import FEWEST, HeldOut, season_of
 from utils.scores.baselines import HARMONICS, annual_cycle, at_days
 from utils.scores.metrics import SEASONS
-from utils.uncertainty import FEWEST, HeldOut, season_of
 
 PARTS = (np.arange(41) + 0.5) / 41  # of the quantiles: the middles of equal parts of the days
 
