@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from utils import Drawcurves, Drawmap, Drawplot, drawing
+from utils import Drawcurves, Drawmap
+from utils.figures import style
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def offline(monkeypatch):
 @pytest.fixture(name="saved")
 def saved_figures(monkeypatch) -> list[Figure]:
     """The figures that were written to a file."""
-    figures, save = [], drawing.save
+    figures, save = [], style.save
     for module in (Drawmap, Drawplot, Drawcurves):
         monkeypatch.setattr(
             module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
@@ -106,7 +107,7 @@ def assert_nothing_piles_up(monkeypatch, draw: Callable[[], None], figures: int)
             Counted.alive.add(self)
             Counted.drawn += 1
 
-    monkeypatch.setattr(drawing, "Figure", Counted)
+    monkeypatch.setattr(style, "Figure", Counted)
     settings = dict(plt.rcParams)
     for _ in range(2):
         draw()

@@ -6,15 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from utils import Drawcurves, drawing
+from utils import Drawcurves
 from utils.common.cli import UserError
 from utils.Drawcurves import draw_leads, draw_predictors, draw_series, draw_target_days, draw_transfer_gain
+from utils.figures import style
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"
 
 
-def target_days(models=drawing.MODELS) -> pd.DataFrame:
+def target_days(models=style.MODELS) -> pd.DataFrame:
     rows = [
         (experiment, model, days, days == 730, skill + 0.02 * k, skill + 0.02 * k - 0.05, skill + 0.02 * k + 0.04)
         for k, model in enumerate(models)
@@ -34,13 +35,13 @@ def lead_scores(models=("convlstm",), leads=range(1, 11)) -> pd.DataFrame:
     rows = []
     for lead in leads:
         persistence = 0.012 * np.sqrt(lead)
-        for k, name in enumerate((*drawing.BASELINES, *models)):
+        for k, name in enumerate((*style.BASELINES, *models)):
             rmse = 0.04 if name == "climatology" else persistence * (1 - 0.004 * k * lead)
             rows.append((name, lead, rmse, rmse - 0.001, rmse + 0.002, 1 - (rmse / persistence) ** 2))
     return pd.DataFrame(rows, columns=["model", "lead_days", "rmse", "low", "high", "skill"])
 
 
-def gains(models=drawing.MODELS, leads=(3, 5, 7)) -> pd.DataFrame:
+def gains(models=style.MODELS, leads=(3, 5, 7)) -> pd.DataFrame:
     rows = [
         (model, lead, c := 2.0 * k - 8 + lead, c - 3.0, c + 2.5, not c - 3 < 0 < c + 2.5)
         for k, model in enumerate(models)
@@ -108,11 +109,11 @@ def test_every_axis_says_its_unit():
 def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_baselines():
     table = target_days().sample(frac=1, random_state=0)
     figure = Drawcurves._target_days_figure(table, TITLE)
-    assert [ax.get_title(loc="left")[4:] for ax in figure.axes] == list(drawing.MODELS)
-    for ax, model in zip(figure.axes, drawing.MODELS, strict=True):
+    assert [ax.get_title(loc="left")[4:] for ax in figure.axes] == list(style.MODELS)
+    for ax, model in zip(figure.axes, style.MODELS, strict=True):
         assert ax.get_xscale() == "log"
         np.testing.assert_array_equal(ax.get_xticks(), [30, 90, 180, 365, 730])
-        if model in drawing.MODELS[2:]:  # nothing stands below
+        if model in style.MODELS[2:]:  # nothing stands below
             assert [t.get_text() for t in ax.get_xticklabels()] == ["30", "90", "180", "365", "730\n(all)"]
         for i, (experiment, label) in enumerate(
             {"SMAPtest": "from scratch", "finetune-SMAPtest": "with transfer"}.items()
@@ -125,7 +126,7 @@ def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_basel
             np.testing.assert_allclose(ends, rows[["low", "high"]])
         ridge = table[(table["model"] == "ridge") & (table["experiment"] == "SMAPtest")].sort_values("target_days")
         np.testing.assert_allclose(curve(ax, "ridge"), ridge[["target_days", "skill"]])
-        zero = [line for line in ax.get_lines() if line.get_color() == drawing.BASELINES["persistence"][0]]
+        zero = [line for line in ax.get_lines() if line.get_color() == style.BASELINES["persistence"][0]]
         assert [list(line.get_ydata()) for line in zero] == [[0, 0]]
     said = {text for text, *_ in drawn_texts(figure)}
     assert {"persistence (skill 0)", "climatology (partly off the axis)", "ridge", "95 % interval"} <= said
@@ -144,7 +145,7 @@ def test_a_skill_far_too_low_is_an_arrow_with_its_value():
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_training_days_are_tidy_for_any_number_of_models(count, tmp_path, saved):
-    draw_target_days(target_days(drawing.MODELS[:count]), TITLE, tmp_path / "days.png")
+    draw_target_days(target_days(style.MODELS[:count]), TITLE, tmp_path / "days.png")
     assert_tidy_plot(saved[0])
     assert len(saved[0].axes) == count and (tmp_path / "days.pdf").exists()
 
@@ -154,7 +155,7 @@ def test_leads_show_rmse_with_its_band_and_skill():
     figure = Drawcurves._leads_figure(table, TITLE)
     assert_tidy_plot(figure)
     for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
-        for name in ("convlstm", *drawing.BASELINES):
+        for name in ("convlstm", *style.BASELINES):
             rows = table[table["model"] == name].sort_values("lead_days")
             np.testing.assert_allclose(curve(ax, name), rows[["lead_days", score]])
         np.testing.assert_array_equal(ax.get_xticks(), range(1, 11))
@@ -185,7 +186,7 @@ def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not()
     (ax,) = figure.axes
     intervals, dots = ax.collections[0::2], ax.collections[1::2]
     for lead, interval, dot in zip((3, 5, 7), intervals, dots, strict=True):
-        rows = table[table["lead_days"] == lead].set_index("model").loc[list(drawing.MODELS)]
+        rows = table[table["lead_days"] == lead].set_index("model").loc[list(style.MODELS)]
         order = np.argsort(dot.get_offsets()[:, 0])
         np.testing.assert_array_equal(np.round(dot.get_offsets()[order, 0]), range(5))
         np.testing.assert_allclose(dot.get_offsets()[order, 1], rows["change"])

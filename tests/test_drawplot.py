@@ -12,24 +12,22 @@ from matplotlib.image import imread
 from matplotlib.patches import StepPatch
 from scipy.stats import linregress
 
-from utils import Drawplot, drawing
 from utils.common.cli import UserError
-from utils.Drawplot import draw_scatter, draw_scatters, draw_study
+from utils.figures import scatter, style
+from utils.figures.scatter import draw_scatter, draw_scatters, draw_study
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"
 SCORES = {"rmse": "rmse", "r2": "r2", "skill_over_persistence": "skill"}
 
 
-def runs(
-    models=drawing.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tuple(drawing.EXPERIMENTS)
-) -> pd.DataFrame:
+def runs(models=style.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tuple(style.EXPERIMENTS)) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [
         (experiment, model, lead, seed, rng.uniform(0.02, 0.05), rng.uniform(0.8, 0.95), rng.uniform(-0.4, 0.4))
         for experiment in experiments
         for lead in leads
-        for model in (*models, *drawing.BASELINES)
+        for model in (*models, *style.BASELINES)
         for seed in (seeds if model in models else (0,))
     ]
     table = pd.DataFrame(rows, columns=["experiment", "model", "lead_days", "seed", *SCORES])
@@ -55,16 +53,16 @@ def some_pairs(seed=1, slope=0.8):
     return observed, predicted
 
 
-def panels(rows=("SMAPtest", "finetune-SMAPtest"), columns=drawing.MODELS):
+def panels(rows=("SMAPtest", "finetune-SMAPtest"), columns=style.MODELS):
     keys = [(row, column) for row in rows for column in columns]
     return {key: some_pairs(i, 0.5 + 0.04 * i) for i, key in enumerate(keys)}
 
 
 def pictures(title: str) -> dict[str, Figure]:
     return {
-        "scatter": Drawplot._scatter_figure(*some_pairs(), title),
-        "scatters": Drawplot._scatters_figure(panels(), title),
-        "study": Drawplot._study_figure(runs(), title),
+        "scatter": scatter._scatter_figure(*some_pairs(), title),
+        "scatters": scatter._scatters_figure(panels(), title),
+        "study": scatter._study_figure(runs(), title),
     }
 
 
@@ -90,14 +88,14 @@ def test_baselines_and_forecasts_differ_in_grey():
     def look(color, style="solid"):
         return round(float(np.dot(to_rgb(color), (0.299, 0.587, 0.114))), 2), style
 
-    looks = [look(*how) for how in drawing.BASELINES.values()]
+    looks = [look(*how) for how in style.BASELINES.values()]
     for (grey, style), (other, line) in combinations(looks, 2):
         assert style != line or abs(grey - other) > 0.25
-    assert abs(look(drawing.FORECASTS[0])[0] - look(drawing.FORECASTS[1])[0]) > 0.2
+    assert abs(look(style.FORECASTS[0])[0] - look(style.FORECASTS[1])[0]) > 0.2
 
 
 def test_the_fitted_line_is_ordinary_least_squares_of_predicted_on_observed(pairs):
-    figure = Drawplot._scatter_figure(*pairs, TITLE)
+    figure = scatter._scatter_figure(*pairs, TITLE)
     identity, fit = figure.axes[0].get_lines()
     both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
     expected = linregress(pairs[0][both], pairs[1][both])
@@ -108,7 +106,7 @@ def test_the_fitted_line_is_ordinary_least_squares_of_predicted_on_observed(pair
 
 
 def test_the_scatter_says_r2_rmse_and_n_of_the_pairs_without_missing_values(pairs):
-    figure = Drawplot._scatter_figure(*pairs, TITLE)
+    figure = scatter._scatter_figure(*pairs, TITLE)
     both = np.isfinite(pairs[0]) & np.isfinite(pairs[1])
     o, p = pairs[0][both], pairs[1][both]
     r2 = 1 - ((p - o) ** 2).sum() / ((o - o.mean()) ** 2).sum()
@@ -124,19 +122,19 @@ def test_the_scatter_says_r2_rmse_and_n_of_the_pairs_without_missing_values(pair
 def test_the_scatter_has_equal_axes_and_counts_the_wild_forecasts_it_does_not_show(pairs):
     observed, predicted = pairs
     predicted.flat[np.flatnonzero(np.isfinite(observed) & np.isfinite(predicted))[:7]] = -30.0
-    ax = Drawplot._scatter_figure(observed, predicted, TITLE).axes[0]
+    ax = scatter._scatter_figure(observed, predicted, TITLE).axes[0]
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_xlim()[0] > -1
     assert "(7 outside)" in ax.texts[0].get_text()
     assert "R² = −" in ax.texts[0].get_text(), "the wild forecasts count in the scores"
-    ax = Drawplot._scatters_figure({("SMAPtest", "cnn"): (observed, predicted)}, TITLE).axes[0]
+    ax = scatter._scatters_figure({("SMAPtest", "cnn"): (observed, predicted)}, TITLE).axes[0]
     assert ax.get_xlim()[0] > -1 and "7 outside" in ax.texts[0].get_text() and "R² −" in ax.texts[0].get_text()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.2])
 def test_a_scatter_of_one_observed_value_has_no_fit(value):
     data = np.full(50, value), np.linspace(0.1, 0.3, 50)
-    for figure in (Drawplot._scatter_figure(*data, TITLE), Drawplot._scatters_figure({("a", "b"): data}, TITLE)):
+    for figure in (scatter._scatter_figure(*data, TITLE), scatter._scatters_figure({("a", "b"): data}, TITLE)):
         assert len(figure.axes[0].get_lines()) == 1
         assert "R² not defined" in figure.axes[0].texts[0].get_text()
         assert_tidy_plot(figure)
@@ -144,7 +142,7 @@ def test_a_scatter_of_one_observed_value_has_no_fit(value):
 
 def test_the_scatters_share_axes_and_colours_and_say_slope_r2_and_rmse():
     data = panels()
-    figure = Drawplot._scatters_figure(data, TITLE)
+    figure = scatter._scatters_figure(data, TITLE)
     *grid, bar = figure.axes
     assert len(grid) == 10 and bar.get_label() == "colour bar"
     assert len({(ax.get_xlim(), ax.get_ylim(), ax.collections[0].get_clim()) for ax in grid}) == 1
@@ -182,13 +180,13 @@ def test_the_scatters_are_tidy_whatever_has_run(data, tmp_path, saved):
 
 def test_the_study_shows_mean_interval_and_seeds_of_every_score_and_every_baseline():
     table = runs().sample(frac=1, random_state=0)
-    figure = Drawplot._study_figure(table, TITLE)
-    assert [ax.get_title(loc="left").split("\n")[0][4:] for ax in figure.axes[:3]] == list(drawing.EXPERIMENTS)
+    figure = scatter._study_figure(table, TITLE)
+    assert [ax.get_title(loc="left").split("\n")[0][4:] for ax in figure.axes[:3]] == list(style.EXPERIMENTS)
     assert len(figure.axes) == 9
     for k, ax in enumerate(figure.axes):
-        score, experiment = list(SCORES)[k // 3], list(drawing.EXPERIMENTS)[k % 3]
+        score, experiment = list(SCORES)[k // 3], list(style.EXPERIMENTS)[k % 3]
         here = table[table["experiment"] == experiment]
-        names = drawing.MODELS
+        names = style.MODELS
         if k >= 6:
             assert [label.get_text() for label in ax.get_xticklabels()] == list(names)
         intervals, seeds, dots = ax.collections
@@ -208,11 +206,11 @@ def test_the_study_shows_mean_interval_and_seeds_of_every_score_and_every_baseli
         ticks = sorted((at[m, d], v) for m, d, v in zip(each["model"], each["lead_days"], each[score], strict=True))
         np.testing.assert_allclose(sorted(map(tuple, seeds.get_offsets())), ticks)
         stairs = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
-        for i, baseline in enumerate(drawing.BASELINES):
+        for i, baseline in enumerate(style.BASELINES):
             rows = here[here["model"] == baseline].sort_values("lead_days")
-            for drawn in stairs[i :: len(drawing.BASELINES)]:
+            for drawn in stairs[i :: len(style.BASELINES)]:
                 np.testing.assert_allclose(drawn.get_data().values, rows[score])
-                assert drawn.get_edgecolor() == to_rgba(drawing.BASELINES[baseline][0])
+                assert drawn.get_edgecolor() == to_rgba(style.BASELINES[baseline][0])
         assert not marks(ax)
     for row in range(3):
         assert len({ax.get_ylim() for ax in figure.axes[3 * row : 3 * row + 3]}) == 1
@@ -224,7 +222,7 @@ def test_one_bad_model_does_not_ruin_the_study_and_is_marked_with_its_value():
     table.loc[bad, ["rmse", "rmse_low", "rmse_high"]] = 0.4321
     table.loc[bad, ["r2", "r2_low", "r2_high"]] = -5.0
     table.loc[bad, ["skill_over_persistence", "skill_low", "skill_high"]] = -40.0
-    figure = Drawplot._study_figure(table, TITLE)
+    figure = scatter._study_figure(table, TITLE)
     assert_tidy_plot(figure)
     for row, (high, text) in enumerate([(0.06, "0.432"), (1, "-5.00"), (0.6, "-40.0")]):
         left, ax, right = figure.axes[3 * row : 3 * row + 3]
@@ -239,7 +237,7 @@ def test_skill_far_below_persistence_does_not_stretch_the_axis_even_where_it_is_
     table = runs(seeds=(0,))
     table.loc[table["model"] == "climatology", "skill_over_persistence"] = -2.5
     table.loc[table["model"].isin(["cnn", "lstm"]), "skill_over_persistence"] = -1.4
-    figure = Drawplot._study_figure(table, TITLE)
+    figure = scatter._study_figure(table, TITLE)
     assert all(ax.get_ylim()[0] > -1.2 for ax in figure.axes[6:])
     assert len(marks(figure.axes[6])) == 6
     assert "partly off the axis: skill of climatology" in {text for text, *_ in drawn_texts(figure)}
@@ -250,10 +248,10 @@ def test_skill_far_below_persistence_does_not_stretch_the_axis_even_where_it_is_
     [
         runs(),
         runs(seeds=(0,)),
-        runs((*drawing.MODELS, "simvp", LONGEST), leads=(1, 3, 5, 7, 10)),
+        runs((*style.MODELS, "simvp", LONGEST), leads=(1, 3, 5, 7, 10)),
         runs(models=("cnn",), leads=(3,), experiments=("SMAPtest",)),
         runs(experiments=("SMAPtest", "finetune-SMAPtest")),
-        runs()[lambda t: ~t["model"].isin(drawing.BASELINES)],
+        runs()[lambda t: ~t["model"].isin(style.BASELINES)],
         runs()[lambda t: (t["model"] != "cnn") | (t["lead_days"] == 3)],
         runs().assign(rmse=lambda t: t["rmse"].where(t["model"] != "lstm")),
         runs()[["experiment", "model", "lead_days", "seed", "rmse"]],
@@ -281,7 +279,7 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_scatters, {}),
         (draw_scatters, {("SMAPtest", "cnn"): (nothing, observed)}),
         (draw_study, runs().assign(rmse=np.nan)),
-        (draw_study, runs()[lambda t: t["model"].isin(drawing.BASELINES)]),
+        (draw_study, runs()[lambda t: t["model"].isin(style.BASELINES)]),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:

@@ -19,7 +19,7 @@ from utils.data_processing import Record, Windows
 from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.statistics import Statistics
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
 from utils.scores.metrics import Sums, region_of
 from utils.scores.prediction_file import judged

@@ -30,7 +30,7 @@ CODE = [(kind, text) for kind, text in BLOCKS if kind in ("bash", "python")]
 NEEDED = ("ERA5test", "SMAPtest", "finetune-SMAPtest", "utils", "data", "docs", "*.py", "CITATION.cff")
 SHAPE = (6, 7)
 QUICKER = {  # in the copy alone: coarser figures, fewer steps
-    "utils/drawing.py": ("dpi=dpi", "dpi=50"),
+    "utils/figures/style.py": ("dpi=dpi", "dpi=50"),
     "utils/forecasts/figures.py": ("DPI = 150", "DPI = 50"),
     "utils/training/compact.py": ("STEPS = 4000", "STEPS = 100"),
 }

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from utils.common.cli import UserError
-from utils.drawing import (
+from utils.figures.scatter import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
+from utils.figures.style import (
     BASELINES,
     DOUBLE,
     FORECASTS,
@@ -29,7 +30,6 @@ from utils.drawing import (
     save,
     wrap,
 )
-from utils.Drawplot import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
 
 _SKILL = "skill over persistence (–)"
 _WAYS = {  # experiment: name, dodge on the axis of target days, look

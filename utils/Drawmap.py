@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import root_mean_squared_error
 
 from utils.common.cli import UserError
-from utils.drawing import STYLE, UNITS, save
-from utils.map_panels import DOT, GAP, LEFT, MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
+from utils.figures.map_panels import DOT, GAP, LEFT, MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
+from utils.figures.style import STYLE, UNITS, save
 
 MOISTURE, ERROR = "YlGnBu", "YlOrRd"
 # the darkest ends would hide borders and marks

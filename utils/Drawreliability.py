@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.common.text import days
-from utils.drawing import BASELINES, DOUBLE, FORECASTS, STYLE, UNITS, new_figure, ordered, save
-from utils.Drawplot import legend
+from utils.figures.scatter import legend
+from utils.figures.style import BASELINES, DOUBLE, FORECASTS, STYLE, UNITS, new_figure, ordered, save
 
 MARKERS = "os^Dv"
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
-from utils.drawing import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, mark_clipped, new_figure, save
-from utils.Drawplot import CLIPPED, legend
+from utils.figures.scatter import CLIPPED, legend
+from utils.figures.style import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, mark_clipped, new_figure, save
 
 LOOKS = {  # strategy: name, colour, marker, line style
     "scratch": ("from scratch", "black", "s", (0, (4, 1.5))),

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
-from utils.drawing import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, new_figure, save
-from utils.Drawplot import legend
+from utils.figures.scatter import legend
+from utils.figures.style import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, new_figure, save
 
 KINDS = {  # what is known of the weather ahead: name in the legend, look
     "none": ("no weather ahead", {"color": "#0072b2", "marker": "o"}),

@@ -7,7 +7,7 @@ import pandas as pd
 from utils import Drawcurves
 from utils.common.text import days, number
 from utils.dataset.prepared import VARIABLES
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import metrics, significance

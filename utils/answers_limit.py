@@ -12,7 +12,7 @@ from torch import Tensor
 from utils import Drawlimit
 from utils.common.cli import UserError
 from utils.common.text import days, number
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 from utils.page import Column, Figure, Section, Table
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.results import SCRATCH, TRANSFERRED, Results

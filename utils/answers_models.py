@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import Drawcurves, Drawplot
+from utils import Drawcurves
 from utils.common.text import days, number, percent
-from utils.drawing import BASELINES
+from utils.figures import scatter
+from utils.figures.style import BASELINES
 from utils.page import Figure, Section
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import significance
@@ -19,7 +20,7 @@ def how_good(results: Results, figures: Path) -> Section:
         for end in ("low", "high"):
             means = [rows[f"{score}_{end}"].get(key) for key in zip(*(table[n] for n in rows.index.names), strict=True)]
             table = table.assign(**{f"{score}_{end}": means})
-    Drawplot.draw_study(
+    scatter.draw_study(
         table[table["seed"].notna() | table["model"].isin(BASELINES)],
         results.title("RMSE, R² and skill over persistence"),
         path,
@@ -89,7 +90,7 @@ def scatters(results: Results, figures: Path) -> Section:
             run = results.predictions(experiment, model, results.lead, results.seeds[0])
             panels[experiment, model] = (run["observed"].values, run["predicted"].values)
     path = figures / "scatters.png"
-    Drawplot.draw_scatters(panels, results.title(f"Predicted against observed, {days(results.lead)} ahead"), path)
+    scatter.draw_scatters(panels, results.title(f"Predicted against observed, {days(results.lead)} ahead"), path)
     rows = results.rows["slope"]
     pairs = [
         [rows[e, model, lead] for e in (SCRATCH, TRANSFERRED)] for model in results.models for lead in results.leads

@@ -16,7 +16,7 @@ import xarray as xr
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from utils import Drawmap, Drawplot
+from utils import Drawmap
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.text import days
@@ -25,6 +25,7 @@ from utils.dataset.blocks import Samples
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import Future
 from utils.experiment import check_grid, data_hash, data_set, start_of
+from utils.figures import scatter
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
@@ -174,6 +175,6 @@ def draw(run_dir: Path, sums: Sums) -> None:
         some = both.isel(time=slice(None, None, math.ceil(both["predicted"].size / _POINTS))).load()
     try:
         Drawmap.draw_maps(shown["observed"], shown["predicted"], map_name, path / "map.png")
-        Drawplot.draw_scatter(some["observed"].values, some["predicted"].values, name, path / "scatter.png")
+        scatter.draw_scatter(some["observed"].values, some["predicted"].values, name, path / "scatter.png")
     except UserError as error:
         print(fold(error))

@@ -21,7 +21,7 @@ from utils.answers_transfer import scores, strategy_tables
 from utils.answers_uncertainty import probability_tables, scores_of_quantiles
 from utils.common.cli import one_sentence, parse
 from utils.common.files import read_json, whole_file, write_json
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 from utils.page import Column, Section, Table, write_page
 from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import significance

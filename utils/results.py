@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 from utils.scores import significance
 from utils.scores.score_table import TRANSFER, table
 from utils.scores.significance import Estimate

@@ -12,9 +12,9 @@ from PIL import Image
 from utils.common.cli import UserError
 from utils.common.files import whole_file
 from utils.common.text import days as in_days
-from utils.drawing import STYLE, UNITS, save
 from utils.Drawmap import DIFFERENCE, MOISTURE, centred_colours, sequential_colours
-from utils.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
+from utils.figures.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
+from utils.figures.style import STYLE, UNITS, save
 
 WIDTH = "PuRd"  # of the interval
 SECOND = 1200  # milliseconds a lead is shown

@@ -15,8 +15,8 @@ from utils.common.grid import Tile
 from utils.dataset.blocks import Samples, View
 from utils.dataset.memory import Memory
 from utils.dataset.statistics import Statistics
-from utils.drawing import BASELINES
 from utils.experiment import data_hash, data_set
+from utils.figures.style import BASELINES
 from utils.scores.baselines import Pooled, baselines
 from utils.scores.metrics import Sums
 from utils.scores.prediction_file import SCORING, judged, write_scores, written

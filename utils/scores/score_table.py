@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from utils.common.text import days
-from utils.drawing import BASELINES
+from utils.figures.style import BASELINES
 
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
 MORE = ("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept")

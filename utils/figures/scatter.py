@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from utils.common.cli import UserError
-from utils.drawing import (
+from utils.figures.style import (
     BASELINES,
     DOUBLE,
     EXPERIMENTS,
