@@ -17,7 +17,7 @@ transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthe
 	$(BIN)/python reproduce.py --strategies --models convlstm compact --no-details --out results-transfer
 
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
-	$(BIN)/python -m utils.report $(RESULTS)
+	$(BIN)/python -m utils.study.report $(RESULTS)
 
 tour: .venv/installed  ## docs/tour.md as a notebook: docs/tour.ipynb
 	$(BIN)/jupytext --to notebook docs/tour.md

@@ -24,11 +24,11 @@ from utils.common.files import read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
 from utils.experiment import data_hash
 from utils.products.synthetic.predictability_limit import limit_of
-from utils.report import write_report
 from utils.scores.score_table import show
 from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP
-from utils.study import Plan, configured
-from utils.study_jobs import Study, side_by_side
+from utils.study.jobs import Study, side_by_side
+from utils.study.plan import Plan, configured
+from utils.study.report import write_report
 from utils.training.inference import load_script
 from utils.training.runs import epochs_done
 

@@ -22,7 +22,7 @@ from utils.products.synthetic.land_model import Forcing, first_state, land_days,
 from utils.products.synthetic.predictability_limit import SAMPLE, Members, hindcasts, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
 from utils.settings import ROOT
-from utils.study import YEAR
+from utils.study.plan import YEAR
 from utils.training.inference import load_script
 
 twin = load_script(ROOT / "data" / "make_sample.py")

@@ -14,9 +14,9 @@ from utils.dataset.prepared import Grid, write_prepared
 from utils.products.synthetic import predictability_limit
 from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
-from utils.results import Results
 from utils.scores.significance import daily_sums, estimate, mse_difference
 from utils.settings import ROOT
+from utils.study.results import Results
 from utils.training.inference import load_script
 
 DAYS = np.arange("2007-03-31", "2019-03-31", dtype="datetime64[D]")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from utils.common.cli import UserError
-from utils.page import Column, Figure, Section, Table, write_page
+from utils.study.html_page import Column, Figure, Section, Table, write_page
 
 HOSTILE = "</script><script>alert('1')</script> \"><img src=x onerror=alert(2)> & ünï"
 VOID = {"meta", "link", "img", "input", "br"}

@@ -284,7 +284,7 @@ def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path)
     # what an evaluation of other days leaves behind is no part of the study
     run_dir = tmp_path / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
     assert subprocess_script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
-    assert "evaluated on other days" in subprocess_script("utils/report.py", tmp_path / "results").sentence()
+    assert "evaluated on other days" in subprocess_script("utils/study/report.py", tmp_path / "results").sentence()
     shutil.rmtree(tmp_path / "results" / "runs" / "SMAPtest" / "ridge")
     again = subprocess_script("reproduce.py", *arguments)  # it restores both
     assert again.code == 0, again.err
@@ -298,15 +298,15 @@ def test_figures_and_report_are_drawn_again_from_predictions_without_training(st
         path.unlink()
     shutil.rmtree(folder / "figures")
     (folder / "table.csv").unlink()
-    result = subprocess_script("utils/report.py", folder)
+    result = subprocess_script("utils/study/report.py", folder)
     assert result.code == 0, result.err
     assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
     assert len(list((folder / "figures").glob("*.png"))) == 11
     (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
     assert "predictions.nc is missing; make it with: python reproduce.py" in (
-        subprocess_script("utils/report.py", folder).sentence()
+        subprocess_script("utils/study/report.py", folder).sentence()
     )
-    assert "holds no study" in subprocess_script("utils/report.py", tmp_path).sentence()
+    assert "holds no study" in subprocess_script("utils/study/report.py", tmp_path).sentence()
 
 
 def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):

@@ -12,15 +12,15 @@ import xarray as xr
 from conftest import ROOT, tiny
 from figures import assert_tidy_plot, curve, marks
 
-from utils import answers_data, answers_transfer, study
+from utils import answers_data, answers_transfer
 from utils.answers_transfer import days_from_scratch, harm, replaced
 from utils.common.cli import UserError
 from utils.common.files import file_hash
 from utils.dataset.prepared import write_prepared
 from utils.Drawtransfer import LOOKS, _strategies_figure
 from utils.settings import EXPERIMENTS
-from utils.study import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks
-from utils.study_jobs import Study
+from utils.study.jobs import Study
+from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan, strategy_tasks, weather_tasks
 from utils.training.inference import load_script
 from utils.training.runs import load_checkpoint
 
@@ -141,7 +141,7 @@ def settings(results: Path, name: str) -> dict:
 @pytest.mark.parametrize("days", [30, None])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_got_its_settings(made, strategy, days):
-    name = f"finetune-SMAPtest/cnn{study.variant_of(strategy, days)}"
+    name = f"finetune-SMAPtest/cnn{plan.variant_of(strategy, days)}"
     found = settings(made, name)
     expected = {"transfer": "full", "match": "none"} | STRATEGIES[strategy]
     expected.pop("unfreeze_every", None)
@@ -156,7 +156,7 @@ def test_every_strategy_got_its_settings(made, strategy, days):
 
 def test_zero_shot_keeps_the_weights_and_the_others_do_not(made):
     weights = {}
-    for name in ("ERA5test/cnn", *(f"finetune-SMAPtest/cnn{study.variant_of(s, 30)}" for s in STRATEGIES)):
+    for name in ("ERA5test/cnn", *(f"finetune-SMAPtest/cnn{plan.variant_of(s, 30)}" for s in STRATEGIES)):
         weights[name] = load_checkpoint(made / "runs" / name / "lead1" / "seed0").best
     source = weights.pop("ERA5test/cnn")
     same = [name for name, best in weights.items() if all((best[part] == source[part]).all() for part in source)]
@@ -182,11 +182,11 @@ def test_the_table_of_strategies_is_that_of_the_predictions(made):
     for _, row in fitted.iterrows():
         days = None if row["whole"] else row["target_days"]
         scratch = row["strategy"] == "scratch"
-        variant = study.suffix(days) if scratch else study.variant_of(row["strategy"], days)
+        variant = plan.suffix(days) if scratch else plan.variant_of(row["strategy"], days)
         name = f"{'SMAPtest' if scratch else 'finetune-SMAPtest'}/{row['model']}{variant}"
         assert row["rmse"] == pytest.approx(rmse(made, name), abs=1e-6), name
         if not scratch:
-            change = rmse(made, name) / rmse(made, f"SMAPtest/{row['model']}{study.suffix(days)}") - 1
+            change = rmse(made, name) / rmse(made, f"SMAPtest/{row['model']}{plan.suffix(days)}") - 1
             assert row["change"] == pytest.approx(100 * change, abs=1e-3)
             assert row["replaces"]
     memory = table[(table["model"] == "ridge_memory") & (table["target_days"] == 30)]

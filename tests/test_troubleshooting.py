@@ -19,7 +19,7 @@ GROUPS = {  # section: the files whose sentences it is about
     "Transfer": "utils/experiment.py utils/training/transfer.py",
     "Weather ahead": "utils/dataset/weather_forecasts.py utils/forecasts/operational.py utils/answers_weather.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/forecasts/operational.py utils/forecasts/cross_validation.py utils/forecasts/calibration.py utils/forecasts/hindcasts.py",
-    "The study": "reproduce.py utils/study.py utils/common/parallel.py utils/results.py utils/page.py utils/products/synthetic/predictability_limit.py"
+    "The study": "reproduce.py utils/study/plan.py utils/common/parallel.py utils/study/results.py utils/study/html_page.py utils/products/synthetic/predictability_limit.py"
     " utils/answers_limit.py utils/figures/map_panels.py utils/Draw*.py",
     "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/products/smap/download.py utils/products/archives.py"
     " utils/era5_*.py utils/products/smap/granules.py utils/products/smap/prepare.py utils/products/monthly.py utils/products/raw_files.py utils/products/regrid.py"

@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as server:
 def main(blocks: Path) -> None:
     import utils.evaluation
     import utils.forecasts.hindcasts
-    import utils.report  # noqa: F401
+    import utils.study.report  # noqa: F401
 
     names: dict[str, object] = {}
     with socket.socket(socket.AF_UNIX) as server:

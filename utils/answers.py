@@ -10,8 +10,8 @@ from utils.answers_transfer import strategies
 from utils.answers_uncertainty import how_sure
 from utils.answers_weather import weather_of_study
 from utils.common.cli import UserError
-from utils.page import Section
-from utils.results import Results
+from utils.study.html_page import Section
+from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
 FIGURES += ["strategies", "weather", "weather_compact", "reliability"]

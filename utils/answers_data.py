@@ -8,11 +8,11 @@ from utils import Drawcurves
 from utils.common.text import days, number
 from utils.dataset.prepared import VARIABLES
 from utils.figures.style import BASELINES
-from utils.page import Figure, Section
-from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import metrics, significance
 from utils.settings import SEASON
-from utils.study import TARGET_DAYS
+from utils.study.html_page import Figure, Section
+from utils.study.plan import TARGET_DAYS
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
 def predictors(results: Results, figures: Path) -> Section | None:

@@ -13,11 +13,11 @@ from utils import Drawlimit
 from utils.common.cli import UserError
 from utils.common.text import days, number
 from utils.figures.style import BASELINES
-from utils.page import Column, Figure, Section, Table
 from utils.products.synthetic.predictability_limit import limit_of
-from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import significance
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
+from utils.study.html_page import Column, Figure, Section, Table
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 LIMIT_2 = REFERENCE_2 + 1  # one more column of daily sums: the limit's squared error
 COLUMNS = {

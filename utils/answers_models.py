@@ -8,10 +8,10 @@ from utils import Drawcurves
 from utils.common.text import days, number, percent
 from utils.figures import scatter
 from utils.figures.style import BASELINES
-from utils.page import Figure, Section
-from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import significance
-from utils.study import PAPERS_BEST
+from utils.study.html_page import Figure, Section
+from utils.study.plan import PAPERS_BEST
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
 def how_good(results: Results, figures: Path) -> Section:

@@ -8,9 +8,9 @@ import xarray as xr
 from utils import Drawcurves, Drawmap
 from utils.common.text import days as ahead
 from utils.common.text import number, percent
-from utils.page import Figure, Section
-from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import metrics
+from utils.study.html_page import Figure, Section
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
 

@@ -11,11 +11,11 @@ from utils.common.cli import UserError, fold
 from utils.common.text import days, number, percent
 from utils.dataset.weather_forecasts import BOUND
 from utils.Drawweather import draw_weather
-from utils.page import Figure, Section
-from utils.results import TRANSFERRED, Results
 from utils.scores import significance
 from utils.settings import run_folder
-from utils.study import COMPACT, WEATHER
+from utils.study.html_page import Figure, Section
+from utils.study.plan import COMPACT, WEATHER
+from utils.study.results import TRANSFERRED, Results
 
 
 def weather_of_study(results: Results, figures: Path) -> Section | None:

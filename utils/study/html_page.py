@@ -21,7 +21,7 @@ from jaxtyping import Bool
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
-from utils.page_style import SCRIPT, STYLE
+from utils.study.page_style import SCRIPT, STYLE
 
 MISSING = "–"
 WIDE_TABLE = 12  # columns; a wider one is printed on a sheet turned sideways

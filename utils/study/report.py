@@ -2,7 +2,7 @@
 
 A study of transfer strategies leaves strategies.csv too, one with days held out uncertainty.csv.
 
-python -m utils.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
+python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
 
 import json
@@ -22,12 +22,12 @@ from utils.answers_uncertainty import probability_tables, scores_of_quantiles
 from utils.common.cli import one_sentence, parse
 from utils.common.files import read_json, whole_file, write_json
 from utils.figures.style import BASELINES
-from utils.page import Column, Section, Table, write_page
-from utils.results import SCRATCH, TRANSFERRED, Results
 from utils.scores import significance
 from utils.scores.score_table import show
 from utils.settings import ROOT
-from utils.study import PAPERS_BEST
+from utils.study.html_page import Column, Section, Table, write_page
+from utils.study.plan import PAPERS_BEST
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 from utils.training.loop import keep_freed_memory
 
 COLUMNS = {

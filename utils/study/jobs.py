@@ -21,7 +21,7 @@ from utils.forecasts.cross_validation import hold_out
 from utils.scores.baseline_runs import Asked, evaluate_baselines
 from utils.scores.prediction_file import SCORING
 from utils.settings import complete, split_of
-from utils.study import (
+from utils.study.plan import (
     COMPACT,
     FEW_LEADS,
     LEADS,

@@ -1,4 +1,4 @@
-"""The style and the script of `utils.page`; the page is readable without either."""
+"""The style and the script of `utils.study.html_page`; the page is readable without either."""
 
 STYLE = """
 :root { --paper: #fff; --ink: #1f2328; --soft: #57606a; --line: #d5d9dd; --link: #0b4f8a; --band: #f5f6f7;
