@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from utils import Drawcurves, Drawmap
+from utils import Drawmap
 from utils.figures import style
 
 

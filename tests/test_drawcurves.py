@@ -6,10 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from utils import Drawcurves
 from utils.common.cli import UserError
-from utils.Drawcurves import draw_leads, draw_predictors, draw_series, draw_target_days, draw_transfer_gain
 from utils.figures import style
+from utils.study.questions import draw_curves
+from utils.study.questions.draw_curves import (
+    draw_leads,
+    draw_predictors,
+    draw_series,
+    draw_target_days,
+    draw_transfer_gain,
+)
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"
@@ -77,11 +83,11 @@ def cells(names=("humid cell, 27° N 113° E", "semi-arid cell, 40° N 108° E",
 
 def pictures(title: str) -> dict[str, Figure]:
     return {
-        "target days": Drawcurves._target_days_figure(target_days(), title),
-        "leads": Drawcurves._leads_figure(lead_scores(), title),
-        "transfer gain": Drawcurves._transfer_gain_figure(gains(), title),
-        "predictors": Drawcurves._predictors_figure(predictors(), title),
-        "series": Drawcurves._series_figure(cells(), title),
+        "target days": draw_curves._target_days_figure(target_days(), title),
+        "leads": draw_curves._leads_figure(lead_scores(), title),
+        "transfer gain": draw_curves._transfer_gain_figure(gains(), title),
+        "predictors": draw_curves._predictors_figure(predictors(), title),
+        "series": draw_curves._series_figure(cells(), title),
     }
 
 
@@ -108,7 +114,7 @@ def test_every_axis_says_its_unit():
 
 def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_baselines():
     table = target_days().sample(frac=1, random_state=0)
-    figure = Drawcurves._target_days_figure(table, TITLE)
+    figure = draw_curves._target_days_figure(table, TITLE)
     assert [ax.get_title(loc="left")[4:] for ax in figure.axes] == list(style.MODELS)
     for ax, model in zip(figure.axes, style.MODELS, strict=True):
         assert ax.get_xscale() == "log"
@@ -136,7 +142,7 @@ def test_a_skill_far_too_low_is_an_arrow_with_its_value():
     table = target_days()
     bad = (table["model"] == "lstm") & (table["target_days"] == 30) & (table["experiment"] == "SMAPtest")
     table.loc[bad, ["skill", "low", "high"]] = -7.43, -8.0, -7.0
-    figure = Drawcurves._target_days_figure(table, TITLE)
+    figure = draw_curves._target_days_figure(table, TITLE)
     assert figure.axes[1].get_ylim()[0] > -1.2
     assert [(round(x), text) for x, _, text in marks(figure.axes[1])] == [(28, "-7.43")]
     assert not any(marks(ax) for ax in figure.axes if ax is not figure.axes[1])
@@ -152,7 +158,7 @@ def test_training_days_are_tidy_for_any_number_of_models(count, tmp_path, saved)
 
 def test_leads_show_rmse_with_its_band_and_skill():
     table = lead_scores().sample(frac=1, random_state=0)
-    figure = Drawcurves._leads_figure(table, TITLE)
+    figure = draw_curves._leads_figure(table, TITLE)
     assert_tidy_plot(figure)
     for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
         for name in ("convlstm", *style.BASELINES):
@@ -181,7 +187,7 @@ def test_leads_are_tidy_whatever_has_run(models, tmp_path, saved):
 
 def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not():
     table = gains()
-    figure = Drawcurves._transfer_gain_figure(table.sample(frac=1, random_state=0), TITLE)
+    figure = draw_curves._transfer_gain_figure(table.sample(frac=1, random_state=0), TITLE)
     assert_tidy_plot(figure)
     (ax,) = figure.axes
     intervals, dots = ax.collections[0::2], ax.collections[1::2]
@@ -195,13 +201,13 @@ def test_the_gain_by_transfer_is_filled_where_significant_and_hollow_where_not()
         np.testing.assert_array_equal(hollow, ~rows["significant"])
     assert len({len(dot.get_paths()[0].vertices) for dot in dots}) > 1, "markers tell the leads where hollow"
     table.loc[0, "change"] = 480.0
-    ax = Drawcurves._transfer_gain_figure(table, TITLE).axes[0]
+    ax = draw_curves._transfer_gain_figure(table, TITLE).axes[0]
     assert ax.get_ylim()[1] < 30 and [text for *_, text in marks(ax)] == ["480."]
 
 
 def test_predictors_show_their_worth_over_all_seasons_and_by_season():
     table = predictors().sample(frac=1, random_state=0)
-    figure = Drawcurves._predictors_figure(table, TITLE)
+    figure = draw_curves._predictors_figure(table, TITLE)
     assert_tidy_plot(figure)
     left, *strips = figure.axes
     names = ["soil_moisture", "soil_temperature", "precipitation", "season"]
@@ -268,7 +274,7 @@ def test_series_of_one_cell_with_five_forecasts_are_tidy():
     (cell,) = cells(["humid cell"])
     names = ["persistence", "ridge_memory", "convlstm with transfer", "convlstm from scratch", "conv3d_lstm"]
     cell |= {"forecasts": dict.fromkeys(names, cell["observed"]), "rmse": dict.fromkeys(names, 0.0123)}
-    assert_tidy_plot(Drawcurves._series_figure([cell], TITLE))
+    assert_tidy_plot(draw_curves._series_figure([cell], TITLE))
 
 
 def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):

@@ -12,7 +12,6 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from figures import assert_tidy
 from scipy.ndimage import gaussian_filter
 
-from utils.answers_weather import weather
 from utils.common.cli import UserError
 from utils.common.grid import tiles
 from utils.data_processing import Permuted, Record, Windows
@@ -21,11 +20,12 @@ from utils.dataset.blocks import DataSet, Patches, Samples, View
 from utils.dataset.prepared import Grid, write_prepared
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import BOUND, Forecasts, Future, future_maps
-from utils.Drawweather import _weather_figure
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
 from utils.settings import Split, TrainSettings, spans
+from utils.study.questions.draw_weather import _weather_figure
+from utils.study.questions.weather_forecasts import weather
 from utils.training.loop import runs
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")

@@ -7,8 +7,6 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script, tiny
 
-from utils import answers_limit
-from utils.answers_limit import share, shares, squared_error
 from utils.common.files import file_hash
 from utils.dataset.prepared import Grid, write_prepared
 from utils.products.synthetic import predictability_limit
@@ -16,6 +14,8 @@ from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, lim
 from utils.products.synthetic.weather_generator import Waves
 from utils.scores.significance import daily_sums, estimate, mse_difference
 from utils.settings import ROOT
+from utils.study.questions import predictability
+from utils.study.questions.predictability import share, shares, squared_error
 from utils.study.results import Results
 from utils.training.inference import load_script
 
@@ -236,7 +236,7 @@ class Study(Results):
 
 def test_shares_of_a_study_are_of_the_cell_days_that_it_scores(tmp_path, monkeypatch):
     study = Study(tmp_path)
-    monkeypatch.setattr(answers_limit, "limit_of", lambda sha256: limit_of(sha256, tmp_path))
+    monkeypatch.setattr(predictability, "limit_of", lambda sha256: limit_of(sha256, tmp_path))
     rows = shares(study).set_index(["experiment", "model"])
     assert rows.loc["SMAPtest", "persistence"]["share"] == pytest.approx(0, abs=1e-9)
     assert rows.loc["finetune-SMAPtest", "cnn"]["share"] == pytest.approx(1, abs=1e-5)
@@ -248,15 +248,15 @@ def test_shares_of_a_study_are_of_the_cell_days_that_it_scores(tmp_path, monkeyp
 
 def test_without_a_limit_of_its_own_data_a_study_says_nothing(tmp_path, monkeypatch):
     study = Study(tmp_path)
-    monkeypatch.setattr(answers_limit, "limit_of", lambda sha256: limit_of(sha256, tmp_path))
+    monkeypatch.setattr(predictability, "limit_of", lambda sha256: limit_of(sha256, tmp_path))
     write_prepared(tiny(days=80, seed=1), tmp_path / "sample.nc")  # another seed
     study.study = {"data_sha256": {"SMAPtest": file_hash(tmp_path / "sample.nc")}}
-    assert shares(study) is None and answers_limit.learned(study, tmp_path) is None
+    assert shares(study) is None and predictability.learned(study, tmp_path) is None
 
 
 def test_a_limit_that_lacks_a_scored_day_is_refused(tmp_path):
     study = Study(tmp_path)
-    with pytest.raises(answers_limit.UserError, match="all days and cells"):
+    with pytest.raises(predictability.UserError, match="all days and cells"):
         squared_error(study.observed, study.best[5:])
     whole = squared_error(study.observed, study.best)
     np.testing.assert_allclose(squared_error(study.observed[5:], study.best), whole[5:])

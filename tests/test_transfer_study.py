@@ -12,15 +12,14 @@ import xarray as xr
 from conftest import ROOT, tiny
 from figures import assert_tidy_plot, curve, marks
 
-from utils import answers_data, answers_transfer
-from utils.answers_transfer import days_from_scratch, harm, replaced
 from utils.common.cli import UserError
 from utils.common.files import file_hash
 from utils.dataset.prepared import write_prepared
-from utils.Drawtransfer import LOOKS, _strategies_figure
 from utils.settings import EXPERIMENTS
 from utils.study.jobs import Study
 from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan, strategy_tasks, weather_tasks
+from utils.study.questions.draw_transfer import LOOKS, _strategies_figure
+from utils.study.questions.transfer_strategies import days_from_scratch, harm, replaced
 from utils.training.inference import load_script
 from utils.training.runs import load_checkpoint
 

@@ -17,10 +17,10 @@ GROUPS = {  # section: the files whose sentences it is about
     "Training and weights": "utils/training/loop.py utils/compact_*.py utils/training/inference.py utils/models/*.py",
     "Evaluation": "utils/evaluation.py utils/scores/metrics.py",
     "Transfer": "utils/experiment.py utils/training/transfer.py",
-    "Weather ahead": "utils/dataset/weather_forecasts.py utils/forecasts/operational.py utils/answers_weather.py data/make_forecasts.py",
+    "Weather ahead": "utils/dataset/weather_forecasts.py utils/forecasts/operational.py utils/study/questions/weather_forecasts.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/forecasts/operational.py utils/forecasts/cross_validation.py utils/forecasts/calibration.py utils/forecasts/hindcasts.py",
     "The study": "reproduce.py utils/study/plan.py utils/common/parallel.py utils/study/results.py utils/study/html_page.py utils/products/synthetic/predictability_limit.py"
-    " utils/answers_limit.py utils/figures/map_panels.py utils/Draw*.py",
+    " utils/study/questions/predictability.py utils/figures/map_panels.py utils/Draw*.py",
     "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/products/smap/download.py utils/products/archives.py"
     " utils/era5_*.py utils/products/smap/granules.py utils/products/smap/prepare.py utils/products/monthly.py utils/products/raw_files.py utils/products/regrid.py"
     " utils/products/report.py data/make_sample.py data/make_limit.py data/*download*.py data/prepare_*.py",

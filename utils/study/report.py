@@ -15,10 +15,6 @@ from typing import Any
 import pandas as pd
 from tyro.conf import Positional
 
-from utils.answers import answers
-from utils.answers_limit import share_tables
-from utils.answers_transfer import scores, strategy_tables
-from utils.answers_uncertainty import probability_tables, scores_of_quantiles
 from utils.common.cli import one_sentence, parse
 from utils.common.files import read_json, whole_file, write_json
 from utils.figures.style import BASELINES
@@ -27,6 +23,10 @@ from utils.scores.score_table import show
 from utils.settings import ROOT
 from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
+from utils.study.questions import answers
+from utils.study.questions.predictability import share_tables
+from utils.study.questions.transfer_strategies import scores, strategy_tables
+from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 from utils.training.loop import keep_freed_memory
 

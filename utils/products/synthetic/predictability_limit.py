@@ -8,7 +8,7 @@ soil_moisture       weather sampled given the present weather. The sample's stat
 without_weather     the weather of the same time of the other years, and no analysis error: what knowing the soil alone
                     is worth. A forecast that reads the present weather may beat it.
 
-data/make_limit.py makes the file, utils.answers_limit holds models against it.
+data/make_limit.py makes the file, utils.study.questions.predictability holds models against it.
 """
 
 from collections.abc import Callable, Sequence

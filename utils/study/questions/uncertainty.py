@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from utils.common.text import days, number
-from utils.Drawreliability import draw_reliability
 from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
 from utils.forecasts.quantile_scores import Probability
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
+from utils.study.questions.draw_reliability import draw_reliability
 from utils.study.results import TRANSFERRED, Results
 
 SIMPLE = ("persistence", "climatology")

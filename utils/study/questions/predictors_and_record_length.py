@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import Drawcurves
 from utils.common.text import days, number
 from utils.dataset.prepared import VARIABLES
 from utils.figures.style import BASELINES
@@ -12,6 +11,7 @@ from utils.scores import metrics, significance
 from utils.settings import SEASON
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
+from utils.study.questions import draw_curves
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
@@ -35,7 +35,7 @@ def predictors(results: Results, figures: Path) -> Section | None:
         return None
     path = figures / "predictors.png"
     title = f"What each predictor is worth: {model} with transfer, {days(lead)} ahead"
-    Drawcurves.draw_predictors(pd.DataFrame(rows).dropna(subset=["rmse_change"]), results.title(title), path)
+    draw_curves.draw_predictors(pd.DataFrame(rows).dropna(subset=["rmse_change"]), results.title(title), path)
     scores, said = results.rows["rmse"], []
     for how, variant, predictor in asked:
         if results.has(TRANSFERRED, model + variant, lead):
@@ -67,7 +67,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
                 | {"skill": found.value, "low": found.low, "high": found.high}
             )
     curves, path = pd.DataFrame(rows), figures / "target_days.png"
-    Drawcurves.draw_target_days(curves, results.title(f"How much SMAP transfer replaces, {days(lead)} ahead"), path)
+    draw_curves.draw_target_days(curves, results.title(f"How much SMAP transfer replaces, {days(lead)} ahead"), path)
     scores, rival = results.rows["rmse"], (SCRATCH, model)
     said = [
         f"{n} days {number(scores[SCRATCH, model + v, lead], 4)} and {number(scores[TRANSFERRED, model + v, lead], 4)}"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils import Drawcurves
 from utils.common.text import days, number, percent
 from utils.figures import scatter
 from utils.figures.style import BASELINES
 from utils.scores import significance
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
+from utils.study.questions import draw_curves
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
@@ -68,7 +68,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
     path = figures / "transfer_gain.png"
-    Drawcurves.draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
+    draw_curves.draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
     verdicts = list(rows["vs_scratch"])
     said = [
         f"{percent(row['transfer_rmse_change'])} ({row['model']}, {days(int(row['lead_days']))})"
@@ -123,7 +123,7 @@ def leads(results: Results, figures: Path) -> Section | None:
     if len(ours) < 2:
         return None
     path = figures / "leads.png"
-    Drawcurves.draw_leads(
+    draw_curves.draw_leads(
         found, results.title(f"Error against lead: {results.best} with transfer, and baselines"), path
     )
     first, last = ours.index.min(), ours.index.max()

@@ -9,7 +9,6 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from utils import Drawlimit
 from utils.common.cli import UserError
 from utils.common.text import days, number
 from utils.figures.style import BASELINES
@@ -17,6 +16,7 @@ from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores import significance
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
 from utils.study.html_page import Column, Figure, Section, Table
+from utils.study.questions import draw_limit
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 LIMIT_2 = REFERENCE_2 + 1  # one more column of daily sums: the limit's squared error
@@ -79,7 +79,7 @@ def learned(results: Results, figures: Path) -> Section | None:
     if found is None:
         return None
     path = figures / "limit.png"
-    Drawlimit.draw_shares(found, results.title("Share of the predictable that each model has learned"), path)
+    draw_limit.draw_shares(found, results.title("Share of the predictable that each model has learned"), path)
     said, limits = [], []
     for lead, rows in found.groupby("lead_days"):
         simple = rows[rows["model"].isin(BASELINES)].nlargest(1, "share").iloc[0]

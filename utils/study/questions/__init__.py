@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from utils.answers_data import predictors, target_days
-from utils.answers_limit import learned
-from utils.answers_models import how_good, leads, scatters, transfer
-from utils.answers_places import cells, days, series, where_transfer_helps
-from utils.answers_transfer import strategies
-from utils.answers_uncertainty import how_sure
-from utils.answers_weather import weather_of_study
 from utils.common.cli import UserError
 from utils.study.html_page import Section
+from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
+from utils.study.questions.models import how_good, leads, scatters, transfer
+from utils.study.questions.predictability import learned
+from utils.study.questions.predictors_and_record_length import predictors, target_days
+from utils.study.questions.transfer_strategies import strategies
+from utils.study.questions.uncertainty import how_sure
+from utils.study.questions.weather_forecasts import weather_of_study
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()

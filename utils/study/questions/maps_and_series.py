@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from utils import Drawcurves, Drawmap
+from utils import Drawmap
 from utils.common.text import days as ahead
 from utils.common.text import number, percent
 from utils.scores import metrics
 from utils.study.html_page import Figure, Section
+from utils.study.questions import draw_curves
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
@@ -118,7 +119,7 @@ def series(results: Results, figures: Path) -> Section:
             {"name": place, "time": cell["time"].values, "observed": observed, "forecasts": forecasts, "rmse": rmse}
         )
     path = figures / "series.png"
-    Drawcurves.draw_series(shown, results.title(f"One cell in each climate region, {ahead(lead)} ahead"), path)
+    draw_curves.draw_series(shown, results.title(f"One cell in each climate region, {ahead(lead)} ahead"), path)
     return Section(
         "How do forecasts follow single places?",
         "In each region the cell whose error is the region's median: "

@@ -8,10 +8,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from utils.common.text import days, number
-from utils.Drawtransfer import LOOKS, draw_strategies
 from utils.scores import significance
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
+from utils.study.questions.draw_transfer import LOOKS, draw_strategies
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten

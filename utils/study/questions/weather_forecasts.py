@@ -10,11 +10,11 @@ import xarray as xr
 from utils.common.cli import UserError, fold
 from utils.common.text import days, number, percent
 from utils.dataset.weather_forecasts import BOUND
-from utils.Drawweather import draw_weather
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, WEATHER
+from utils.study.questions.draw_weather import draw_weather
 from utils.study.results import TRANSFERRED, Results
 
 
