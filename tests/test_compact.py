@@ -18,9 +18,9 @@ from utils.dataset.recollection import DYNAMIC, STALE, STATIC, Recollection, map
 from utils.dataset.statistics import Summary
 from utils.models.compact import Compact
 from utils.settings import Split, spans
+from utils.training import runs
 from utils.training.compact import parts_of, products_of, solve_towards
 from utils.training.compact_samples import Rows, episodes, rows_of
-from utils.training.loop import runs
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),

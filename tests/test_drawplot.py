@@ -89,8 +89,8 @@ def test_baselines_and_forecasts_differ_in_grey():
         return round(float(np.dot(to_rgb(color), (0.299, 0.587, 0.114))), 2), style
 
     looks = [look(*how) for how in style.BASELINES.values()]
-    for (grey, style), (other, line) in combinations(looks, 2):
-        assert style != line or abs(grey - other) > 0.25
+    for (grey, dashes), (other, line) in combinations(looks, 2):
+        assert dashes != line or abs(grey - other) > 0.25
     assert abs(look(style.FORECASTS[0])[0] - look(style.FORECASTS[1])[0]) > 0.2
 
 

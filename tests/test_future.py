@@ -26,7 +26,7 @@ from utils.scores.score_table import show, table
 from utils.settings import Split, TrainSettings, spans
 from utils.study.questions.draw_weather import _weather_figure
 from utils.study.questions.weather_forecasts import weather
-from utils.training.loop import runs
+from utils.training import runs
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")
 SPLIT = Split(*(spans(name, tuple(PERIODS[i : i + 2])) for name, i in (("train", 1), ("val", 4), ("test", 7))))

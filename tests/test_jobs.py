@@ -19,8 +19,9 @@ from utils.common import parallel
 from utils.common.cli import UserError
 from utils.common.parallel import Job, finish, needed, processes
 from utils.dataset.prepared import write_prepared
+from utils.study import jobs
 from utils.study.jobs import PER_WEIGHT, ROOM, Study, side_by_side
-from utils.study.plan import Plan, jobs
+from utils.study.plan import Plan
 
 TRANSFER = ("ERA5test", "finetune-SMAPtest")
 

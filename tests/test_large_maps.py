@@ -130,11 +130,11 @@ def test_an_epoch_on_blocks_visits_the_patches_of_an_epoch_in_memory(smap, in_bl
         targets = [batch.target[batch.valid] for w in samples.shuffled() for batch in [w.batch(np.arange(len(w)))]]
         return len(samples), torch.cat(targets).sort().values
 
-    (count, blocks), _ = seen(), monkeypatch.setattr(blocks, "MEMORY", 2**29)
+    (count, in_parts), _ = seen(), monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert count == 57 * 9 - 57  # but for the patch of sea
     in_memory, whole = seen()
     assert in_memory == count
-    torch.testing.assert_close(blocks, whole)
+    torch.testing.assert_close(in_parts, whole)
 
 
 def test_weights_serve_another_grid_where_the_model_is_free_of_it(tmp_path, smap, script):

@@ -19,8 +19,8 @@ from utils.dataset.climate import LEVELS, carried, climate_of
 from utils.dataset.gaps import orbit_gaps
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.statistics import MOISTURE, Statistics, Summary
+from utils.training import runs
 from utils.training.inference import forecast, restore_model
-from utils.training.loop import runs
 
 MATCHES = ["mean", "mean_variance", "cdf"]
 MANY = 10**9  # days, so that a cell's own estimate counts alone

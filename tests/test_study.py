@@ -16,7 +16,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
 from utils.figures.style import BASELINES
-from utils.training.loop import runs
+from utils.training import runs
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
 

@@ -17,7 +17,8 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 from utils.common.cli import one_sentence
 from utils.data_processing import Batch
 from utils.dataset.prepared import write_prepared
-from utils.training.loop import runs, sum_of_squares
+from utils.training import runs
+from utils.training.loop import sum_of_squares
 
 CNN = "SMAPtest/train_cnn.py"
 
@@ -111,8 +112,8 @@ def killed_run(arguments, moment):
 import runpy, sys
 sys.argv = {[str(a) for a in arguments]!r}
 import torch
-from utils.training.loop import runs
-from utils.training.loop import loop
+from utils.training import runs
+from utils.training import loop
 torch.set_num_threads(1)
 epochs = 0
 train_epoch, save = loop.train_epoch, torch.save

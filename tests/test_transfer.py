@@ -16,8 +16,8 @@ from utils.dataset.prepared import Grid, write_prepared
 from utils.models.cnn import CNN
 from utils.models.dense import Product
 from utils.settings import FinetuneSettings
+from utils.training import runs
 from utils.training.inference import load_script
-from utils.training.loop import runs
 from utils.training.transfer import Transfer
 
 PARTS = {  # of each script, from the input to the head

@@ -16,8 +16,10 @@ from utils.common.cli import UserError
 from utils.common.files import file_hash
 from utils.dataset.prepared import write_prepared
 from utils.settings import EXPERIMENTS
+from utils.study import plan
 from utils.study.jobs import Study
-from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan, strategy_tasks, weather_tasks
+from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks
+from utils.study.questions import predictors_and_record_length, transfer_strategies
 from utils.study.questions.draw_transfer import LOOKS, _strategies_figure
 from utils.study.questions.transfer_strategies import days_from_scratch, harm, replaced
 from utils.training.inference import load_script
@@ -124,7 +126,7 @@ def made(tmp_path_factory):
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
     given |= {"models": ("cnn",), "lead_days": (1,), "details": False, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (study, answers_data, answers_transfer):
+        for module in (plan, predictors_and_record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
         patch.setattr(script, "processes", lambda number: ThreadPoolExecutor(1))
         patch.setattr("sys.argv", ["reproduce.py"])

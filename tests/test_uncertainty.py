@@ -25,7 +25,7 @@ from utils.forecasts.quantile_scores import Probability
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
 from utils.settings import Split, spans
-from utils.training.loop import runs
+from utils.training import runs
 
 
 def days_from(first, count):

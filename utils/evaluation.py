@@ -33,8 +33,8 @@ from utils.scores.metrics import Sums, well_covered
 from utils.scores.prediction_file import SCORING, described, judged, write_scores, written
 from utils.scores.score_table import show, table
 from utils.settings import RUNS, Period, overlap, spans
+from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
-from utils.training.loop import runs
 from utils.training.runs import Checkpoint
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many

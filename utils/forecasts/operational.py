@@ -35,8 +35,8 @@ from utils.forecasts.climatology import Usual
 from utils.forecasts.cross_validation import hold_out
 from utils.models import windows_of
 from utils.scores.prediction_file import AGE
+from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
-from utils.training.loop import runs
 from utils.training.runs import Checkpoint
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")

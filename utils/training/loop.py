@@ -34,8 +34,8 @@ from utils.common.files import read_json
 from utils.data_processing import Batch, Windows
 from utils.dataset.blocks import Samples
 from utils.settings import TrainSettings
+from utils.training import runs
 from utils.training.inference import batches, forecast_batches
-from utils.training.loop import runs
 from utils.training.runs import Checkpoint
 from utils.training.transfer import Transfer
 
