@@ -17,13 +17,13 @@ from tyro.conf import Positional
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
+from utils.common.periods import spans
 from utils.common.text import days as in_days
-from utils.experiment import data_set
+from utils.dataset.open import open_data_set
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.hindcasts import hindcast, scored
 from utils.forecasts.operational import encoding, inits, is_forecast, issue, last_observed, order
-from utils.settings import spans
 
 
 @dataclass
@@ -88,7 +88,7 @@ def prepare_out(out: Path) -> None:
 
 def asked_days(settings: Settings) -> tuple[np.datetime64, np.datetime64]:
     """First and last init. A UserError for days that the data set does not have."""
-    data = data_set(settings.data)
+    data = open_data_set(settings.data)
     if not settings.init:
         return (last_observed(settings.data),) * 2
     if len(settings.init) > 2:

@@ -20,12 +20,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.common.cli import UserError, one_sentence, parse
-from utils.common.files import read_json, write_json
+from utils.common.files import ROOT, read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
-from utils.experiment import data_hash
+from utils.dataset.open import data_hash
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores.score_table import show
-from utils.settings import EXPERIMENTS, ROOT, SAMPLE_ERA5, SAMPLE_SMAP
+from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.jobs import Study, side_by_side
 from utils.study.plan import Plan, configured
 from utils.study.report import write_report

@@ -12,10 +12,11 @@ from typing import Literal
 
 from torch import nn
 
-from utils.dataset.prepared import Grid
+from utils.common.grid import Grid
+from utils.common.periods import Period, Periods
 from utils.experiment import train
 from utils.models.compact import Compact
-from utils.settings import SAMPLE_ERA5, Period, Periods, SourceSettings
+from utils.settings import SAMPLE_ERA5, SourceSettings
 
 
 @dataclass(kw_only=True)

@@ -12,10 +12,12 @@ import published
 import synthetic
 from torch import nn
 
-from utils.dataset.blocks import DataSet, Samples, View
-from utils.dataset.prepared import Grid
+from utils.common.files import ROOT
+from utils.common.grid import Grid
+from utils.common.periods import Split
+from utils.data_processing import Samples, View
+from utils.dataset.blocks import DataSet
 from utils.models import halo
-from utils.settings import ROOT, Split
 from utils.training.inference import load_script
 
 LEAD = 3  # days

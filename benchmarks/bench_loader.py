@@ -10,8 +10,7 @@ import torch
 from bench_common import Settings, in_a_process, our_model, step_data, training_samples
 from tqdm import tqdm
 
-from utils.data_processing import Windows
-from utils.dataset.blocks import Samples
+from utils.data_processing import Samples, Windows
 from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all

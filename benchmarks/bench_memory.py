@@ -15,7 +15,7 @@ import numpy as np
 import synthetic
 from bench_common import Settings, in_a_process
 
-from utils.settings import ROOT
+from utils.common.files import ROOT
 
 SCRIPTS = {
     "pixel_lstm": ["SMAPtest/train_pixel_lstm.py"],

@@ -20,7 +20,7 @@ from machine import peak_memory
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from utils.dataset.blocks import Samples
+from utils.data_processing import Samples
 from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
 
 BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)

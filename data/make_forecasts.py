@@ -23,9 +23,9 @@ from tqdm import tqdm
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import file_hash, whole_file
 from utils.dataset.prepared import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared
-from utils.dataset.weather_forecasts import BOUND, DIMENSIONS
+from utils.dataset.weather_forecasts import BOUND, DIMENSIONS, FUTURE
 from utils.products.synthetic.forecast_errors import Errors, Pairs, another_day, replaced_share
-from utils.settings import FUTURE, SAMPLE_SMAP
+from utils.settings import SAMPLE_SMAP
 
 INITS = 32  # forecasts in memory at a time
 SEASON = 32  # days before and among them from which another day is taken

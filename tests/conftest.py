@@ -16,8 +16,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 import xarray as xr  # noqa: E402
 
+from utils.common.files import ROOT  # noqa: E402
 from utils.dataset.prepared import write_prepared  # noqa: E402
-from utils.settings import ROOT  # noqa: E402
 
 torch.set_num_threads(1)
 REAL = ROOT.parent / "shared" / "realdata"

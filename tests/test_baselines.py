@@ -8,11 +8,19 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 import utils.scores.baselines
-from utils.data_processing import Record, Windows
+from utils.common.periods import Split, spans
+from utils.common.ridge import PENALTIES
+from utils.data_processing import Windows
 from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.scores.baselines import PENALTIES, Pooled, baselines, damped_persistence, decay_scale, ridge_memory
-from utils.settings import Split, spans
+from utils.scores.baselines import (
+    Pooled,
+    baselines,
+    damped_persistence,
+    decay_scale,
+    ridge_memory,
+)
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"

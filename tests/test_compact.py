@@ -10,14 +10,15 @@ from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
 from utils.common.grid import tiles
-from utils.data_processing import Record
-from utils.dataset.blocks import DataSet, Samples, View
+from utils.common.periods import Split, spans
+from utils.data_processing import Samples, View
+from utils.dataset.blocks import DataSet
 from utils.dataset.memory import OLDEST
 from utils.dataset.prepared import write_prepared
-from utils.dataset.recollection import DYNAMIC, STALE, STATIC, Recollection, maps_of
+from utils.dataset.recollection import DYNAMIC, STALE, STATIC, maps_of
+from utils.dataset.record import Record
 from utils.dataset.statistics import Summary
-from utils.models.compact import Compact
-from utils.settings import Split, spans
+from utils.models.compact import Compact, MemoryWindows
 from utils.training import runs
 from utils.training.compact import parts_of, products_of, solve_towards
 from utils.training.compact_samples import Rows, episodes, rows_of
@@ -80,7 +81,7 @@ def test_features_know_nothing_of_later_days():
     changed = ds.copy(deep=True)
     for name in ("soil_moisture", "precipitation", "soil_temperature"):
         changed[name][80:] *= 0.9
-    one, other = (Recollection(Record(x, statistics), SPLIT.val, 3, 1, "validation") for x in (ds, changed))
+    one, other = (MemoryWindows(Record(x, statistics), SPLIT.val, 3, 1, "validation") for x in (ds, changed))
     last = one.target_index - 3
     before, after = np.flatnonzero(last < 80), np.flatnonzero(last >= 80)
     features = [windows.batch(np.arange(len(windows))).features for windows in (one, other)]
@@ -96,10 +97,10 @@ def test_forecasts_by_tiles_are_those_of_the_whole_map():
     torch.nn.init.normal_(model.outer)
     torch.nn.init.normal_(model.weight)
     with torch.no_grad():
-        expected = model(Recollection(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+        expected = model(MemoryWindows(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
         for tile in tiles((17, 19), 6, model.halo(3)):
             part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
-            found = model(Recollection(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+            found = model(MemoryWindows(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
             torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
 
 
@@ -141,7 +142,7 @@ def test_episodes_have_a_satellites_gaps_and_the_truth_as_target(era5):
     data = DataSet(era5)
     split = Split(spans("train", ("2015-01-01", "2015-03-31")), (), spans("test", ("2015-05-01", "2015-05-30")))
     view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
-    found = episodes(Samples(view, split.train, 3, 1, "training", Recollection), 6, np.random.default_rng(0))
+    found = episodes(Samples(view, split.train, 3, 1, "training", MemoryWindows), 6, np.random.default_rng(0))
     age = found.x[:, DYNAMIC.index("last_anomaly_age")]
     assert 0.2 < (age == 0).mean() < 0.7 and age.max() <= STALE
     last = np.datetime64("2015-03-31").astype(int)
@@ -156,7 +157,7 @@ def test_all_rows_are_the_valid_targets(tmp_path):
     write_prepared(ds, tmp_path / "smap.nc")
     data = DataSet(tmp_path / "smap.nc")
     view = View(data, data.summary(SPLIT).statistics(SPLIT).unscaled(), halo=3)
-    samples = Samples(view, SPLIT.train, 3, 1, "training", Recollection)
+    samples = Samples(view, SPLIT.train, 3, 1, "training", MemoryWindows)
     found = rows_of(samples, np.random.default_rng(0))
     observed = ds["soil_moisture"].values[samples.target_index]
     assert len(found) == np.isfinite(observed).sum()

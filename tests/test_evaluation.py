@@ -15,9 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
-from utils.data_processing import Record, Windows
+from utils.data_processing import Windows
 from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
 from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge

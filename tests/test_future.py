@@ -13,17 +13,19 @@ from figures import assert_tidy
 from scipy.ndimage import gaussian_filter
 
 from utils.common.cli import UserError
-from utils.common.grid import tiles
-from utils.data_processing import Permuted, Record, Windows
+from utils.common.grid import Grid, tiles
+from utils.common.periods import Split, spans
+from utils.data_processing import Patches, Permuted, Samples, View, Windows
 from utils.dataset import blocks
-from utils.dataset.blocks import DataSet, Patches, Samples, View
-from utils.dataset.prepared import Grid, write_prepared
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import write_prepared
+from utils.dataset.record import Record, future_maps
 from utils.dataset.statistics import Statistics
-from utils.dataset.weather_forecasts import BOUND, Forecasts, Future, future_maps
+from utils.dataset.weather_forecasts import BOUND, Forecasts, Future
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
-from utils.settings import Split, TrainSettings, spans
+from utils.settings import TrainSettings
 from utils.study.questions.draw_weather import _weather_figure
 from utils.study.questions.weather_forecasts import weather
 from utils.training import runs

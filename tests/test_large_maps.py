@@ -14,15 +14,17 @@ from test_training import weights
 
 from utils import models
 from utils.common.cli import UserError
-from utils.common.grid import tiles
-from utils.data_processing import Record, Windows
+from utils.common.grid import Grid, tiles
+from utils.common.parallel import prefetch
+from utils.common.periods import Split, spans
+from utils.data_processing import Patches, Samples, View, Windows
 from utils.dataset import blocks
-from utils.dataset.blocks import DataSet, Patches, Samples, View, ahead
-from utils.dataset.prepared import Grid, write_prepared
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import write_prepared
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
-from utils.settings import Split, spans
 from utils.training.loop import sum_of_squares
 
 SPLIT = Split(
@@ -185,5 +187,5 @@ def test_reading_ahead_keeps_order_and_errors():
 
     found = []
     with pytest.raises(UserError, match="the disk is gone"):
-        found.extend(ahead(three()))
+        found.extend(prefetch(three()))
     assert found == [1, 2]

@@ -7,13 +7,13 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script, tiny
 
-from utils.common.files import file_hash
-from utils.dataset.prepared import Grid, write_prepared
+from utils.common.files import ROOT, file_hash
+from utils.common.grid import Grid
+from utils.dataset.prepared import write_prepared
 from utils.products.synthetic import predictability_limit
 from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
 from utils.scores.significance import daily_sums, estimate, mse_difference
-from utils.settings import ROOT
 from utils.study.questions import predictability
 from utils.study.questions.predictability import share, shares, squared_error
 from utils.study.results import Results

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from test_training import weights
 from test_windows import split
 
-from utils.data_processing import Record, Windows
+from utils.data_processing import Samples, View, Windows
 from utils.dataset.bias_correction import LEAST, matched
-from utils.dataset.blocks import DataSet, Samples, View
-from utils.dataset.climate import LEVELS, carried, climate_of
-from utils.dataset.gaps import orbit_gaps
+from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import read_prepared, write_prepared
-from utils.dataset.statistics import MOISTURE, Statistics, Summary
+from utils.dataset.record import Record, swath_gaps
+from utils.dataset.statistics import LEVELS, MOISTURE, Statistics, Summary, map_quantiles, std_and_quantiles
 from utils.training import runs
 from utils.training.inference import forecast, restore_model
 
@@ -43,8 +42,8 @@ def test_a_map_is_numpys_between_its_knots_a_straight_line_beyond_and_its_own_in
     x, y = np.cumsum(rng.uniform(0.01, 0.1, (2, count, 2, 3)), axis=1).astype(np.float32)
     values = rng.uniform(-1, 2, (40, 2, 3)).astype(np.float32)
     values[0, 0, 0] = np.nan
-    there = carried(torch.from_numpy(values), x, y)
-    torch.testing.assert_close(carried(there, y, x), torch.from_numpy(values), atol=1e-4, rtol=0, equal_nan=True)
+    there = map_quantiles(torch.from_numpy(values), x, y)
+    torch.testing.assert_close(map_quantiles(there, y, x), torch.from_numpy(values), atol=1e-4, rtol=0, equal_nan=True)
     for row, column in np.ndindex(2, 3):
         v, a, b = values[:, row, column], x[:, row, column], y[:, row, column]
         inside = (v >= a[0]) & (v <= a[-1])
@@ -62,10 +61,10 @@ def test_the_climate_of_a_cell_is_numpys_standard_deviation_and_quantiles():
     values[0, 3] = 0.3
     there = np.array([0, 1, 3])
     expected = np.vstack([np.nanstd(values[:, there], axis=0), np.nanquantile(values[:, there], LEVELS, axis=0)])
-    found = climate_of(values.copy())
+    found = std_and_quantiles(values.copy())
     np.testing.assert_allclose(found[:, there], expected)
     assert np.isnan(found[:, 2]).all()
-    assert np.isnan(climate_of(np.empty((0, 2)))).all()
+    assert np.isnan(std_and_quantiles(np.empty((0, 2)))).all()
 
 
 @pytest.mark.parametrize("how", ["mean_variance", "cdf"])
@@ -225,10 +224,10 @@ def test_a_matched_run_is_validated_and_scored_in_its_own_unit_and_bad_maps_are_
 @given(share=st.floats(0.05, 0.95), seed=st.integers(0, 10**6))
 def test_gaps_hide_their_share_in_strips_by_the_seed_alone(share, seed):
     days, lon = np.arange(4000).astype("datetime64[D]"), np.linspace(72, 136, 65)
-    hidden = orbit_gaps(days, lon, share, seed)
+    hidden = swath_gaps(days, lon, share, seed)
     np.testing.assert_allclose(hidden.mean(axis=0), share, atol=0.05)  # every cell alike
-    np.testing.assert_array_equal(hidden[:, 20:30], orbit_gaps(days, lon[20:30], share, seed))
-    assert not np.array_equal(hidden, orbit_gaps(days, lon, share, seed + 1))
+    np.testing.assert_array_equal(hidden[:, 20:30], swath_gaps(days, lon[20:30], share, seed))
+    assert not np.array_equal(hidden, swath_gaps(days, lon, share, seed + 1))
     edges = np.abs(np.diff(hidden.astype(int), axis=1)).sum(axis=1)
     assert edges.max() <= 2 * np.ceil(64 * 117 / 8 / 360)  # strips, not single cells
 

@@ -13,17 +13,16 @@ from scores import continuous
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.common.cli import UserError
+from utils.common.grid import RADIUS, cell_area
 from utils.scores.metrics import (
     BY_CELL,
     FORECASTS,
     METRICS,
     MIN_DAYS,
-    RADIUS,
     REGIONS,
     SEASONS,
     by_cell,
     by_day,
-    cell_area,
     region_of,
     scores,
 )

@@ -9,7 +9,8 @@ from conftest import ROOT, tiny
 from scipy.signal import correlate2d
 
 from utils.common.cli import UserError
-from utils.dataset.prepared import Grid, grid_of
+from utils.common.grid import Grid
+from utils.dataset.prepared import grid_of
 from utils.models.convlstm import ConvLSTMLayer
 from utils.models.lstm import LSTM
 from utils.training.inference import load_script

@@ -6,7 +6,15 @@ import xarray as xr
 from conftest import PERIODS, tiny
 
 from utils.common.cli import UserError
-from utils.dataset.prepared import VARIABLES, Grid, grid_of, is_synthetic, open_prepared, read_prepared, write_prepared
+from utils.common.grid import Grid
+from utils.dataset.prepared import (
+    VARIABLES,
+    grid_of,
+    is_synthetic,
+    open_prepared,
+    read_prepared,
+    write_prepared,
+)
 
 
 def written(ds: xr.Dataset, path, **encoding):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_models import NAMES, settings_and_build
 
+from utils.common.grid import Grid
 from utils.data_processing import Batch
-from utils.dataset.prepared import Grid
 from utils.training.loop import sum_of_squares
 
 

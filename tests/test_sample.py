@@ -7,11 +7,10 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script
 
-from utils.common.files import file_hash
+from utils.common.files import ROOT, file_hash
 from utils.dataset.prepared import VARIABLES, is_synthetic, read_prepared
 from utils.products.synthetic import land_model
 from utils.products.synthetic.weather_generator import Waves
-from utils.settings import ROOT
 from utils.training.inference import load_script
 
 twin = load_script(ROOT / "data" / "make_sample.py")

@@ -46,8 +46,9 @@ def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_pa
     run_dir = tmp_path / "run"
     script(CNN, "--data", smap, *PERIODS, "--epochs", 1, "--out", run_dir)
     checkpoint = runs.load_checkpoint(run_dir)
-    from utils.data_processing import Record, Windows
+    from utils.data_processing import Windows
     from utils.dataset.prepared import read_prepared
+    from utils.dataset.record import Record
     from utils.training.inference import restore_model
 
     record = Record(read_prepared(smap), checkpoint.restored_statistics())

@@ -12,7 +12,8 @@ from test_training import killed_run, same, weights
 from torch import nn
 
 from utils import experiment
-from utils.dataset.prepared import Grid, write_prepared
+from utils.common.grid import Grid
+from utils.dataset.prepared import write_prepared
 from utils.models.cnn import CNN
 from utils.models.dense import Product
 from utils.settings import FinetuneSettings

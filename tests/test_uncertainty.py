@@ -13,18 +13,19 @@ from scores.continuous import quantile_score
 
 from utils.common.cli import UserError
 from utils.common.files import read_json
-from utils.data_processing import Record, Windows
+from utils.common.periods import Split, season_of, spans
+from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.forecasts import cross_validation
-from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class, season_of
+from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class
 from utils.forecasts.climatology import Usual
 from utils.forecasts.cross_validation import Fold, folds_of, hold_out, refitted
 from utils.forecasts.quantile_scores import Probability
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
-from utils.settings import Split, spans
 from utils.training import runs
 
 

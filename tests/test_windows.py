@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.common.cli import UserError
-from utils.data_processing import OUTSIDE, Record, Windows, fill_forward
-from utils.dataset.statistics import Statistics
-from utils.settings import Period, Split, TargetSettings, overlap, spans, split_of
+from utils.common.periods import Period, Split, overlap, spans
+from utils.data_processing import Windows
+from utils.dataset.record import Record, fill_forward
+from utils.dataset.statistics import OUTSIDE, Statistics
+from utils.settings import TargetSettings, split_of
 
 DAY = np.timedelta64(1, "D")
 

@@ -13,28 +13,32 @@ How missing values are met:
   they are with it; the season, if it is one, adds two channels.
 - Missing targets are left out of the loss and of the metrics.
 - Nothing of a later day than the last input day is seen, unless a model is to know the weather of the days up to the
-  target (`Ahead`): then each of their maps is one more channel, the same on every input day.
+  target (`WeatherMaps`): then each of their maps is one more channel, the same on every input day.
 
 Where a run is matched to the climate of its pre-training (utils/dataset/bias_correction.py), soil moisture is carried there by its
 cell's knots before it is scaled, as input and as target, and a forecast is carried back.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import xarray as xr
-from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int16
 from torch import Tensor
 
 from utils.common.cli import UserError
-from utils.common.periods import annual_harmonics, in_spans, named, starts_of_runs
-from utils.dataset.prepared import VARIABLES, WHOLE, Grid, grid_of
+from utils.common.grid import WHOLE, Tile, tiles
+from utils.common.parallel import prefetch
+from utils.common.periods import Span, in_spans, named
+from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import (
+    VARIABLES,
+)
+from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
-from utils.settings import SEASON, Span
-
-OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
+from utils.dataset.weather_forecasts import Future
 
 
 class Batch(NamedTuple):
@@ -43,115 +47,6 @@ class Batch(NamedTuple):
     features: Float[Tensor, "batch day channel lat lon"]
     target: Float[Tensor, "batch lat lon"]  # scaled; 0 where not valid
     valid: Bool[Tensor, "batch lat lon"]
-
-
-@dataclass(frozen=True, eq=False)
-class Ahead:
-    """Weather of the days ahead of those of a record: its own days later (a perfect forecast), or forecasts of them."""
-
-    scaled: dict[str, Float32[Tensor, "map lat lon"]]  # by variable; scaled like it, OUTSIDE where nothing is scored
-    rows: Int[np.ndarray, "time lead"]  # which maps lie ahead of each day, the next day first; −1: it has none
-    statistics: Statistics
-
-    @classmethod
-    def of(
-        cls, maps: dict[str, Float[np.ndarray, "map lat lon"]], rows: Int[np.ndarray, "time lead"], scale: Statistics
-    ) -> "Ahead":
-        """From maps in their units; a missing value becomes the cell's mean over the training period."""
-        found = {}
-        for name, values in maps.items():
-            channel = list(VARIABLES).index(name)
-            filled = np.where(np.isfinite(values), values, scale.cell_mean[channel])
-            scaled = (filled - scale.low[channel]) / scale.span[channel]
-            found[name] = torch.from_numpy(np.where(scale.scored, scaled, np.float32(OUTSIDE)).astype(np.float32))
-        return cls(found, rows, scale)
-
-    def channels(
-        self, last: Int[np.ndarray, "batch"], cells: tuple[slice, slice] = WHOLE
-    ) -> Float32[Tensor, "batch map lat lon"]:
-        """All maps of the days ahead of these positions in the record: variable by variable, lead by lead."""
-        rows = self._rows(last)
-        return torch.cat([maps[(rows, *cells)] for maps in self.scaled.values()], dim=1)
-
-    def maps(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
-        """One variable of the days ahead of these positions in the record, in its unit; 0 where nothing is scored."""
-        channel, scale = list(VARIABLES).index(name), self.statistics
-        maps = self.scaled[name][self._rows(last)] * float(scale.span[channel]) + float(scale.low[channel])
-        return torch.where(torch.from_numpy(scale.scored), maps, 0)
-
-    def _rows(self, last: Int[np.ndarray, "batch"]) -> Int[Tensor, "batch lead"]:
-        rows = self.rows[last]
-        if (rows < 0).any():
-            raise IndexError("a day of the record has no weather ahead")
-        return torch.from_numpy(rows)
-
-
-class Record:
-    """A data set in memory with its inputs filled and scaled, from which windows are cut; 16 bytes a cell and day.
-
-    With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
-    inputs lack it, as if it were missing; targets do not. `ahead` is the weather of later days that its samples may
-    see.
-    """
-
-    def __init__(
-        self,
-        ds: xr.Dataset,
-        statistics: Statistics,
-        predictors: tuple[str, ...] = tuple(VARIABLES),
-        own: Bool[np.ndarray, "lat lon"] | None = None,
-        hidden: Bool[np.ndarray, "time #lat #lon"] | None = None,
-        ahead: Ahead | None = None,
-    ):
-        self.statistics, self.hidden, self.ahead = statistics, hidden, ahead
-        self.grid: Grid = grid_of(ds)
-        self.days = ds["time"].values.astype("datetime64[D]")
-        scored = statistics.scored
-        counts = scored if own is None else scored & own
-        self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
-            counts, ds["soil_moisture"].values, np.float32(np.nan)
-        )
-        self.target = statistics.matched(torch.from_numpy(self.observed))  # without matching, the same memory
-        season = annual_harmonics(self.days, 1)[:, 1:] if SEASON in predictors else np.empty((len(self.days), 0))
-        maps = np.full((len(self.days), 3 + season.shape[1], *scored.shape), OUTSIDE, np.float32)
-        for channel, name in enumerate(VARIABLES):
-            if name in predictors:
-                scaled = (self.given(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
-                maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
-        maps[:, 3:] = np.where(scored, (season[..., None, None] + 1) / 2, OUTSIDE)
-        self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(maps)
-
-    def given(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
-        """A variable as the inputs have it, in its unit."""
-        if name != "soil_moisture":
-            return self.filled(name, values)
-        return self.statistics.matched(torch.from_numpy(self.filled(name, self.shown(values)))).numpy()
-
-    def filled(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
-        """A variable in its unit, without missing values in scored cells."""
-        if name != "precipitation":
-            values = fill_forward(values, self.days)
-        return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
-
-    def shown(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
-        """Soil moisture as inputs may know it: NaN where it is hidden."""
-        return moisture if self.hidden is None else np.where(self.hidden, np.float32(np.nan), moisture)
-
-    @property
-    def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
-        """Soil moisture of each day or the last one before it, m3 m-3; NaN in cells that are not scored."""
-        return np.where(self.statistics.scored, self.filled("soil_moisture", self.observed), np.float32(np.nan))
-
-    @property
-    def age(self) -> Int16[np.ndarray, "time lat lon"]:
-        """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
-        source = last_valid(self.observed, self.days)
-        return np.where(source >= 0, np.arange(len(self.days))[:, None, None] - source, -1).astype(np.int16)
-
-    def unscale(self, forecast: Tensor) -> Tensor:
-        """A model's output in m3 m-3."""
-        scale = self.statistics
-        return scale.unmatched(forecast * float(scale.span[MOISTURE]) + float(scale.low[MOISTURE]))
 
 
 class Windows:
@@ -252,16 +147,147 @@ def target_days(
     return index, len(wanted) - len(index)
 
 
-def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
-    """Missing values become the last earlier valid one, never across a gap in `days`; NaN before the first."""
-    source = last_valid(values, days)
-    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
-    return np.where(source >= 0, filled, np.float32(np.nan))
+class View:
+    """A data set as a model sees it: scaled by these statistics, in blocks with the halo the model looks beyond.
+
+    `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
+    in cells of what it learns from; None: whole maps, or PATCH where the data set is large. Inputs lack soil moisture
+    where it is `hidden`; `future` is the weather of the days ahead that the model knows.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        statistics: Statistics,
+        predictors: tuple[str, ...] = tuple(VARIABLES),
+        halo: int | None = None,
+        patch: int | None = None,
+        hidden: Bool[np.ndarray, "time lon"] | None = None,
+        future: Future | None = None,
+    ):
+        self.data, self.statistics, self.predictors = data, statistics, predictors
+        self.hidden, self.future, self.halo, self.free = hidden, future, halo or 0, halo is not None
+        maps = len(VARIABLES) + (future.maps if future else 0)
+        in_blocks = data.large(maps) and halo is not None
+        self.patch = PATCH if in_blocks and patch is None else patch
+        self.blocks = data.blocks(self.halo, self.patch or 1, maps) if in_blocks else tiles(data.grid.shape, 2**31)
+        self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
+        self._kept: Record | None = None
+
+    def record(self, block: Tile) -> Record:
+        """A tile of the map in memory; the only block is kept."""
+        whole = self.blocks == [block]
+        if whole and self._kept:
+            return self._kept
+        ds = self.data.read(WHOLE if whole else block.window)
+        statistics = self.statistics.part(block.window)
+        hidden = None if self.hidden is None else self.hidden[:, None, block.columns]
+        ahead = self.future.ahead(ds, statistics, block.window) if self.future else None
+        record = Record(ds, statistics, self.predictors, block.mask(), hidden, ahead)
+        if whole:
+            self._kept = record
+        return record
 
 
-def last_valid(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Int32[np.ndarray, "time lat lon"]:
-    """Position of the last valid value up to each day; -1 where there is none since the start or the last gap."""
-    source = np.where(np.isfinite(values), np.arange(len(days), dtype=np.int32)[:, None, None], -1)
-    np.maximum.accumulate(source, axis=0, out=source)
-    start_of_run = np.maximum.accumulate(np.where(starts_of_runs(days), np.arange(len(days), dtype=np.int32), 0))
-    return np.where(source >= start_of_run[:, None, None], source, np.int32(-1))
+@dataclass
+class Samples:
+    """The samples of a period, block by block (contract 2)."""
+
+    view: View
+    periods: tuple[Span, ...]
+    lead_days: int
+    input_days: int
+    name: str  # of the period, for the errors
+    kind: type[Windows] = Windows  # what a model sees of a record
+
+    def __post_init__(self):
+        """Raises UserError when no target day has a full window, or a forecast of its future weather is missing."""
+        data, future = self.view.data, self.view.future
+        self.target_index, self.skipped = target_days(data.days, *self._asked)
+        if future:
+            future.require(data.days[self.target_index - self.lead_days], data.grid, self.name)
+
+    @property
+    def _asked(self) -> tuple:
+        return self.periods, self.lead_days, self.input_days, self.name
+
+    @property
+    def init_time(self) -> np.ndarray:
+        """The last input days."""
+        return self.view.data.days[self.target_index - self.lead_days]
+
+    def require_targets(self, observed: Int[np.ndarray, "time"]) -> "Samples":
+        """These samples, or a UserError when no target is valid: there is nothing to learn or to choose by."""
+        if not observed[self.target_index].any():
+            days = self.view.data.days[self.target_index]
+            raise UserError(
+                f"The {self.name} period has no valid soil moisture on its target days, {days[0]} to {days[-1]}."
+            )
+        return self
+
+    def __iter__(self) -> Iterator[Windows]:
+        """Windows of whole blocks, in their order."""
+        return self._of(self.view.blocks)
+
+    def __len__(self) -> int:
+        """Samples in an epoch: target days, or patches of them."""
+        return len(self.target_index) * sum(len(self._patches(block)) for block in self.view.blocks)
+
+    def of(self, block: Tile) -> Windows:
+        """The windows of one block."""
+        return self.kind(self.view.record(block), *self._asked)
+
+    def shuffled(self) -> Iterator[Windows]:
+        """What an epoch goes through: the blocks in a random order, cut into patches."""
+        blocks = self.view.blocks
+        if len(blocks) > 1:
+            blocks = [blocks[i] for i in torch.randperm(len(blocks))]
+        for windows, block in zip(self._of(blocks), blocks, strict=True):
+            yield Patches(windows, self._patches(block)) if self.view.patch else windows
+
+    def _of(self, blocks: list[Tile]) -> Iterator[Windows]:
+        made = (self.of(block) for block in blocks)
+        return prefetch(made) if len(blocks) > 1 else made
+
+    def _patches(self, block: Tile) -> list[Tile]:
+        """Patches of a block with cells to learn from, in the block's own coordinates."""
+        if not self.view.patch:
+            return [block]
+        scored = self.view.statistics.scored[block.window] & block.mask()
+        patches = tiles(scored.shape, self.view.patch, self.view.halo, within=block)
+        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
+
+
+class Patches(Windows):
+    """Each window once for each patch of its map."""
+
+    def __init__(self, windows: Windows, patches: list[Tile]):
+        self.__dict__.update(windows.__dict__)
+        self.patches, self.masks = patches, torch.from_numpy(np.stack([patch.mask() for patch in patches]))
+
+    def __len__(self) -> int:
+        return super().__len__() * len(self.patches)
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        window, patch = np.divmod(samples, len(self.patches))
+        record, inputs, targets = self.record, self.input_index(window), self.target_index[window]
+        features = []
+        found = torch.empty((len(samples), *self.masks.shape[1:]))
+        for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
+            cells = self.patches[number].window
+            maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
+            if record.ahead:
+                maps = beside(maps[None], record.ahead.channels(days[-1:], cells))[0]
+            features.append(maps)
+            found[i] = record.target[int(target), *cells]
+        found[~self.masks[torch.from_numpy(patch)]] = torch.nan
+        return scaled_batch(torch.stack(features), found, record.statistics)
+
+
+def index_batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
+    """Sample numbers 0 … count − 1 in order, `size` at a time."""
+    for first in range(0, count, size):
+        yield np.arange(first, min(first + size, count))
+
+
+PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing

@@ -19,12 +19,12 @@ from tyro.conf import Positional
 from utils import Drawmap
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
+from utils.common.periods import Period, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted
-from utils.dataset.blocks import Samples
+from utils.data_processing import Permuted, Samples
+from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import Future
-from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.figures import scatter
 from utils.models import windows_of
 from utils.models.compact import Compact
@@ -32,10 +32,11 @@ from utils.scores.baseline_runs import Asked, references_of
 from utils.scores.metrics import Sums, well_covered
 from utils.scores.prediction_file import SCORING, described, judged, write_scores, written
 from utils.scores.score_table import show, table
-from utils.settings import RUNS, Period, overlap, spans
+from utils.settings import RUNS
 from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.runs import Checkpoint
+from utils.training.setup import check_grid, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
@@ -75,14 +76,14 @@ def evaluate(
         if permuted:
             about["model"] += f"_permuted_{permuted}"
         start = start_of(checkpoint)
-        ds = data_set(path, start)
+        ds = open_data_set(path, start)
         check_grid(checkpoint, ds.grid, path, run_dir)
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
         view, statistics = view_of(checkpoint, model, ds, future), checkpoint.restored_statistics()
         samples = Samples(view, periods, *reach, "test", windows_of(model))
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
         if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
-            learned = data_set(asked.learn_from, start).summary(checkpoint.periods)
+            learned = open_data_set(asked.learn_from, start).summary(checkpoint.periods)
             statistics = learned.statistics(checkpoint.periods)
         references = references_of(asked, statistics, in_blocks=view.free)
         with written(into or run_dir, samples, about) as out:

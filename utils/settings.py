@@ -1,28 +1,21 @@
 """The settings every train script shares, and what periods of target days mean."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from utils.common.cli import UserError
-from utils.dataset.prepared import VARIABLES
+from utils.common.files import ROOT
+from utils.common.periods import Period, Periods, Split, spans
+from utils.dataset.prepared import SEASON, VARIABLES
+from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, future_variables
 
-ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs"
 SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
 SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
-SEASON = "season"  # as a predictor: cosine and sine of the day of the year
-FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
-
-PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
-
-Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
-Periods = tuple[str, ...]  # one or several START END pairs
 
 
 _PATHS = ("data", "out", "init_from", "future_from")
@@ -149,11 +142,6 @@ def complete(settings: TrainSettings) -> None:
         raise UserError(f"--future-from names a file of forecasts, but neither {flags} asks for any.")
 
 
-def future_variables(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Variables whose days up to the target are seen too, by settings as a checkpoint holds them."""
-    return tuple(name for name, setting in FUTURE.items() if values.get(setting))
-
-
 def plain(settings: TrainSettings) -> dict[str, Any]:
     """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -176,41 +164,6 @@ def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettin
 # ---------------------------------------------------------------------------------------------------------- periods
 
 
-Span = tuple[np.datetime64, np.datetime64]  # first and last day, inclusive
-
-
-@dataclass(frozen=True)
-class Split:
-    """Spans of target days. Training ends before validation starts, validation before the test."""
-
-    train: tuple[Span, ...]
-    val: tuple[Span, ...]
-    test: tuple[Span, ...]
-
-    def plain(self) -> dict[str, list[list[str]]]:
-        return {name: [[str(a), str(b)] for a, b in getattr(self, name)] for name in ("train", "val", "test")}
-
-    @classmethod
-    def from_plain(cls, periods: dict[str, list[list[str]]]) -> "Split":
-        day = np.datetime64
-        return cls(**{name: tuple((day(a, "D"), day(b, "D")) for a, b in periods[name]) for name in periods})
-
-
-def spans(name: str, words: Periods) -> tuple[Span, ...]:
-    """START END [START END …] as spans in order of time; UserError for anything that is no period."""
-    if not words or len(words) % 2:
-        raise UserError(f"--{name} has {len(words)} dates, expected START END pairs.")
-    days = [_day(name, word) for word in words]
-    found = sorted(zip(days[::2], days[1::2], strict=True))
-    for start, end in found:
-        if end < start:
-            raise UserError(f"--{name} {start} {end} is an empty period: it ends before it starts.")
-    for (_, end), (start, _) in pairwise(found):
-        if start <= end:
-            raise UserError(f"--{name} has overlapping periods: {start} lies in the one that ends on {end}.")
-    return tuple(found)
-
-
 def split_of(settings: TrainSettings) -> Split:
     """The spans of target days the settings ask for, checked against each other.
 
@@ -231,19 +184,3 @@ def split_of(settings: TrainSettings) -> Split:
         if start <= end:
             raise UserError(f"--{first} ends on {end}, expected before --{second} starts on {start}.")
     return split
-
-
-def overlap(one: tuple[Span, ...], other: tuple[Span, ...]) -> np.datetime64 | None:
-    """The first day that lies in a span of both; each span counts by itself, never their hull."""
-    common = [max(a, c) for a, b in one for c, d in other if max(a, c) <= min(b, d)]
-    return min(common, default=None)
-
-
-def _day(name: str, word: str) -> np.datetime64:
-    try:
-        day = np.datetime64(word, "D")
-        if len(word) != 10 or np.isnat(day):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"--{name} has {word!r}, expected an ISO date such as 2015-03-31.") from None
-    return day

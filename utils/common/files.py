@@ -126,3 +126,6 @@ def _file_hash(path: Path, files: list[Path]) -> str:
             while block := stream.read(2**22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+ROOT = Path(__file__).resolve().parents[1]

@@ -1,11 +1,17 @@
 """Days of a record: which lie in a period, where gaps are, and where in the year they stand."""
 
-import numpy as np
-from jaxtyping import Bool, Float
+from dataclasses import dataclass
+from itertools import pairwise
 
-from utils.settings import Span
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from utils.common.cli import UserError
 
 YEAR = 365.2425  # days
+Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
+Periods = tuple[str, ...]  # one or several START END pairs
+Span = tuple[np.datetime64, np.datetime64]  # first and last day, inclusive
 
 
 def in_spans(days: np.ndarray, periods: tuple[Span, ...]) -> Bool[np.ndarray, "time"]:
@@ -31,3 +37,61 @@ def starts_of_runs(days: np.ndarray) -> Bool[np.ndarray, "time"]:
 def named(periods: tuple[Span, ...]) -> str:
     """Periods in words, for a sentence."""
     return ", ".join(f"{start} to {end}" for start, end in periods)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Spans of target days. Training ends before validation starts, validation before the test."""
+
+    train: tuple[Span, ...]
+    val: tuple[Span, ...]
+    test: tuple[Span, ...]
+
+    def plain(self) -> dict[str, list[list[str]]]:
+        return {name: [[str(a), str(b)] for a, b in getattr(self, name)] for name in ("train", "val", "test")}
+
+    @classmethod
+    def from_plain(cls, periods: dict[str, list[list[str]]]) -> "Split":
+        day = np.datetime64
+        return cls(**{name: tuple((day(a, "D"), day(b, "D")) for a, b in periods[name]) for name in periods})
+
+
+def spans(name: str, words: Periods) -> tuple[Span, ...]:
+    """START END [START END …] as spans in order of time; UserError for anything that is no period."""
+    if not words or len(words) % 2:
+        raise UserError(f"--{name} has {len(words)} dates, expected START END pairs.")
+    days = [_day(name, word) for word in words]
+    found = sorted(zip(days[::2], days[1::2], strict=True))
+    for start, end in found:
+        if end < start:
+            raise UserError(f"--{name} {start} {end} is an empty period: it ends before it starts.")
+    for (_, end), (start, _) in pairwise(found):
+        if start <= end:
+            raise UserError(f"--{name} has overlapping periods: {start} lies in the one that ends on {end}.")
+    return tuple(found)
+
+
+def overlap(one: tuple[Span, ...], other: tuple[Span, ...]) -> np.datetime64 | None:
+    """The first day that lies in a span of both; each span counts by itself, never their hull."""
+    common = [max(a, c) for a, b in one for c, d in other if max(a, c) <= min(b, d)]
+    return min(common, default=None)
+
+
+def _day(name: str, word: str) -> np.datetime64:
+    try:
+        day = np.datetime64(word, "D")
+        if len(word) != 10 or np.isnat(day):
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--{name} has {word!r}, expected an ISO date such as 2015-03-31.") from None
+    return day
+
+
+def fills_a_year(days: np.ndarray) -> bool:
+    return len(np.unique((days - days.astype("datetime64[Y]")).astype(int))) >= 365
+
+
+def season_of(days: np.ndarray) -> Int[np.ndarray, "time"]:
+    """Index of SEASONS."""
+    month = days.astype("datetime64[M]").astype(int) % 12
+    return (month + 1) % 12 // 3

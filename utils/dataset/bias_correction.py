@@ -17,8 +17,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from utils.dataset.statistics import MOISTURE, Statistics
-from utils.scores.baselines import CORRELATED_DAYS
+from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE, Statistics
 
 Match = Literal["none", "mean", "mean_variance", "cdf"]
 LEAST = 1e-3  # m3 m-3: least standard deviation, and least distance of two quantiles

@@ -9,41 +9,30 @@ import functools
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 import xarray as xr
-from jaxtyping import Bool, Int
 from tqdm import tqdm
 
-from utils.common.cli import UserError
 from utils.common.files import write_errors
-from utils.common.grid import Tile, tiles
-from utils.data_processing import Batch, Record, Windows, beside, scaled_batch, target_days
+from utils.common.grid import WHOLE, Tile, tiles
+from utils.common.parallel import prefetch
+from utils.common.periods import Split
 from utils.dataset.prepared import (
     DAYS_ENCODING,
     VARIABLES,
-    WHOLE,
     grid_of,
     is_synthetic,
     no_value,
     open_prepared,
     read_prepared,
 )
-from utils.dataset.statistics import Statistics, Summary
-from utils.dataset.weather_forecasts import Future
-from utils.settings import Span, Split
+from utils.dataset.statistics import Summary
 
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
 TILE = 64  # cells: side of a chunk in a copy
-PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing
-T = TypeVar("T")
 
 
 class DataSet:
@@ -105,7 +94,7 @@ class DataSet:
         else:
             parts, valid = [], np.zeros(len(VARIABLES), bool)
             blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
-            for ds, block in ahead((self.read(block.own), block) for block in blocks):
+            for ds, block in prefetch((self.read(block.own), block) for block in blocks):
                 parts.append((Summary.of(ds, split), block.own))
                 valid |= [bool(np.isfinite(ds[name].values).any()) for name in VARIABLES]
             for name, there in zip(VARIABLES, valid, strict=True):
@@ -138,151 +127,3 @@ def in_tiles(path: Path, cells: int) -> Path:
                 how = {"append_dim": "time"} if first else {"encoding": encoding}
                 slab.to_zarr(copy, consolidated=False, **how)
     return copy
-
-
-class View:
-    """A data set as a model sees it: scaled by these statistics, in blocks with the halo the model looks beyond.
-
-    `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
-    in cells of what it learns from; None: whole maps, or PATCH where the data set is large. Inputs lack soil moisture
-    where it is `hidden`; `future` is the weather of the days ahead that the model knows.
-    """
-
-    def __init__(
-        self,
-        data: DataSet,
-        statistics: Statistics,
-        predictors: tuple[str, ...] = tuple(VARIABLES),
-        halo: int | None = None,
-        patch: int | None = None,
-        hidden: Bool[np.ndarray, "time lon"] | None = None,
-        future: Future | None = None,
-    ):
-        self.data, self.statistics, self.predictors = data, statistics, predictors
-        self.hidden, self.future, self.halo, self.free = hidden, future, halo or 0, halo is not None
-        maps = len(VARIABLES) + (future.maps if future else 0)
-        in_blocks = data.large(maps) and halo is not None
-        self.patch = PATCH if in_blocks and patch is None else patch
-        self.blocks = data.blocks(self.halo, self.patch or 1, maps) if in_blocks else tiles(data.grid.shape, 2**31)
-        self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
-        self._kept: Record | None = None
-
-    def record(self, block: Tile) -> Record:
-        """A tile of the map in memory; the only block is kept."""
-        whole = self.blocks == [block]
-        if whole and self._kept:
-            return self._kept
-        ds = self.data.read(WHOLE if whole else block.window)
-        statistics = self.statistics.part(block.window)
-        hidden = None if self.hidden is None else self.hidden[:, None, block.columns]
-        ahead = self.future.ahead(ds, statistics, block.window) if self.future else None
-        record = Record(ds, statistics, self.predictors, block.mask(), hidden, ahead)
-        if whole:
-            self._kept = record
-        return record
-
-
-@dataclass
-class Samples:
-    """The samples of a period, block by block (contract 2)."""
-
-    view: View
-    periods: tuple[Span, ...]
-    lead_days: int
-    input_days: int
-    name: str  # of the period, for the errors
-    kind: type[Windows] = Windows  # what a model sees of a record
-
-    def __post_init__(self):
-        """Raises UserError when no target day has a full window, or a forecast of its future weather is missing."""
-        data, future = self.view.data, self.view.future
-        self.target_index, self.skipped = target_days(data.days, *self._asked)
-        if future:
-            future.require(data.days[self.target_index - self.lead_days], data.grid, self.name)
-
-    @property
-    def _asked(self) -> tuple:
-        return self.periods, self.lead_days, self.input_days, self.name
-
-    @property
-    def init_time(self) -> np.ndarray:
-        """The last input days."""
-        return self.view.data.days[self.target_index - self.lead_days]
-
-    def require_targets(self, observed: Int[np.ndarray, "time"]) -> "Samples":
-        """These samples, or a UserError when no target is valid: there is nothing to learn or to choose by."""
-        if not observed[self.target_index].any():
-            days = self.view.data.days[self.target_index]
-            raise UserError(
-                f"The {self.name} period has no valid soil moisture on its target days, {days[0]} to {days[-1]}."
-            )
-        return self
-
-    def __iter__(self) -> Iterator[Windows]:
-        """Windows of whole blocks, in their order."""
-        return self._of(self.view.blocks)
-
-    def __len__(self) -> int:
-        """Samples in an epoch: target days, or patches of them."""
-        return len(self.target_index) * sum(len(self._patches(block)) for block in self.view.blocks)
-
-    def of(self, block: Tile) -> Windows:
-        """The windows of one block."""
-        return self.kind(self.view.record(block), *self._asked)
-
-    def shuffled(self) -> Iterator[Windows]:
-        """What an epoch goes through: the blocks in a random order, cut into patches."""
-        blocks = self.view.blocks
-        if len(blocks) > 1:
-            blocks = [blocks[i] for i in torch.randperm(len(blocks))]
-        for windows, block in zip(self._of(blocks), blocks, strict=True):
-            yield Patches(windows, self._patches(block)) if self.view.patch else windows
-
-    def _of(self, blocks: list[Tile]) -> Iterator[Windows]:
-        made = (self.of(block) for block in blocks)
-        return ahead(made) if len(blocks) > 1 else made
-
-    def _patches(self, block: Tile) -> list[Tile]:
-        """Patches of a block with cells to learn from, in the block's own coordinates."""
-        if not self.view.patch:
-            return [block]
-        scored = self.view.statistics.scored[block.window] & block.mask()
-        patches = tiles(scored.shape, self.view.patch, self.view.halo, within=block)
-        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
-
-
-class Patches(Windows):
-    """Each window once for each patch of its map."""
-
-    def __init__(self, windows: Windows, patches: list[Tile]):
-        self.__dict__.update(windows.__dict__)
-        self.patches, self.masks = patches, torch.from_numpy(np.stack([patch.mask() for patch in patches]))
-
-    def __len__(self) -> int:
-        return super().__len__() * len(self.patches)
-
-    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        window, patch = np.divmod(samples, len(self.patches))
-        record, inputs, targets = self.record, self.input_index(window), self.target_index[window]
-        features = []
-        found = torch.empty((len(samples), *self.masks.shape[1:]))
-        for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
-            cells = self.patches[number].window
-            maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
-            if record.ahead:
-                maps = beside(maps[None], record.ahead.channels(days[-1:], cells))[0]
-            features.append(maps)
-            found[i] = record.target[int(target), *cells]
-        found[~self.masks[torch.from_numpy(patch)]] = torch.nan
-        return scaled_batch(torch.stack(features), found, record.statistics)
-
-
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items; the next one is made in a thread while the last is used."""
-    source, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, source, end)
-        while (item := following.result()) is not end:
-            following = pool.submit(next, source, end)
-            yield item
-            del item

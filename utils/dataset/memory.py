@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from utils.common.periods import annual_harmonics, starts_of_runs
-from utils.data_processing import Record
 from utils.dataset.prepared import VARIABLES
+from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
+from utils.common.grid import WHOLE, Grid
 
 
 @dataclass(frozen=True)
@@ -70,28 +71,6 @@ DAYS_ENCODING = {"units": "days since 2000-01-01", "calendar": "standard", "dtyp
 PACKING_NOISE = -0.01  # soil moisture from here up to 0 is what int16 packing leaves behind; it becomes 0
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Cell centres of a latitude–longitude grid, as the data set has them."""
-
-    lat: np.ndarray  # degrees north, [H]
-    lon: np.ndarray  # degrees east, [W]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.lat), len(self.lon)
-
-    def matches(self, other: "Grid") -> bool:
-        """The same cells, to a ten-thousandth of a degree."""
-        return self.shape == other.shape and bool(
-            np.abs(self.lat - other.lat).max() <= 1e-4 and np.abs(self.lon - other.lon).max() <= 1e-4
-        )
-
-    def __str__(self) -> str:
-        (h, w), lat, lon = self.shape, self.lat, self.lon
-        return f"{h} × {w} cells, latitude {lat[0]:g} to {lat[-1]:g}, longitude {lon[0]:g} to {lon[-1]:g}"
-
-
 def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
     """The data set's three variables, [time, lat, lon], structure checked and values not yet read.
 
@@ -116,9 +95,6 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
     except BaseException:
         ds.close()
         raise
-
-
-WHOLE = (slice(None), slice(None))  # all rows and columns
 
 
 def read_prepared(
@@ -283,3 +259,6 @@ def _date(time: np.datetime64) -> str:
 
 def _listed(names) -> str:
     return ", ".join(map(str, names)) or "none"
+
+
+SEASON = "season"  # as a predictor: cosine and sine of the day of the year

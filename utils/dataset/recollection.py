@@ -5,18 +5,14 @@ own observations (or a record of one summer would take its mean for the year's),
 Soil temperature is left out: it was of no use on the real record, whatever the model.
 """
 
-from weakref import WeakKeyDictionary
-
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import uniform_filter
 
 from utils.common.periods import annual_harmonics, starts_of_runs
-from utils.data_processing import Batch, Record, Windows
 from utils.dataset.memory import MOISTURE_SCALES, RAIN_LAGS, RAIN_SCALES, Memory, physical
+from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
-from utils.dataset.weather_forecasts import future_maps
 
 PAST = (
     *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES),
@@ -38,37 +34,6 @@ SHIFTED = np.array([name.endswith("anomaly") or name.startswith("moisture_anomal
 STALE = 7  # days: an older observation counts as one of this age, and rain since it up to then: none were learned from
 WEST, BOX = 2, 3  # cells: the rain to the west is that of BOX × BOX cells, as far away
 REACH = WEST + BOX // 2
-
-
-_kept: WeakKeyDictionary[Record, np.ndarray] = WeakKeyDictionary()  # maps_of records in use
-
-
-class Recollection(Windows):
-    """Windows of one map a channel: DYNAMIC features, those of the weather ahead, STATIC features; in their units.
-
-    Finite everywhere, 0 in cells that are not scored.
-    """
-
-    def __init__(self, record: Record, *asked):
-        super().__init__(record, *asked)
-        if record not in _kept:
-            _kept[record] = maps_of(record)
-        self.maps = _kept[record]
-
-    @property
-    def age(self) -> Float32[np.ndarray, "time lat lon"]:
-        """Days since the last observation."""
-        return self.maps[:, DYNAMIC.index("last_anomaly_age")]
-
-    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        record, last = self.record, self.last_index(samples)
-        scored = record.statistics.scored
-        ahead = [future_maps(record, "precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
-        fixed = np.broadcast_to(static_of(record.statistics), (len(samples), len(STATIC), *scored.shape))
-        features = np.concatenate([self.maps[last], *ahead, fixed], axis=1, dtype=np.float32)
-        target = torch.from_numpy(record.observed[self.target_index[samples]])
-        valid = torch.isfinite(target)
-        return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)
 
 
 def static_of(statistics: Statistics) -> Float32[np.ndarray, "static lat lon"]:

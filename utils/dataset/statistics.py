@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from utils.common.cli import UserError
-from utils.common.periods import annual_harmonics, in_spans, named
-from utils.dataset.climate import TERMS, carried, climate_of
-from utils.dataset.prepared import VARIABLES, WHOLE
-from utils.settings import Split
+from utils.common.grid import WHOLE
+from utils.common.periods import Split, annual_harmonics, in_spans, named
+from utils.dataset.prepared import VARIABLES
 
 MOISTURE = list(VARIABLES).index("soil_moisture")
 USUAL, FEW = 0.05, 20  # m3 m-3: deviation of a cell's soil moisture while little is known, as from so many days
@@ -27,7 +26,9 @@ class Statistics:
     high: Float32[np.ndarray, "3"]  # maximum
     cell_mean: Float32[np.ndarray, "3 lat lon"]  # mean over the training period, mean over cells where there is none
     scored: Bool[np.ndarray, "lat lon"]  # cells with any valid soil moisture before the test period
-    climate: Float32[np.ndarray, "term lat lon"] | None = None  # of soil moisture (see climate_of); older runs: None
+    climate: Float32[np.ndarray, "term lat lon"] | None = (
+        None  # of soil moisture (see std_and_quantiles); older runs: None
+    )
     knots: Float32[np.ndarray, "2 knot lat lon"] | None = None  # soil moisture here, and in the source's climate
     seen: Float32[np.ndarray, "3 lat lon"] | None = None  # of the observations: deviation, mean cosine, sine of season
 
@@ -57,11 +58,11 @@ class Statistics:
 
     def matched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Soil moisture in the climate the weights know, m3 m-3."""
-        return moisture if self.knots is None else carried(moisture, *self.knots)
+        return moisture if self.knots is None else map_quantiles(moisture, *self.knots)
 
     def unmatched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Back from `matched`."""
-        return moisture if self.knots is None else carried(moisture, *self.knots[::-1])
+        return moisture if self.knots is None else map_quantiles(moisture, *self.knots[::-1])
 
     def to_tensors(self) -> dict[str, Tensor]:
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -104,7 +105,7 @@ class Summary:
             mean[scored] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
             means.append(mean)
             if name == "soil_moisture":
-                climate[:, scored] = climate_of(values)
+                climate[:, scored] = std_and_quantiles(values)
         observed, days = (valid & scored).sum(axis=(1, 2)), valid[training].sum(axis=0)
         waves = annual_harmonics(day[training], 1)[:, 1:]
         season = np.tensordot(waves.T, valid[training], 1) / np.maximum(days, 1)
@@ -135,3 +136,51 @@ class Summary:
         deviation = np.sqrt((squares + FEW * USUAL**2) / (self.days + FEW))
         found = np.float32(self.low), np.float32(self.high), means, self.scored, np.float32(self.climate)
         return Statistics(*found, seen=np.stack([deviation, *self.season]).astype(np.float32))
+
+
+CORRELATED_DAYS = 60  # the mean of n days is as uncertain as one of n / CORRELATED_DAYS independent days
+
+
+LEVELS = (np.arange(11) + 0.5) / 11  # of the quantiles: the middles of eleven equal parts of the days
+
+
+TERMS = 1 + len(LEVELS)
+
+
+def std_and_quantiles(
+    values: Float[np.ndarray, "time cell"], levels: Float[np.ndarray, "level"] = LEVELS
+) -> Float[np.ndarray, "term cell"]:
+    """The standard deviation of each cell's valid values, then their quantiles; NaN where there is none.
+
+    Quantiles are interpolated between order statistics as numpy does by default. Sorts `values` in place.
+    """
+    if not len(values):
+        return np.full((1 + len(levels), values.shape[1]), np.nan)
+    values.sort(axis=0)  # NaN last
+    count = np.isfinite(values).sum(axis=0)
+    mean = np.nansum(values, axis=0) / np.maximum(count, 1)
+    deviation = np.sqrt(np.nansum(np.square(values - mean), axis=0) / np.maximum(count, 1))
+    position = levels[:, None] * np.maximum(count - 1, 0)
+    below: Int[np.ndarray, "level cell"] = position.astype(int)
+    low, high = (np.take_along_axis(values, np.minimum(below + i, np.maximum(count - 1, 0)), axis=0) for i in (0, 1))
+    return np.where(count > 0, np.vstack([deviation, low + (position - below) * (high - low)]), np.nan)
+
+
+def map_quantiles(
+    values: Float[Tensor, "*sample lat lon"],
+    start: Float32[np.ndarray, "knot lat lon"],
+    end: Float32[np.ndarray, "knot lat lon"],
+) -> Float[Tensor, "*sample lat lon"]:
+    """Each cell's values by the straight lines between its knots, from `start` to `end`; the outer lines go on.
+
+    With strictly increasing knots the way back is `map_quantiles(values, end, start)`. NaN stays NaN.
+    """
+    x, y = (torch.from_numpy(np.ascontiguousarray(knots)).to(values.device) for knots in (start, end))
+    slope = y.diff(dim=0) / x.diff(dim=0)
+    found = y[0] + slope[0] * (values - x[0])
+    for i in range(1, len(slope)):
+        found = torch.where(values < x[i], found, y[i] + slope[i] * (values - x[i]))
+    return found
+
+
+OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum

@@ -1,33 +1,81 @@
 """Which weather of the days ahead a model knows, and where it comes from.
 
 Off by default. A model that is given precipitation or soil temperature of the days after the last input day, up to and
-including the target day, sees each of these maps as one more channel of every input day (data_processing.Ahead):
+including the target day, sees each of these maps as one more channel of every input day (WeatherMaps):
 
 perfect    the same data set's own later days, as no forecast knows them: an upper bound, and called one
 forecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/forecasts.md), read by window
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import file_hash
-from utils.data_processing import Ahead, Record
-from utils.dataset.prepared import VARIABLES, Grid, check_axes, check_values, check_variables, grid_of
-from utils.dataset.statistics import Statistics
-from utils.settings import future_variables
+from utils.common.grid import WHOLE, Grid
+from utils.dataset.prepared import (
+    VARIABLES,
+    check_axes,
+    check_values,
+    check_variables,
+    grid_of,
+)
+from utils.dataset.statistics import OUTSIDE, Statistics
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 DAYS = ("days", "day", "d")  # spellings of the unit of lead_time
 BOUND = "perfect forecast, an upper bound"
 SHORT = {"precipitation": "rain", "soil_temperature": "temperature"}  # how the variables are called in notes
 MADE_BY = "python data/make_forecasts.py"
+
+
+@dataclass(frozen=True, eq=False)
+class WeatherMaps:
+    """Weather of the days ahead of those of a record: its own days later (a perfect forecast), or forecasts of them."""
+
+    scaled: dict[str, Float32[Tensor, "map lat lon"]]  # by variable; scaled like it, OUTSIDE where nothing is scored
+    rows: Int[np.ndarray, "time lead"]  # which maps lie ahead of each day, the next day first; −1: it has none
+    statistics: Statistics
+
+    @classmethod
+    def of(
+        cls, maps: dict[str, Float[np.ndarray, "map lat lon"]], rows: Int[np.ndarray, "time lead"], scale: Statistics
+    ) -> "WeatherMaps":
+        """From maps in their units; a missing value becomes the cell's mean over the training period."""
+        found = {}
+        for name, values in maps.items():
+            channel = list(VARIABLES).index(name)
+            filled = np.where(np.isfinite(values), values, scale.cell_mean[channel])
+            scaled = (filled - scale.low[channel]) / scale.span[channel]
+            found[name] = torch.from_numpy(np.where(scale.scored, scaled, np.float32(OUTSIDE)).astype(np.float32))
+        return cls(found, rows, scale)
+
+    def channels(
+        self, last: Int[np.ndarray, "batch"], cells: tuple[slice, slice] = WHOLE
+    ) -> Float32[Tensor, "batch map lat lon"]:
+        """All maps of the days ahead of these positions in the record: variable by variable, lead by lead."""
+        rows = self._rows(last)
+        return torch.cat([maps[(rows, *cells)] for maps in self.scaled.values()], dim=1)
+
+    def maps(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
+        """One variable of the days ahead of these positions in the record, in its unit; 0 where nothing is scored."""
+        channel, scale = list(VARIABLES).index(name), self.statistics
+        maps = self.scaled[name][self._rows(last)] * float(scale.span[channel]) + float(scale.low[channel])
+        return torch.where(torch.from_numpy(scale.scored), maps, 0)
+
+    def _rows(self, last: Int[np.ndarray, "batch"]) -> Int[Tensor, "batch lead"]:
+        rows = self.rows[last]
+        if (rows < 0).any():
+            raise IndexError("a day of the record has no weather ahead")
+        return torch.from_numpy(rows)
 
 
 class Future:
@@ -63,13 +111,13 @@ class Future:
     def require(self, days: np.ndarray, grid: Grid, name: str) -> None:
         """Raises UserError where the weather ahead of these days is not to be had; `name` is their period's."""
 
-    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> Ahead:
+    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
         """The weather ahead of each day of a data set in memory, which is this window of the whole map."""
         count = len(ds["time"])
         rows = np.arange(count)[:, None] + np.arange(1, self.lead_days + 1)
         follows = _in_a_row(ds["time"].values, self.lead_days)
         maps = {name: ds[name].values for name in self.variables}
-        return Ahead.of(maps, np.where(follows[:, None], rows, -1), statistics)
+        return WeatherMaps.of(maps, np.where(follows[:, None], rows, -1), statistics)
 
 
 class Forecasts(Future):
@@ -107,7 +155,7 @@ class Forecasts(Future):
                 f"the {name} period; it has those from {issued[0]} to {issued[-1]}."
             )
 
-    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> Ahead:
+    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
         """Raises UserError for infinities, values outside physical limits, and NaN where soil moisture is scored."""
         days = ds["time"].values.astype("datetime64[D]")
         with self._opened() as file:
@@ -126,7 +174,7 @@ class Forecasts(Future):
             self._check(file[name], init[init >= 0], statistics)
             maps[name] = file[name].values.reshape(-1, *statistics.scored.shape)
         rows = init[:, None] * self.lead_days + np.arange(self.lead_days)
-        return Ahead.of(maps, np.where(init[:, None] < 0, -1, rows), statistics)
+        return WeatherMaps.of(maps, np.where(init[:, None] < 0, -1, rows), statistics)
 
     def _check(self, values: xr.DataArray, asked: Int[np.ndarray, "init"], statistics: Statistics) -> None:
         for number in range(self.lead_days):
@@ -165,17 +213,6 @@ class Forecasts(Future):
         return ds[list(self.variables)].transpose(*DIMENSIONS)
 
 
-def future_maps(record: Record, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
-    """What a record's samples may see of one variable in the days ahead, in its unit (mm day-1, K); next day first.
-
-    `last` are the positions of their last input days in the record (Windows.last_index). 0 in cells that are not
-    scored; finite everywhere. Raises ValueError where the record brings no such weather.
-    """
-    if record.ahead is None or name not in record.ahead.scaled:
-        raise ValueError(f"the record has no {name} of the days ahead")
-    return record.ahead.maps(name, last)
-
-
 def _check_init(ds: xr.Dataset, path: Path) -> None:
     if "init_time" not in ds.coords or ds["init_time"].dtype.kind != "M" or not ds["init_time"].size:
         raise UserError(f"{path} has no init_time with dates, expected the last day known to each forecast.")
@@ -210,3 +247,14 @@ def _in_a_row(time: np.ndarray, lead_days: int) -> np.ndarray:
     if len(days) > lead_days:
         follows[:-lead_days] = days[lead_days:] - days[:-lead_days] == np.timedelta64(lead_days, "D")
     return follows
+
+
+FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
+
+
+PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
+
+
+def future_variables(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Variables whose days up to the target are seen too, by settings as a checkpoint holds them."""
+    return tuple(name for name, setting in FUTURE.items() if values.get(setting))

@@ -24,8 +24,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
 from utils.common.cli import UserError
+from utils.common.grid import midpoints
 from utils.figures.style import DOUBLE, TALLEST, new_figure, wrap
-from utils.products.regrid import midpoints
 
 NO_VALUE = "0.85"
 # west, east, south, north

@@ -25,8 +25,8 @@ import xarray as xr
 from jaxtyping import Float, Float32, Int, Int8, Int16
 
 from utils.common.cli import UserError, fold
+from utils.common.periods import fills_a_year, season_of
 from utils.dataset.prepared import VARIABLES
-from utils.scores.baselines import fills_a_year
 from utils.scores.metrics import REGIONS, SEASONS
 
 LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
@@ -180,12 +180,6 @@ def weights_of(files: Sequence[Path]) -> tuple[float, ...]:
 def age_class(age: Int16[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
     """Number of the class of an age in days; none at all (-1) is the last."""
     return np.where(age < 0, len(AGES), np.searchsorted(AGES, age, side="right"))
-
-
-def season_of(days: np.ndarray) -> Int[np.ndarray, "time"]:
-    """Index of SEASONS."""
-    month = days.astype("datetime64[M]").astype(int) % 12
-    return (month + 1) % 12 // 3
 
 
 def _days(valid: np.ndarray) -> int:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from utils.dataset.climate import climate_of
-from utils.forecasts.calibration import FEWEST, HeldOut, season_of
+from utils.common.periods import season_of
+from utils.dataset.statistics import std_and_quantiles
+from utils.forecasts.calibration import FEWEST, HeldOut
 from utils.scores.baselines import HARMONICS, annual_cycle, at_days
 from utils.scores.metrics import SEASONS
 
@@ -40,7 +41,7 @@ class Usual:
             if valid[days].any(axis=(1, 2)).sum() < FEWEST:
                 days = np.ones(len(days), bool)
             values = left[days].reshape(days.sum(), -1)
-            spread.append(climate_of(values, PARTS)[1:].reshape(len(PARTS), *shape))
+            spread.append(std_and_quantiles(values, PARTS)[1:].reshape(len(PARTS), *shape))
         return cls(*(np.float32(part) for part in (mean, cycle, np.stack(spread))), held.all_year)
 
     def expected(self, days: np.ndarray) -> Float32[np.ndarray, "time lat lon"]:

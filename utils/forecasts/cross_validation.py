@@ -18,18 +18,20 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
-from utils.dataset.blocks import DataSet, Samples, View
+from utils.common.periods import Span, Split
+from utils.data_processing import Samples, View
+from utils.dataset.blocks import DataSet
+from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import Future
-from utils.experiment import data_hash, data_set, new_model, start_of, views
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
-from utils.settings import Span, Split
 from utils.training.compact import refit_compact
 from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
 from utils.training.loop import refit, runs, start_fabric
 from utils.training.runs import Checkpoint
+from utils.training.setup import new_model, start_of, views
 from utils.training.transfer import Transfer
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
@@ -84,7 +86,7 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
-    data, reach = data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
+    data, reach = open_data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
     model, future = restore_model(checkpoint, run_dir), Future.of(checkpoint.settings)
     view = view_of(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val

@@ -13,13 +13,13 @@ import xarray as xr
 from tqdm import tqdm
 
 from utils.common.files import whole_file
-from utils.common.grid import Tile
+from utils.common.grid import Tile, cell_area
 from utils.common.parallel import Job, cores, finish, processes
-from utils.data_processing import fill_forward
 from utils.dataset.blocks import DataSet
-from utils.experiment import data_set
+from utils.dataset.open import open_data_set
+from utils.dataset.record import fill_forward
 from utils.forecasts.operational import Lead, Order, encoding, inits, issue
-from utils.scores.metrics import FORECASTS, Sums, cell_area
+from utils.scores.metrics import FORECASTS, Sums
 from utils.scores.prediction_file import judged
 from utils.training.runs import claimed
 
@@ -81,7 +81,7 @@ def scored(asked: Order, out: Path) -> list[dict[str, Any]]:
 
     `coverage_90` is the share of observations inside the interval from the 0.05 to the 0.95 quantile.
     """
-    data, rows = data_set(asked.data, beyond=max(lead.days for lead in asked.leads)), []
+    data, rows = open_data_set(asked.data, beyond=max(lead.days for lead in asked.leads)), []
     with xr.open_dataset(out) as made:
         start = made["init_time"].values.astype("datetime64[D]")
         for number, lead in enumerate(asked.leads):

@@ -25,11 +25,19 @@ import xarray as xr
 from jaxtyping import Float32, Int16
 
 from utils.common.cli import UserError
+from utils.common.grid import Grid
 from utils.common.text import days as in_days
-from utils.dataset.blocks import Samples
-from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, Grid, no_value, open_prepared, unreadable
+from utils.data_processing import Samples
+from utils.dataset.open import data_hash, open_data_set
+from utils.dataset.prepared import (
+    AXES,
+    DAYS_ENCODING,
+    VARIABLES,
+    no_value,
+    open_prepared,
+    unreadable,
+)
 from utils.dataset.weather_forecasts import Forecasts, Future
-from utils.experiment import check_grid, data_hash, data_set, start_of
 from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
 from utils.forecasts.climatology import Usual
 from utils.forecasts.cross_validation import hold_out
@@ -38,6 +46,7 @@ from utils.scores.prediction_file import AGE
 from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.runs import Checkpoint
+from utils.training.setup import check_grid, start_of
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
@@ -84,7 +93,7 @@ def order(
     """All that is asked, checked, and each run's forecasts of days held out, made where they are missing."""
     found = {run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
     first_dir, first = next(iter(found.items()))
-    grid = data_set(data).grid
+    grid = open_data_set(data).grid
     for run_dir, checkpoint in found.items():
         if not checkpoint.finished:
             raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
@@ -140,9 +149,9 @@ class Member:
         self.checkpoint = runs.load_checkpoint(run_dir)
         self.model = restore_model(self.checkpoint, run_dir)
         start = start_of(self.checkpoint)
-        if start is not None and data_set(asked.data).first > start:
+        if start is not None and open_data_set(asked.data).first > start:
             start = None  # newer data than its own: nothing in them is too early
-        data = data_set(asked.data, start, end=asked.end, beyond=leads)
+        data = open_data_set(asked.data, start, end=asked.end, beyond=leads)
         self.view = view_of(self.checkpoint, self.model, data, future_of(self.checkpoint, run_dir, asked.future_from))
 
     def samples(self, first: np.datetime64, last: np.datetime64) -> Samples:
@@ -280,7 +289,7 @@ def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
 def _attributes(
     leads: Sequence[Lead], found: dict[Path, Checkpoint], hashes: dict[str, str], data: Path
 ) -> dict[str, Any]:
-    synthetic = any(checkpoint.synthetic for checkpoint in found.values()) or data_set(data).synthetic
+    synthetic = any(checkpoint.synthetic for checkpoint in found.values()) or open_data_set(data).synthetic
     lines = []
     for lead in leads:
         for run_dir, weight in zip(lead.run_dirs, lead.weights, strict=True):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, season_of
+from utils.common.periods import season_of
+from utils.forecasts.calibration import LEVELS, Calibration, HeldOut
 from utils.scores.metrics import REGIONS, SEASONS
 
 

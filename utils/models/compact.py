@@ -7,20 +7,56 @@ are what the regression on SMAP is drawn towards, so that a month of SMAP cannot
 the land model what the regression leaves, and go on from there. utils/training/compact.py tells how.
 """
 
+from weakref import WeakKeyDictionary
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
-from utils.dataset.recollection import DYNAMIC, REACH, STATIC, Recollection
+from utils.data_processing import Batch, Windows
+from utils.dataset.recollection import DYNAMIC, REACH, STATIC, maps_of, static_of
+from utils.dataset.record import Record, future_maps
 
 UNIT = 0.05  # m3 m-3, of the networks' output
 FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut
 
 
+_kept: WeakKeyDictionary[Record, np.ndarray] = WeakKeyDictionary()  # maps_of records in use
+
+
+class MemoryWindows(Windows):
+    """Windows of one map a channel: DYNAMIC features, those of the weather ahead, STATIC features; in their units.
+
+    Finite everywhere, 0 in cells that are not scored.
+    """
+
+    def __init__(self, record: Record, *asked):
+        super().__init__(record, *asked)
+        if record not in _kept:
+            _kept[record] = maps_of(record)
+        self.maps = _kept[record]
+
+    @property
+    def age(self) -> Float32[np.ndarray, "time lat lon"]:
+        """Days since the last observation."""
+        return self.maps[:, DYNAMIC.index("last_anomaly_age")]
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        record, last = self.record, self.last_index(samples)
+        scored = record.statistics.scored
+        ahead = [future_maps(record, "precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
+        fixed = np.broadcast_to(static_of(record.statistics), (len(samples), len(STATIC), *scored.shape))
+        features = np.concatenate([self.maps[last], *ahead, fixed], axis=1, dtype=np.float32)
+        target = torch.from_numpy(record.observed[self.target_index[samples]])
+        valid = torch.isfinite(target)
+        return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)
+
+
 class Compact(nn.Module):
     """Mean + w·x + share · mean over members of MLP(x, statics, w·x), m3 m-3: its runs do not scale soil moisture."""
 
-    windows = Recollection
+    windows = MemoryWindows
 
     def __init__(self, ahead: int = 0, members: int = 4, hidden: int = 16):
         super().__init__()

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
-from utils.dataset.prepared import Grid
+from utils.common.grid import Grid
 from utils.models.dense import Dense
 from utils.models.recurrence import LastState
 

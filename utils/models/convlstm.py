@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.dataset.prepared import Grid
+from utils.common.grid import Grid
 from utils.models.dense import Dense
 from utils.models.recurrence import recur
 

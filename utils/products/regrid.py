@@ -16,6 +16,7 @@ from pyproj import Transformer
 from scipy import sparse
 
 from utils.common.cli import UserError
+from utils.common.grid import midpoints
 
 MIN_VALID_FRACTION = 0.5  # a target cell with less valid area than this share is missing
 
@@ -87,12 +88,6 @@ def region_cells(south: float, north: float, west: float, east: float, resolutio
         np.clip(north + half - np.arange(counts[0] + 2) * resolution, -90, 90),
         west - half + np.arange(counts[1] + 2) * resolution,
     )
-
-
-def midpoints(centres: np.ndarray) -> np.ndarray:
-    """Edges half-way between centres, the outermost half a cell beyond. Needs two centres."""
-    inner = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - inner[0]], inner, [2 * centres[-1] - inner[-1]]])
 
 
 @dataclass(frozen=True, eq=False)

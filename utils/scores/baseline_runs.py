@@ -12,15 +12,15 @@ from jaxtyping import Float
 
 from utils.common.files import read_json
 from utils.common.grid import Tile
-from utils.dataset.blocks import Samples, View
+from utils.common.periods import Span, Split
+from utils.data_processing import Samples, View
 from utils.dataset.memory import Memory
+from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
-from utils.experiment import data_hash, data_set
 from utils.figures.style import BASELINES
 from utils.scores.baselines import Pooled, baselines
 from utils.scores.metrics import Sums
 from utils.scores.prediction_file import SCORING, judged, write_scores, written
-from utils.settings import Span, Split
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class References:
 
     def __init__(self, asked: Asked, statistics: Statistics | None = None, in_blocks: bool = True):
         """`in_blocks`: large data sets are met as by a model free of the grid."""
-        learned, reach = data_set(asked.learn_from, asked.start), (asked.lead_days, asked.input_days)
-        there = learned if asked.data == asked.learn_from else data_set(asked.data, asked.start)
+        learned, reach = open_data_set(asked.learn_from, asked.start), (asked.lead_days, asked.input_days)
+        there = learned if asked.data == asked.learn_from else open_data_set(asked.data, asked.start)
         if statistics is None:
             split = Split(asked.train, (), asked.test)
             statistics = learned.summary(split).statistics(split)

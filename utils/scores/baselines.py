@@ -23,24 +23,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.linalg import solve
+from jaxtyping import Float
 
-from utils.common.periods import annual_harmonics, in_spans
-from utils.data_processing import Record, Windows
+from utils.common.periods import Span, annual_harmonics, fills_a_year, in_spans
+from utils.common.ridge import BLOCKS, PENALTIES, Regression
+from utils.data_processing import Windows, index_batches
 from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
-from utils.dataset.statistics import MOISTURE
-from utils.settings import Span
-from utils.training.inference import batches
+from utils.dataset.record import Record
+from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
 
 HARMONICS = 2
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days
 DECAY_SCALES = np.geomspace(1, 1000, 100)  # days: candidates of a cell's e-folding time
 DECAY_SHRINKAGE = 40  # samples of the mean over cells that count in a cell's decay
-CORRELATED_DAYS = 60  # the mean of n days is as uncertain as one of n / CORRELATED_DAYS independent days
 PENALTY = 1.0  # of ridge, on standardised predictors
-PENALTIES = (1, 3, 10, 30, 100)  # candidates for ridge_memory, in training days; the best on held-out parts is taken
-BLOCKS = 3  # the parts: the training samples in order of time, each held out in turn
 NAMES = [feature.name for feature in FEATURES]
 UNSEASONAL = np.array([feature not in SEASONAL and feature.unit != "K" for feature in FEATURES])
 _BATCH = 64
@@ -136,10 +132,6 @@ def annual_cycle(anomaly: Float[np.ndarray, "time lat lon"], days: np.ndarray) -
 def at_days(cycle: Float[np.ndarray, "lat lon term"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
     """An annual cycle at these days."""
     return np.tensordot(annual_harmonics(days, HARMONICS), cycle, (1, 2))
-
-
-def fills_a_year(days: np.ndarray) -> bool:
-    return len(np.unique((days - days.astype("datetime64[Y]")).astype(int))) >= 365
 
 
 def _mean(record: Record) -> Float[np.ndarray, "lat lon"]:
@@ -243,7 +235,7 @@ def _products(target: Float[np.ndarray, "sample lat lon"], predictors: Predictor
     sums = []
     for block in np.array_split(np.arange(len(target)), BLOCKS):
         sums.append(0.0)
-        for part in batches(len(block), _BATCH):
+        for part in index_batches(len(block), _BATCH):
             valid = np.isfinite(target[block[part]])
             inputs = predictors(block[part])[valid]
             rows = np.column_stack([np.ones(len(inputs)), inputs, target[block[part]][valid]])
@@ -253,55 +245,5 @@ def _products(target: Float[np.ndarray, "sample lat lon"], predictors: Predictor
 
 
 def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Float[np.ndarray, "sample lat lon"]:
-    maps = [predictors(samples) @ weights[1:] + weights[0] for samples in batches(len(test), _BATCH)]
+    maps = [predictors(samples) @ weights[1:] + weights[0] for samples in index_batches(len(test), _BATCH)]
     return np.where(test.record.statistics.scored, np.concatenate(maps), np.nan).astype(np.float32)
-
-
-class Regression:
-    """Ridge regression on standardised predictors from sums of products, [block, term, term] (see _products).
-
-    Only the predictors `used` have a weight. The penalty draws the weights towards 0, or, with `towards`, towards the
-    regression on that predictor alone.
-    """
-
-    def __init__(
-        self, products: np.ndarray, used: Bool[np.ndarray, "predictor"] | None = None, towards: int | None = None
-    ):
-        total = products.sum(axis=0)
-        self.rows = max(total[0, 0], 1)
-        self.mean = total[0, 1:] / self.rows
-        deviation = np.sqrt(np.maximum(np.diag(total)[1:] / self.rows - self.mean**2, 0))
-        deviation[deviation < 1e-6 * np.abs(self.mean) + 1e-9] = np.inf  # a constant predictor gets no weight
-        deviation[-1] = 1  # the target keeps its unit
-        self.standard = np.diag(np.append(1.0, 1 / deviation))  # (1, x, y) @ standard = (1, standardised x, y - mean)
-        self.standard[0, 1:] = -self.mean / deviation
-        self.blocks = self.standard.T @ products @ self.standard
-        self.terms = np.flatnonzero(np.append(True, np.ones(len(deviation) - 1, bool) if used is None else used))
-        self.prior = np.zeros(len(deviation))
-        if towards is not None:
-            power, agreement = self.blocks.sum(axis=0)[1 + towards, [1 + towards, -1]]
-            self.prior[1 + towards] = agreement / power if power > 0 else 0
-
-    def fit(self, penalty: float) -> Float[np.ndarray, "term"]:
-        """Intercept and weights of the predictors as they come."""
-        weights = self.standard[:-1, :-1] @ self._solved(self.blocks.sum(axis=0), penalty)
-        weights[0] += self.mean[-1]
-        return weights
-
-    def best(self, penalties: Float[np.ndarray, "candidate"]) -> float:
-        """The penalty with the least squared error over blocks that were held out in turn."""
-        total, errors = self.blocks.sum(axis=0), np.zeros(len(penalties))
-        for block in self.blocks:
-            for i, penalty in enumerate(penalties):
-                weights = np.append(self._solved(total - block, penalty), -1)
-                errors[i] += weights @ block @ weights
-        return float(penalties[np.argmin(errors)])
-
-    def _solved(self, products: Float[np.ndarray, "t t"], penalty: float) -> Float[np.ndarray, "term"]:
-        """Weights of (1, standardised predictors); the 1 bears no penalty but what keeps it defined without a row."""
-        penalties = np.append(1e-9, np.full(len(self.terms) - 1, penalty))
-        gram = products[np.ix_(self.terms, self.terms)] + np.diag(penalties)
-        weights = np.zeros(len(self.prior))
-        moment = products[self.terms, -1] + penalties * self.prior[self.terms]
-        weights[self.terms] = solve(gram, moment, assume_a="pos")
-        return weights

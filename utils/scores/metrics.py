@@ -25,15 +25,11 @@ from jaxtyping import Bool, Float, Int8, Real
 
 from utils.common.cli import UserError
 from utils.common.periods import YEAR
-from utils.products.regrid import midpoints
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")  # of the valid date
 Fields = dict[str, np.ndarray]
 REGIONS = ("arid", "semi-arid", "humid")
 ARID, HUMID = 200.0, 500.0  # mm a year: arid is below the one, humid above the other; usual thresholds for China
-RADIUS = 6371.0088  # km, the Earth's mean radius
-LONE_CELL = 1.0  # degrees, the width of a grid's only cell
-EVEN = 0.02  # EASE-Grid 2.0 rows on the ellipsoid are evenly spaced in sin(latitude) to 1.4 %
 MIN_DAYS = 30  # valid days for a cell to count: with fewer, chance alone gives correlations beyond ±0.36 (5 % level)
 VARIATION = 1e-7  # m3 m-3; values with a smaller standard deviation are constant but for float32 rounding
 
@@ -161,47 +157,6 @@ def region_of(mean_precipitation: Float[np.ndarray, "lat lon"]) -> Int8[np.ndarr
     yearly = mean_precipitation * YEAR
     region = (yearly >= ARID).astype(np.int8) + (yearly > HUMID)
     return np.where(np.isnan(yearly), -1, region).astype(np.int8)
-
-
-def cell_area(lat: Real[np.ndarray, " lat"], lon: Real[np.ndarray, " lon"]) -> Float[np.ndarray, "lat lon"]:
-    """Areas in km2 of the cells around these centres [degrees], on a sphere of RADIUS.
-
-    Bounds lie half-way between centres: in degrees, or in sin(latitude) where that is what the rows are evenly spaced
-    in (EASE-Grid 2.0); the outermost as far beyond as within, but not beyond a pole or more than once around the Earth.
-    Either axis may ascend or descend and be uneven, `lon` may cross 0/360 or the date line. A single row or column is
-    as wide as the other axis' median spacing, a single cell LONE_CELL.
-    """
-    rows, columns = np.asarray(lat, np.float64), np.unwrap(np.asarray(lon, np.float64), period=360)
-    heights = np.abs(np.diff(_sine_bounds(rows, columns)))
-    widths = np.deg2rad(np.abs(np.diff(_lon_bounds(columns, rows))))
-    return RADIUS**2 * np.outer(heights, widths)
-
-
-def _sine_bounds(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    sine = np.sin(np.deg2rad(lat))
-    if len(lat) > 2 and _unevenness(sine) < min(EVEN, _unevenness(lat)):
-        return np.clip(midpoints(sine), -1, 1)
-    return np.sin(np.deg2rad(np.clip(_bounds(lat, lon), -90, 90)))
-
-
-def _lon_bounds(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    bounds, ends = _bounds(lon, lat), [0, -1]
-    room = max(360 - abs(lon[-1] - lon[0]), 0) / 2
-    bounds[ends] = lon[ends] + np.clip(bounds[ends] - lon[ends], -room, room)
-    return bounds
-
-
-def _bounds(centres: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Half-way between centres; a single centre gets the spacing of the `other` axis."""
-    if len(centres) > 1:
-        return midpoints(centres)
-    width = np.median(np.abs(np.diff(other))) if len(other) > 1 else LONE_CELL
-    return centres[0] + np.array([-width / 2, width / 2])
-
-
-def _unevenness(centres: np.ndarray) -> float:
-    steps = np.abs(np.diff(centres))
-    return float(np.ptp(steps) / steps.mean())
 
 
 def _cells(sums: Sums) -> Fields:

@@ -11,9 +11,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.common.files import whole_file, write_json
-from utils.common.grid import Tile
-from utils.data_processing import Windows
-from utils.dataset.blocks import Samples
+from utils.common.grid import Tile, cell_area
+from utils.data_processing import Samples, Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.scores import metrics, significance
 from utils.scores.metrics import FORECASTS, Sums
@@ -110,7 +109,7 @@ def _frame(samples: Samples, attributes: dict[str, Any]) -> xr.Dataset:
     return xr.Dataset(
         {
             "region": (("lat", "lon"), metrics.region_of(rain), regions),
-            "cell_area": (("lat", "lon"), metrics.cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
+            "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
         },
         coords={
             "time": ("time", days.astype("datetime64[ns]"), AXES["time"]),

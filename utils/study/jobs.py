@@ -13,9 +13,9 @@ import torch
 from utils import experiment
 from utils.common.files import read_json
 from utils.common.parallel import Job, cores
+from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
-from utils.experiment import data_hash
 from utils.figures.style import BASELINES
 from utils.forecasts.cross_validation import hold_out
 from utils.scores.baseline_runs import Asked, evaluate_baselines

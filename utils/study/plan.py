@@ -17,13 +17,12 @@ import numpy as np
 
 from utils import experiment
 from utils.common.cli import UserError
-from utils.dataset.prepared import VARIABLES, open_prepared
+from utils.common.files import ROOT
+from utils.common.periods import Periods
+from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
 from utils.settings import (
     EXPERIMENTS,
-    ROOT,
-    SEASON,
     FinetuneSettings,
-    Periods,
     TrainSettings,
     complete,
     run_folder,

@@ -16,11 +16,10 @@ import pandas as pd
 from tyro.conf import Positional
 
 from utils.common.cli import one_sentence, parse
-from utils.common.files import read_json, whole_file, write_json
+from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.figures.style import BASELINES
 from utils.scores import significance
 from utils.scores.score_table import show
-from utils.settings import ROOT
 from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers

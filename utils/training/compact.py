@@ -30,13 +30,14 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from utils.common.cli import UserError
-from utils.dataset.blocks import Samples
+from utils.common.periods import Split, fills_a_year
+from utils.common.ridge import BLOCKS, PENALTIES, Regression
+from utils.data_processing import Samples, index_batches
 from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
+from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import UNIT, Compact
-from utils.scores.baselines import BLOCKS, CORRELATED_DAYS, PENALTIES, Regression, fills_a_year
-from utils.settings import FinetuneSettings, Split, TrainSettings
+from utils.settings import FinetuneSettings, TrainSettings
 from utils.training.compact_samples import Rows, episodes, rows_of
-from utils.training.inference import batches
 from utils.training.loop import copied, now, runs
 from utils.training.runs import Checkpoint
 
@@ -261,7 +262,7 @@ def standardise(net: Compact, rows: Rows) -> None:
 def parts_of(net: Compact, rows: Rows, networks: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """What the regression says of each row, and what its networks' mean adds to it before its share is taken."""
     linear, added = [], []
-    for part in batches(len(rows), 2**16):
+    for part in index_batches(len(rows), 2**16):
         x, static = torch.from_numpy(rows.x[part]), torch.from_numpy(rows.static[part])
         linear.append(net.linear(x))
         added.append(net.corrections(x, static, linear[-1]).mean(dim=0) if networks else linear[-1])

@@ -7,15 +7,15 @@ import xarray as xr
 from jaxtyping import Bool, Float32, Int
 
 from utils.common.cli import UserError
-from utils.common.periods import starts_of_runs
-from utils.data_processing import Record
-from utils.dataset.blocks import Samples
+from utils.common.grid import WHOLE
+from utils.common.periods import Split, starts_of_runs
+from utils.data_processing import Samples, index_batches
 from utils.dataset.memory import OLDEST, physical
-from utils.dataset.prepared import VARIABLES, WHOLE
-from utils.dataset.recollection import STATIC, Recollection
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.recollection import STATIC
+from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Summary
-from utils.settings import Split
-from utils.training.inference import batches
+from utils.models.compact import MemoryWindows
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most
 EPISODE_ROWS = 150_000
@@ -52,12 +52,12 @@ def rows_of(samples: Samples, rng: np.random.Generator) -> Rows:
 
 
 def rows_in(
-    windows: Recollection, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
+    windows: MemoryWindows, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
 ) -> Rows:
     """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
     for the observation."""
     mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
-    for samples in batches(len(windows), 32):
+    for samples in index_batches(len(windows), 32):
         batch, target = windows.batch(samples), windows.target_index[samples]
         cells = batch.features[:, 0].movedim(1, -1).numpy()
         values = windows.record.observed[target] if truth is None else truth[target]
@@ -113,6 +113,6 @@ def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng:
     statistics = Summary.of(ds, split).statistics(split).unscaled()
     future = view.future.ahead(ds, statistics, WHOLE) if view.future else None
     own = Record(ds, statistics, ahead=future)
-    windows = Recollection(own, samples.periods, samples.lead_days, 1, samples.name)
+    windows = MemoryWindows(own, samples.periods, samples.lead_days, 1, samples.name)
     possible = len(windows) * statistics.scored.sum()
     return rows_in(windows, truth, RECENT, EPISODE_ROWS / possible, rng)

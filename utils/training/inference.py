@@ -8,25 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.cli import UserError, fold
-from utils.data_processing import Batch, Windows
-from utils.dataset.blocks import DataSet, View
+from utils.common.files import ROOT
+from utils.data_processing import Batch, View, Windows, index_batches
+from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import Future
 from utils.models import halo
-from utils.settings import ROOT
 from utils.training.runs import Checkpoint
 
 BATCH = 64  # samples of a forecast's batch
 CELLS = 2**16  # of all maps of a batch, at most
-
-
-def batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
-    """Sample numbers 0 … count − 1 in order, `size` at a time."""
-    for first in range(0, count, size):
-        yield np.arange(first, min(first + size, count))
 
 
 def forecast_batches(
@@ -38,9 +32,9 @@ def forecast_batches(
     """
     model.eval()
     size = max(1, min(size, CELLS // windows.record.statistics.scored.size))
-    for samples in itertools.islice(batches(len(windows), size), first, None, step):
+    for samples in itertools.islice(index_batches(len(windows), size), first, None, step):
         batch = Batch(*(part.to(device) for part in windows.batch(samples)))
-        with torch.no_grad():  # around the model alone: a caller's code between two batches keeps its own mode
+        with torch.no_grad():  # around the model alone: a caller's code between two index_batches keeps its own mode
             scaled = model(batch.features).float()
         yield batch, scaled
 

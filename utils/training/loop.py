@@ -31,11 +31,10 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json
-from utils.data_processing import Batch, Windows
-from utils.dataset.blocks import Samples
+from utils.data_processing import Batch, Samples, Windows, index_batches
 from utils.settings import TrainSettings
 from utils.training import runs
-from utils.training.inference import batches, forecast_batches
+from utils.training.inference import forecast_batches
 from utils.training.runs import Checkpoint
 from utils.training.transfer import Transfer
 
@@ -183,7 +182,7 @@ def train_epoch(
     total, count = 0.0, 0
     for windows in training.shuffled():
         order = torch.randperm(len(windows)).numpy()
-        for samples in batches(len(windows), batch_size):
+        for samples in index_batches(len(windows), batch_size):
             batch = Batch(*(part.to(fabric.device) for part in share(fabric, windows, order[samples])))
             squares = sum_of_squares(model(batch.features), batch)
             (valid,) = summed(fabric, batch.valid.sum())

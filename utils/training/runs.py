@@ -21,11 +21,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from utils.common.cli import UserError, fold
-from utils.common.files import whole_file, write_json
-from utils.dataset.climate import TERMS
-from utils.dataset.prepared import VARIABLES, Grid
-from utils.dataset.statistics import Statistics
-from utils.settings import EXPERIMENTS, ROOT, Span, Split, TrainSettings, before_it_existed, from_plain
+from utils.common.files import ROOT, whole_file, write_json
+from utils.common.grid import Grid
+from utils.common.periods import Span, Split
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.statistics import TERMS, Statistics
+from utils.settings import EXPERIMENTS, TrainSettings, before_it_existed, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")

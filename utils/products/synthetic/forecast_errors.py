@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from utils.dataset.prepared import Grid
+from utils.common.grid import Grid
 
 KM = 111.2  # a degree of latitude
 CORRELATION = ((1, 7), (0.65, 0.35))  # of daily rain with the truth: leads in days, and its values there

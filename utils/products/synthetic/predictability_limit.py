@@ -21,9 +21,8 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from utils.common.cli import UserError
-from utils.common.files import file_hash, whole_file
+from utils.common.files import ROOT, file_hash, whole_file
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, is_synthetic
-from utils.settings import ROOT
 
 Members = Float[np.ndarray, "lead member cell"]
 LIMITS = {"soil_moisture": "given the present weather", "without_weather": "under the weather of other years"}

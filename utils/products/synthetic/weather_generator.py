@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 from tqdm import tqdm
 
-from utils.dataset.prepared import Grid
+from utils.common.grid import Grid
 
 Modes = Complex[np.ndarray, "*members field ky kx"]
 Fields = Float[np.ndarray, "*members field cell"]

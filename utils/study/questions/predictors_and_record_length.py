@@ -5,10 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from utils.common.text import days, number
-from utils.dataset.prepared import VARIABLES
+from utils.dataset.prepared import SEASON, VARIABLES
 from utils.figures.style import BASELINES
 from utils.scores import metrics, significance
-from utils.settings import SEASON
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
 from utils.study.questions import draw_curves

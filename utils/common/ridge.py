@@ -1,0 +1,60 @@
+"""Ridge regression from sums of products, which grow with no number of days."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.linalg import solve
+
+PENALTIES = (1, 3, 10, 30, 100)  # candidates for ridge_memory, in training days; the best on held-out parts is taken
+
+
+BLOCKS = 3  # the parts: the training samples in order of time, each held out in turn
+
+
+class Regression:
+    """Ridge regression on standardised predictors from sums of products, [block, term, term] (see _products).
+
+    Only the predictors `used` have a weight. The penalty draws the weights towards 0, or, with `towards`, towards the
+    regression on that predictor alone.
+    """
+
+    def __init__(
+        self, products: np.ndarray, used: Bool[np.ndarray, "predictor"] | None = None, towards: int | None = None
+    ):
+        total = products.sum(axis=0)
+        self.rows = max(total[0, 0], 1)
+        self.mean = total[0, 1:] / self.rows
+        deviation = np.sqrt(np.maximum(np.diag(total)[1:] / self.rows - self.mean**2, 0))
+        deviation[deviation < 1e-6 * np.abs(self.mean) + 1e-9] = np.inf  # a constant predictor gets no weight
+        deviation[-1] = 1  # the target keeps its unit
+        self.standard = np.diag(np.append(1.0, 1 / deviation))  # (1, x, y) @ standard = (1, standardised x, y - mean)
+        self.standard[0, 1:] = -self.mean / deviation
+        self.blocks = self.standard.T @ products @ self.standard
+        self.terms = np.flatnonzero(np.append(True, np.ones(len(deviation) - 1, bool) if used is None else used))
+        self.prior = np.zeros(len(deviation))
+        if towards is not None:
+            power, agreement = self.blocks.sum(axis=0)[1 + towards, [1 + towards, -1]]
+            self.prior[1 + towards] = agreement / power if power > 0 else 0
+
+    def fit(self, penalty: float) -> Float[np.ndarray, "term"]:
+        """Intercept and weights of the predictors as they come."""
+        weights = self.standard[:-1, :-1] @ self._solved(self.blocks.sum(axis=0), penalty)
+        weights[0] += self.mean[-1]
+        return weights
+
+    def best(self, penalties: Float[np.ndarray, "candidate"]) -> float:
+        """The penalty with the least squared error over blocks that were held out in turn."""
+        total, errors = self.blocks.sum(axis=0), np.zeros(len(penalties))
+        for block in self.blocks:
+            for i, penalty in enumerate(penalties):
+                weights = np.append(self._solved(total - block, penalty), -1)
+                errors[i] += weights @ block @ weights
+        return float(penalties[np.argmin(errors)])
+
+    def _solved(self, products: Float[np.ndarray, "t t"], penalty: float) -> Float[np.ndarray, "term"]:
+        """Weights of (1, standardised predictors); the 1 bears no penalty but what keeps it defined without a row."""
+        penalties = np.append(1e-9, np.full(len(self.terms) - 1, penalty))
+        gram = products[np.ix_(self.terms, self.terms)] + np.diag(penalties)
+        weights = np.zeros(len(self.prior))
+        moment = products[self.terms, -1] + penalties * self.prior[self.terms]
+        weights[self.terms] = solve(gram, moment, assume_a="pos")
+        return weights

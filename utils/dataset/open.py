@@ -1,0 +1,37 @@
+"""Opening a prepared data set, with the command that makes it where it is missing, and its fingerprint."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.common.cli import UserError, fold
+from utils.common.files import ROOT, file_hash
+from utils.dataset.blocks import DataSet
+
+SAMPLES = ROOT / "data" / "sample"  # where data/make_sample.py writes
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a data set; a UserError that names the command which makes it where it is missing."""
+    if not path.exists():
+        open_data_set(path)
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {fold(error.strerror or error)}.") from error
+
+
+def open_data_set(path: Path, start: np.datetime64 | None = None, **beyond: Any) -> DataSet:
+    """A prepared data set from day `start` on, which must be in it; `beyond`: see DataSet."""
+    resolution = re.fullmatch(r"(?:era5_land|smap_l4)_(.+)deg\.nc", path.name)
+    made_by = ""
+    if resolution and path.parent == SAMPLES:
+        made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
+    data = DataSet(path, start, made_by, **beyond)
+    if beyond and not len(data.days):
+        raise UserError(f"{path} has no day from {start}, the first that a run may read, to {beyond['end']}.")
+    if start is not None and (not len(data.days) or data.first > start):
+        raise UserError(f"{path} begins on {data.first}, the last --target-days on {start}; ask for fewer of them.")
+    return data

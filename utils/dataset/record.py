@@ -1,0 +1,122 @@
+"""A data set in memory with its inputs filled and scaled, from which windows are cut."""
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
+from torch import Tensor
+
+from utils.common.grid import Grid
+from utils.common.periods import annual_harmonics, starts_of_runs
+from utils.dataset.prepared import SEASON, VARIABLES, grid_of
+from utils.dataset.statistics import MOISTURE, OUTSIDE, Statistics
+from utils.dataset.weather_forecasts import WeatherMaps
+
+
+class Record:
+    """A data set in memory with its inputs filled and scaled, from which windows are cut; 16 bytes a cell and day.
+
+    With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
+    inputs lack it, as if it were missing; targets do not. `ahead` is the weather of later days that its samples may
+    see.
+    """
+
+    def __init__(
+        self,
+        ds: xr.Dataset,
+        statistics: Statistics,
+        predictors: tuple[str, ...] = tuple(VARIABLES),
+        own: Bool[np.ndarray, "lat lon"] | None = None,
+        hidden: Bool[np.ndarray, "time #lat #lon"] | None = None,
+        ahead: WeatherMaps | None = None,
+    ):
+        self.statistics, self.hidden, self.ahead = statistics, hidden, ahead
+        self.grid: Grid = grid_of(ds)
+        self.days = ds["time"].values.astype("datetime64[D]")
+        scored = statistics.scored
+        counts = scored if own is None else scored & own
+        self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
+            counts, ds["soil_moisture"].values, np.float32(np.nan)
+        )
+        self.target = statistics.matched(torch.from_numpy(self.observed))  # without matching, the same memory
+        season = annual_harmonics(self.days, 1)[:, 1:] if SEASON in predictors else np.empty((len(self.days), 0))
+        maps = np.full((len(self.days), 3 + season.shape[1], *scored.shape), OUTSIDE, np.float32)
+        for channel, name in enumerate(VARIABLES):
+            if name in predictors:
+                scaled = (self.given(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
+                maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
+        maps[:, 3:] = np.where(scored, (season[..., None, None] + 1) / 2, OUTSIDE)
+        self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(maps)
+
+    def given(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """A variable as the inputs have it, in its unit."""
+        if name != "soil_moisture":
+            return self.filled(name, values)
+        return self.statistics.matched(torch.from_numpy(self.filled(name, self.shown(values)))).numpy()
+
+    def filled(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """A variable in its unit, without missing values in scored cells."""
+        if name != "precipitation":
+            values = fill_forward(values, self.days)
+        return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
+
+    def shown(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """Soil moisture as inputs may know it: NaN where it is hidden."""
+        return moisture if self.hidden is None else np.where(self.hidden, np.float32(np.nan), moisture)
+
+    @property
+    def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
+        """Soil moisture of each day or the last one before it, m3 m-3; NaN in cells that are not scored."""
+        return np.where(self.statistics.scored, self.filled("soil_moisture", self.observed), np.float32(np.nan))
+
+    @property
+    def age(self) -> Int16[np.ndarray, "time lat lon"]:
+        """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
+        source = last_valid(self.observed, self.days)
+        return np.where(source >= 0, np.arange(len(self.days))[:, None, None] - source, -1).astype(np.int16)
+
+    def unscale(self, forecast: Tensor) -> Tensor:
+        """A model's output in m3 m-3."""
+        scale = self.statistics
+        return scale.unmatched(forecast * float(scale.span[MOISTURE]) + float(scale.low[MOISTURE]))
+
+
+def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
+    """Missing values become the last earlier valid one, never across a gap in `days`; NaN before the first."""
+    source = last_valid(values, days)
+    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
+    return np.where(source >= 0, filled, np.float32(np.nan))
+
+
+def last_valid(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Int32[np.ndarray, "time lat lon"]:
+    """Position of the last valid value up to each day; -1 where there is none since the start or the last gap."""
+    source = np.where(np.isfinite(values), np.arange(len(days), dtype=np.int32)[:, None, None], -1)
+    np.maximum.accumulate(source, axis=0, out=source)
+    start_of_run = np.maximum.accumulate(np.where(starts_of_runs(days), np.arange(len(days), dtype=np.int32), 0))
+    return np.where(source >= start_of_run[:, None, None], source, np.int32(-1))
+
+
+def future_maps(record: Record, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
+    """What a record's samples may see of one variable in the days ahead, in its unit (mm day-1, K); next day first.
+
+    `last` are the positions of their last input days in the record (Windows.last_index). 0 in cells that are not
+    scored; finite everywhere. Raises ValueError where the record brings no such weather.
+    """
+    if record.ahead is None or name not in record.ahead.scaled:
+        raise ValueError(f"the record has no {name} of the days ahead")
+    return record.ahead.maps(name, last)
+
+
+def swath_gaps(
+    days: np.ndarray, lon: Float[np.ndarray, "lon"], share: float, seed: int
+) -> Bool[np.ndarray, "time lon"]:
+    """Where the satellite saw nothing: on each day the strips between its swaths, `share` of each orbit's width.
+
+    Where a day's strips lie is drawn from the seed. Real strips move on by a fixed step; drawn ones differ more in how
+    long a cell remains unseen, as real gaps do, which frozen ground and interference make longer.
+    """
+    shift = np.random.default_rng(seed).random(len(days))
+    return (lon * ORBITS / 360 + shift[:, None]) % 1 < share
+
+
+ORBITS = 117 / 8  # SMAP's in a day: its ground track repeats after 117 orbits in eight days
