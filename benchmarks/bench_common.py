@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import published
 import synthetic
 from torch import nn
 
@@ -18,6 +17,7 @@ from utils.common.periods import Split
 from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.models import halo
+from utils.models import reference as published
 from utils.training.inference import load_script
 
 LEAD = 3  # days

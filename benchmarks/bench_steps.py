@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import published
 import torch
 from bench_common import PATCHES, Settings, in_a_process, our_model, step_data, training_samples
 from machine import peak_memory
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from utils.data_processing import Samples
+from utils.models import reference as published
 from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
 
 BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)

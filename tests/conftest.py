@@ -27,9 +27,9 @@ REAL = ROOT.parent / "shared" / "realdata"
 def runs_of_this_test(tmp_path, monkeypatch):
     """Default run directories of scripts run in this process lie in the test's own folder."""
     import utils.evaluation
-    import utils.experiment
+    import utils.training.setup
 
-    monkeypatch.setattr(utils.experiment, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(utils.training.setup, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(utils.evaluation, "RUNS", tmp_path / "runs")
 
 

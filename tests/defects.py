@@ -29,7 +29,7 @@ SPLIT_CHECK = """    for first, second in (("train", "val"), ("val", "test")):""
 DEFECTS = [
     Defect(
         "the LSTM's batch and time axes are swapped",
-        "utils/models/recurrence.py",
+        "utils/models/fast_layers.py",
         "linear(days.transpose(0, 1), self.weight_ih_l0",
         "linear(days, self.weight_ih_l0",
         "test_models.py -k lstm",

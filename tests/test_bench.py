@@ -9,7 +9,6 @@ import bench_loader
 import bench_memory
 import bench_tables
 import numpy as np
-import published
 import pytest
 import synthetic
 import torch
@@ -19,6 +18,7 @@ from conftest import ROOT, subprocess_script
 from utils.data_processing import Batch
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES, read_prepared
+from utils.models import reference as published
 from utils.training.loop import sum_of_squares
 
 

@@ -21,7 +21,7 @@ from utils.dataset.statistics import Summary
 from utils.models.compact import Compact, MemoryWindows
 from utils.training import runs
 from utils.training.compact import parts_of, products_of, solve_towards
-from utils.training.compact_samples import Rows, episodes, rows_of
+from utils.training.compact_samples import CellSamples, episodes, rows_of
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),
@@ -108,7 +108,7 @@ def rows(count=4000):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(count, len(DYNAMIC))).astype("f4")
     y = x @ rng.normal(size=len(DYNAMIC)).astype("f4") + 0.1 * rng.normal(size=count).astype("f4") + 0.3
-    return Rows(x, rng.normal(size=(count, len(STATIC))).astype("f4"), y, np.sort(rng.integers(0, 90, count)))
+    return CellSamples(x, rng.normal(size=(count, len(STATIC))).astype("f4"), y, np.sort(rng.integers(0, 90, count)))
 
 
 def test_the_regression_is_least_squares_without_a_prior_and_the_prior_with_a_heavy_one():

@@ -23,7 +23,7 @@ from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
 from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
 from utils.scores.metrics import Sums, region_of
-from utils.scores.prediction_file import judged
+from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
 from utils.training.inference import restore_model
 from utils.training.runs import load_checkpoint
@@ -74,7 +74,7 @@ def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persisten
     )
     forecasts = {"predicted": copied, "persistence": persistence(test)}
     sums = {name: Sums.of(fields | {"predicted": values}, region) for name, values in forecasts.items()}
-    found = judged("predicted", sums, frame)
+    found = score_with_intervals("predicted", sums, frame)
     assert found["skill_over_persistence"] == pytest.approx(0, abs=1e-9)
     assert found["comparisons"]["persistence"]["verdict"] == "not significant"
     assert found["comparisons"]["persistence"]["mse_difference"] == 0

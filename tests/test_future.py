@@ -21,7 +21,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record, future_maps
 from utils.dataset.statistics import Statistics
-from utils.dataset.weather_forecasts import BOUND, Forecasts, Future
+from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
@@ -47,7 +47,7 @@ def make(*arguments):
 
 def windows(ds, variables=(), lead_days=3, input_days=2, statistics=None) -> Windows:
     statistics = statistics or Statistics.fit(ds, SPLIT)
-    ahead = Future(variables, lead_days).ahead(ds, statistics, WHOLE) if variables else None
+    ahead = KnownWeather(variables, lead_days).ahead(ds, statistics, WHOLE) if variables else None
     return Windows(Record(ds, statistics, ahead=ahead), SPLIT.train, lead_days, input_days, "train")
 
 
@@ -120,7 +120,7 @@ def test_the_maps_of_the_days_ahead_are_scaled_like_the_variable_and_stand_on_ea
 
 def test_a_day_without_all_days_ahead_has_no_maps():
     ds = tiny().isel(time=[*range(30), *range(40, 120)])
-    ahead = Future(RAIN, 3).ahead(ds, Statistics.fit(ds, SPLIT), WHOLE)
+    ahead = KnownWeather(RAIN, 3).ahead(ds, Statistics.fit(ds, SPLIT), WHOLE)
     none = np.flatnonzero((ahead.rows < 0).all(axis=1))
     assert none.tolist() == [27, 28, 29, 107, 108, 109]
     with pytest.raises(IndexError):
@@ -132,7 +132,7 @@ def test_patches_blocks_and_permuted_windows_have_the_same_future(tmp_path, monk
     make(("data", tmp_path / "ds.nc"), ("out", tmp_path / "fc.nc"), ("lead_days", 4))
     data = DataSet(tmp_path / "ds.nc")
     statistics = data.summary(SPLIT).statistics(SPLIT)
-    for future in (Future(BOTH, 3), Forecasts(BOTH, 3, tmp_path / "fc.nc")):
+    for future in (KnownWeather(BOTH, 3), WeatherForecasts(BOTH, 3, tmp_path / "fc.nc")):
         whole = Samples(View(data, statistics, halo=0, future=future), SPLIT.train, 3, 2, "training")
         (windows,) = whole
         count = np.arange(len(windows))

@@ -1,13 +1,13 @@
 """Each model is, numerically, the published one: forecasts and gradients of a plain reference with the same weights."""
 
 import numpy as np
-import published
 import pytest
 import torch
 from test_models import NAMES, settings_and_build
 
 from utils.common.grid import Grid
 from utils.data_processing import Batch
+from utils.models import reference as published
 from utils.training.loop import sum_of_squares
 
 

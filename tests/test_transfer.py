@@ -15,7 +15,7 @@ from utils import experiment
 from utils.common.grid import Grid
 from utils.dataset.prepared import write_prepared
 from utils.models.cnn import CNN
-from utils.models.dense import Product
+from utils.models.fast_layers import BlockedMatmul
 from utils.settings import FinetuneSettings
 from utils.training import runs
 from utils.training.inference import load_script
@@ -251,6 +251,6 @@ def test_a_frozen_dense_layer_passes_the_gradient_on(frozen):
     layer, x = nn.Linear(5, 4, bias=False), torch.rand(3, 5, requires_grad=True)
     layer.weight.requires_grad_(not frozen)
     slope = torch.rand(3, 4)
-    Product.apply(x, layer.weight).backward(slope)
+    BlockedMatmul.apply(x, layer.weight).backward(slope)
     torch.testing.assert_close(x.grad, slope @ layer.weight.detach())
     assert (layer.weight.grad is None) == frozen

@@ -20,10 +20,10 @@ from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.forecasts import cross_validation
-from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, HeldOut, age_class
-from utils.forecasts.climatology import Usual
-from utils.forecasts.cross_validation import Fold, folds_of, hold_out, refitted
-from utils.forecasts.quantile_scores import Probability
+from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, OutOfSample, age_class
+from utils.forecasts.climatology import Climatology
+from utils.forecasts.cross_validation import Fold, cross_validate, folds_of, refitted
+from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
 from utils.training import runs
@@ -44,7 +44,7 @@ def world(count=900, shape=(5, 6), seed=0, first="2015-01-01", share=0.7):
     size = size * (1 + 0.5 * (season_of(days) == 2))[:, None, None] * (1 + 0.2 * age)
     error = size * rng.standard_normal(forecast.shape)
     observed = np.where(rng.random(forecast.shape) < share, forecast + error, np.nan).astype(np.float32)
-    return HeldOut(observed, forecast, age, region, days, count > 366)
+    return OutOfSample(observed, forecast, age, region, days, count > 366)
 
 
 def test_seasons_are_those_of_xarray():
@@ -88,7 +88,7 @@ def test_quantiles_by_a_loop():
 def test_intervals_of_a_simulated_world_hold_what_they_promise():
     """Later days of the same world: 90 % in all, in each season and region, at each age."""
     held, later = world(seed=1), world(seed=2, first="2018-01-01")
-    scores = Probability.of(later, Calibration.of(held))
+    scores = QuantileScores.of(later, Calibration.of(held))
     assert scores.coverage == pytest.approx(0.9, abs=0.01)
     assert all(abs(share - 0.9) < 0.025 for share in (scores.by_season | scores.by_region).values())
     np.testing.assert_allclose(scores.below, LEVELS, atol=0.02)
@@ -122,7 +122,7 @@ def test_a_season_without_days_borrows_from_the_others():
     held = world(count=31, first="2015-01-01")  # a January
     found = Calibration.of(held)
     np.testing.assert_array_equal(found.table[:, 2], found.table[:, 1])
-    few = HeldOut(held.observed[:8], held.forecast[:8], held.age[:8], held.region, held.days[:8])
+    few = OutOfSample(held.observed[:8], held.forecast[:8], held.age[:8], held.region, held.days[:8])
     assert np.ptp(Calibration.of(few).table, axis=(0, 1)).max() == 0  # nor enough of a region
 
 
@@ -142,7 +142,7 @@ def test_older_observations_never_make_a_forecast_surer():
 def test_crps_and_coverage_against_another_library():
     held, test = world(seed=3), world(count=200, seed=4)
     calibration = Calibration.of(held)
-    found = Probability.of(test, calibration)
+    found = QuantileScores.of(test, calibration)
     quantiles = calibration.quantiles(test.forecast, test.age, test.days)
     dims = ("time", "lat", "lon")
     observed = xr.DataArray(test.observed, dims=dims)
@@ -159,7 +159,7 @@ def test_crps_and_coverage_against_another_library():
 
 def test_percentiles_against_scipy():
     held = world(count=1461, share=1.0)
-    usual = Usual.of(held)
+    usual = Climatology.of(held)
     days = days_from("2020-07-01", 3)
     anomaly = np.random.default_rng(0).normal(0, 0.03, (3, *held.region.shape)).astype(np.float32)
     found = usual.percentile(anomaly, days)
@@ -180,7 +180,7 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
     expected, note = climatology(training, test, split.train)
     inside = record.days <= np.datetime64("2015-12-31")
     shape = record.observed[inside].shape
-    held = HeldOut(
+    held = OutOfSample(
         record.observed[inside],
         np.zeros(shape, np.float32),
         np.zeros(shape, np.int16),
@@ -189,7 +189,7 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
         True,
     )
     assert not note
-    np.testing.assert_allclose(Usual.of(held).expected(test.valid_time), expected, atol=1e-5)
+    np.testing.assert_allclose(Climatology.of(held).expected(test.valid_time), expected, atol=1e-5)
 
 
 def test_blocks_of_days_by_hand():
@@ -223,7 +223,7 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
 def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_path, smap, script, monkeypatch):
     out, calls, real = tmp_path / "run", [], cross_validation.refit
     assert script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, "--out", out).code == 0
-    whole = hold_out(out, 3, quiet=True)
+    whole = cross_validate(out, 3, quiet=True)
     with xr.open_dataset(whole) as ds:
         expected = ds.load()
     shutil.rmtree(whole.parent)
@@ -236,9 +236,9 @@ def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_pat
 
     monkeypatch.setattr(cross_validation, "refit", failing)
     with pytest.raises(KeyboardInterrupt):
-        hold_out(out, 3, quiet=True)
+        cross_validate(out, 3, quiet=True)
     assert not whole.exists()
-    with xr.open_dataset(hold_out(out, 3, quiet=True)) as ds:
+    with xr.open_dataset(cross_validate(out, 3, quiet=True)) as ds:
         xr.testing.assert_equal(ds.load(), expected)
     assert len(calls) == 4 and not list(whole.parent.glob(".fit*"))
 
@@ -248,7 +248,7 @@ def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, 
     out = tmp_path / "run"
     epochs = ["--epochs", 2] if model == "cnn" else []
     assert script(f"SMAPtest/train_{model}.py", "--data", smap, *PERIODS, *epochs, "--out", out).code == 0
-    made = hold_out(out, 3, quiet=True)
+    made = cross_validate(out, 3, quiet=True)
     with xr.open_dataset(made) as ds:
         first, last = ds["time"].values[[0, -1]].astype("datetime64[D]")
         assert str(last) == "2015-06-30" and str(first) == "2015-04-05"  # the first with three input days and lead 3
@@ -256,11 +256,11 @@ def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, 
         mean = float(np.sqrt(((ds["predicted"] - ds["observed"]) ** 2).mean()))
     assert read_json(made.parent / "metrics.json")["rmse"] == pytest.approx(mean, rel=1e-4)
     before = made.stat().st_mtime_ns
-    few = hold_out(out, 0, quiet=True)
-    assert hold_out(out, 3, quiet=True).stat().st_mtime_ns == before and few != made
+    few = cross_validate(out, 0, quiet=True)
+    assert cross_validate(out, 3, quiet=True).stat().st_mtime_ns == before and few != made
     with xr.open_dataset(few) as ds:
         assert str(ds["time"].values[0])[:10] == "2015-06-01"
     shutil.rmtree(made.parent)
     write_prepared(tiny(seed=5), smap)
     with pytest.raises(UserError, match="is gone or has changed"):
-        hold_out(out, 3, quiet=True)
+        cross_validate(out, 3, quiet=True)

@@ -38,7 +38,7 @@ from utils.dataset.prepared import (
 )
 from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
-from utils.dataset.weather_forecasts import Future
+from utils.dataset.weather_forecasts import KnownWeather
 
 
 class Batch(NamedTuple):
@@ -163,7 +163,7 @@ class View:
         halo: int | None = None,
         patch: int | None = None,
         hidden: Bool[np.ndarray, "time lon"] | None = None,
-        future: Future | None = None,
+        future: KnownWeather | None = None,
     ):
         self.data, self.statistics, self.predictors = data, statistics, predictors
         self.hidden, self.future, self.halo, self.free = hidden, future, halo or 0, halo is not None

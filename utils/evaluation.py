@@ -24,13 +24,13 @@ from utils.common.text import days
 from utils.data_processing import Permuted, Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.weather_forecasts import Future
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
 from utils.scores.metrics import Sums, well_covered
-from utils.scores.prediction_file import SCORING, described, judged, write_scores, written
+from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
 from utils.scores.score_table import show, table
 from utils.settings import RUNS
 from utils.training import runs
@@ -68,7 +68,7 @@ def evaluate(
         own_is_there = own.exists() and data_hash(own) == checkpoint.data_hash
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
-        future = Future.of(checkpoint.settings)
+        future = KnownWeather.of(checkpoint.settings)
         if future and future.hash() != checkpoint.future_hash:
             raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
         path = own if data is None else data
@@ -93,7 +93,7 @@ def evaluate(
                 own_cells = (slice(None), *block.inside)
                 out.add(block, windows, predicted[own_cells], references.forecasts(block))
         sums = out.sums()
-        found = judged("predicted", sums, out.frame)
+        found = score_with_intervals("predicted", sums, out.frame)
         found |= {name: value for name, value in about.items() if name != "commit"}
         found |= {"baselines": references.scores(sums, out.frame)}
         found |= {"data": str(path), "synthetic_data": ds.synthetic, "finished": checkpoint.finished}

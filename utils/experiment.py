@@ -13,7 +13,7 @@ import torch
 from utils.common.cli import UserError, given_on_command_line, one_sentence, parse
 from utils.data_processing import Samples
 from utils.dataset.open import data_hash, open_data_set
-from utils.dataset.weather_forecasts import Future
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import halo, windows_of
 from utils.models.compact import Compact
 from utils.settings import (
@@ -73,7 +73,7 @@ def run(
     if isinstance(settings, FinetuneSettings):
         settings.init_from = settings.init_from or default_run_dir("ERA5test", _source_name(model_name), settings)
         source = pretrained(settings, script, model_name, split)
-    future = Future.of(plain(settings))
+    future = KnownWeather.of(plain(settings))
     checkpoint = Checkpoint(
         experiment=experiment,
         script=script,

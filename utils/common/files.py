@@ -128,4 +128,4 @@ def _file_hash(path: Path, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]

@@ -78,19 +78,19 @@ class WeatherMaps:
         return torch.from_numpy(rows)
 
 
-class Future:
+class KnownWeather:
     """Some variables of the next `lead_days` days from the data set itself: a perfect forecast."""
 
     def __init__(self, variables: tuple[str, ...], lead_days: int):
         self.variables, self.lead_days = variables, lead_days
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Future | None":
+    def of(cls, settings: Mapping[str, Any]) -> "KnownWeather | None":
         """What settings ask for, as a checkpoint holds them; None: nothing of the days ahead."""
         path, asked = settings.get("future_from"), (future_variables(settings), settings["lead_days"])
         if not asked[0]:
             return None
-        return Forecasts(*asked, Path(path)) if path else cls(*asked)
+        return WeatherForecasts(*asked, Path(path)) if path else cls(*asked)
 
     @property
     def maps(self) -> int:
@@ -120,7 +120,7 @@ class Future:
         return WeatherMaps.of(maps, np.where(follows[:, None], rows, -1), statistics)
 
 
-class Forecasts(Future):
+class WeatherForecasts(KnownWeather):
     """The same from a file of forecasts."""
 
     def __init__(self, variables: tuple[str, ...], lead_days: int, path: Path):

@@ -40,7 +40,7 @@ MOST = 2**26  # values of a variable to learn from; of more, every so many days
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class OutOfSample:
     """Forecasts of days held out, or of test days, by one run or by several together."""
 
     observed: Float32[np.ndarray, "time lat lon"]  # m3 m-3, NaN where not scored
@@ -51,7 +51,7 @@ class HeldOut:
     all_year: bool = False  # whether the days, those left out of a large map too, leave out no part of the year
 
     @classmethod
-    def read(cls, files: Sequence[Path], weights: Sequence[float], name: str = "predicted") -> "HeldOut":
+    def read(cls, files: Sequence[Path], weights: Sequence[float], name: str = "predicted") -> "OutOfSample":
         """The weighted mean of the runs' forecasts on the days that all of them have; `name`: a baseline instead.
 
         Raises UserError where no day is common to all, or they are on different grids.
@@ -82,10 +82,10 @@ class HeldOut:
             for ds in opened:
                 ds.close()
 
-    def on(self, days: Int[np.ndarray, "day"]) -> "HeldOut":
+    def on(self, days: Int[np.ndarray, "day"]) -> "OutOfSample":
         """Of these days alone, by number."""
         parts = (part[days] for part in (self.observed, self.forecast, self.age))
-        return HeldOut(*parts, self.region, self.days[days])
+        return OutOfSample(*parts, self.region, self.days[days])
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Calibration:
     region: Int8[np.ndarray, "lat lon"]
 
     @classmethod
-    def of(cls, held: HeldOut) -> "Calibration":
+    def of(cls, held: OutOfSample) -> "Calibration":
         """Raises UserError where no day held out was observed."""
         found, needed = cls._of(held), []
         for block in np.array_split(np.arange(len(held.days)), BLOCKS):
@@ -110,7 +110,7 @@ class Calibration:
         return replace(found, table=(middle + stretch * (found.table - middle)).astype(np.float32))
 
     @classmethod
-    def _of(cls, held: HeldOut) -> "Calibration":
+    def _of(cls, held: OutOfSample) -> "Calibration":
         """Before it is stretched."""
         residual = held.observed - held.forecast
         valid = np.isfinite(residual) & (held.region >= 0)
@@ -143,7 +143,7 @@ class Calibration:
                     table[number, s] = np.quantile(scaled[part], LEVELS)
         return cls(scale, by_age, table, held.region)
 
-    def _needed(self, held: HeldOut) -> Float[np.ndarray, "observation"]:
+    def _needed(self, held: OutOfSample) -> Float[np.ndarray, "observation"]:
         """How far the outer quantiles must be stretched about the median to reach each observation."""
         scaled = (held.observed - held.forecast) / (self.scale * self.by_age[age_class(held.age)])
         table = np.moveaxis(self.table[self.region][:, :, season_of(held.days)], 2, 0)
@@ -172,7 +172,7 @@ def weights_of(files: Sequence[Path]) -> tuple[float, ...]:
         return (1.0,)
     quality = []
     for number in range(len(files)):
-        held = HeldOut.read(files, [float(other == number) for other in range(len(files))])
+        held = OutOfSample.read(files, [float(other == number) for other in range(len(files))])
         quality.append(1 / max(float(np.nanmean((held.forecast - held.observed).astype(np.float64) ** 2)), 1e-12))
     return tuple(one / sum(quality) for one in quality)
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 
 from utils.common.periods import season_of
 from utils.dataset.statistics import std_and_quantiles
-from utils.forecasts.calibration import FEWEST, HeldOut
+from utils.forecasts.calibration import FEWEST, OutOfSample
 from utils.scores.baselines import HARMONICS, annual_cycle, at_days
 from utils.scores.metrics import SEASONS
 
@@ -15,7 +15,7 @@ PARTS = (np.arange(41) + 0.5) / 41  # of the quantiles: the middles of equal par
 
 
 @dataclass(frozen=True)
-class Usual:
+class Climatology:
     """The climatology of the days that runs learned from."""
 
     mean: Float32[np.ndarray, "lat lon"]  # m3 m-3, NaN where nothing was observed
@@ -24,7 +24,7 @@ class Usual:
     all_year: bool
 
     @classmethod
-    def of(cls, held: HeldOut) -> "Usual":
+    def of(cls, held: OutOfSample) -> "Climatology":
         """Of the observations on the days held out, which are all days learned from."""
         valid = np.isfinite(held.observed)
         count = valid.sum(axis=0)

@@ -22,7 +22,7 @@ from utils.common.periods import Span, Split
 from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
-from utils.dataset.weather_forecasts import Future
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
@@ -45,7 +45,7 @@ class Fold:
     rest: tuple[Span, ...]
 
 
-def hold_out(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
+def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
     """Make the file where it is missing, and return it.
 
     With `folds` 0, the run itself forecasts its validation days, which chose its best epoch: quick, and a little too
@@ -87,7 +87,7 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
     data, reach = open_data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
-    model, future = restore_model(checkpoint, run_dir), Future.of(checkpoint.settings)
+    model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
     view = view_of(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val
     everything = Samples(view, learned, *reach, "training")
@@ -120,7 +120,7 @@ def refitted(
     checkpoint: Checkpoint,
     data: DataSet,
     days: tuple[Span, ...],
-    future: Future | None,
+    future: KnownWeather | None,
     keep: Path | None = None,
 ) -> tuple[nn.Module, View]:
     """A model with the settings of a run that learned from these target days, and the data as it sees them.

@@ -18,13 +18,15 @@ from utils.common.parallel import Job, cores, finish, processes
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
-from utils.forecasts.operational import Lead, Order, encoding, inits, issue
+from utils.forecasts.operational import ForecastRequest, LeadEnsemble, encoding, inits, issue
 from utils.scores.metrics import FORECASTS, Sums
-from utils.scores.prediction_file import judged
+from utils.scores.prediction_file import score_with_intervals
 from utils.training.runs import claimed
 
 
-def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None) -> np.ndarray:
+def hindcast(
+    asked: ForecastRequest, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None
+) -> np.ndarray:
     """Write the forecasts of all inits from `first` to `last` to `out`; returns the inits.
 
     Parts are kept beside it until it is whole, and found again by the next call.
@@ -37,7 +39,7 @@ def hindcast(asked: Order, first: np.datetime64, last: np.datetime64, out: Path,
     return days
 
 
-def _make(asked: Order, days: np.ndarray, folder: Path, out: Path, jobs: int | None) -> None:
+def _make(asked: ForecastRequest, days: np.ndarray, folder: Path, out: Path, jobs: int | None) -> None:
     """The parts that are missing, then the whole."""
     parts = [days[i : i + asked.at_once] for i in range(0, len(days), asked.at_once)]
     files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
@@ -61,7 +63,7 @@ def _make(asked: Order, days: np.ndarray, folder: Path, out: Path, jobs: int | N
     _join(files, out)
 
 
-def make_part(asked: Order, days: np.ndarray, file: Path) -> int:
+def make_part(asked: ForecastRequest, days: np.ndarray, file: Path) -> int:
     """Forecast and write these inits; returns how many they are."""
     ds = issue(asked, days)
     with whole_file(file) as partial_file:
@@ -69,14 +71,14 @@ def make_part(asked: Order, days: np.ndarray, file: Path) -> int:
     return len(days)
 
 
-def _made(file: Path, asked: Order) -> bool:
+def _made(file: Path, asked: ForecastRequest) -> bool:
     """Whether a part is there, of the same request."""
     with contextlib.suppress(OSError), netCDF4.Dataset(file) as part:
         return getattr(part, "request", "") == asked.attributes["request"]
     return False
 
 
-def scored(asked: Order, out: Path) -> list[dict[str, Any]]:
+def scored(asked: ForecastRequest, out: Path) -> list[dict[str, Any]]:
     """A row of scores a lead, beside persistence and climatology; none where no valid day was observed.
 
     `coverage_90` is the share of observations inside the interval from the 0.05 to the 0.95 quantile.
@@ -98,13 +100,13 @@ def scored(asked: Order, out: Path) -> list[dict[str, Any]]:
                 continue
             area = (("lat", "lon"), cell_area(asked.grid.lat, asked.grid.lon))
             frame = xr.Dataset({"cell_area": area}, {"time": (start + lead.days).astype("datetime64[ns]")})
-            found = judged("predicted", sums, frame)
+            found = score_with_intervals("predicted", sums, frame)
             rows.append({"lead_days": lead.days, "coverage_90": inside / count, **found})
     return rows
 
 
 def _fields(
-    data: DataSet, block: Tile, start: np.ndarray, lead: Lead, made: xr.Dataset
+    data: DataSet, block: Tile, start: np.ndarray, lead: LeadEnsemble, made: xr.Dataset
 ) -> tuple[dict[str, np.ndarray], int]:
     """Forecasts and observations of a block's own cells, m3 m-3, and how many of these are inside the 90 % interval."""
     moisture = data.read(block.own)["soil_moisture"].values

@@ -37,10 +37,10 @@ from utils.dataset.prepared import (
     open_prepared,
     unreadable,
 )
-from utils.dataset.weather_forecasts import Forecasts, Future
-from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
-from utils.forecasts.climatology import Usual
-from utils.forecasts.cross_validation import hold_out
+from utils.dataset.weather_forecasts import KnownWeather, WeatherForecasts
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, weights_of
+from utils.forecasts.climatology import Climatology
+from utils.forecasts.cross_validation import cross_validate
 from utils.models import windows_of
 from utils.scores.prediction_file import AGE
 from utils.training import runs
@@ -56,21 +56,21 @@ TOGETHER = 100  # inits made at once, at most
 
 
 @dataclass(frozen=True)
-class Lead:
+class LeadEnsemble:
     """The runs of one lead and what their forecasts of days held out say."""
 
     days: int
     run_dirs: tuple[Path, ...]
     weights: tuple[float, ...]  # sum to 1
     calibration: Calibration
-    usual: Usual
+    usual: Climatology
 
 
 @dataclass(frozen=True)
-class Order:
+class ForecastRequest:
     """What is to be forecast; another process can do a part of it."""
 
-    leads: tuple[Lead, ...]
+    leads: tuple[LeadEnsemble, ...]
     data: Path
     future_from: Path | None
     grid: Grid
@@ -89,7 +89,7 @@ class Order:
 
 def order(
     run_dirs: Sequence[Path], data: Path, end: np.datetime64 | None, future_from: Path | None, folds: int
-) -> Order:
+) -> ForecastRequest:
     """All that is asked, checked, and each run's forecasts of days held out, made where they are missing."""
     found = {run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
     first_dir, first = next(iter(found.items()))
@@ -104,10 +104,10 @@ def order(
     leads = []
     for days in sorted({checkpoint.lead_days for checkpoint in found.values()}):
         those = {run_dir: checkpoint for run_dir, checkpoint in found.items() if checkpoint.lead_days == days}
-        files = [hold_out(run_dir, folds) for run_dir in those]
+        files = [cross_validate(run_dir, folds) for run_dir in those]
         weights = weights_of(files)
-        held = HeldOut.read(files, weights)
-        leads.append(Lead(days, tuple(those), weights, Calibration.of(held), Usual.of(held)))
+        held = OutOfSample.read(files, weights)
+        leads.append(LeadEnsemble(days, tuple(those), weights, Calibration.of(held), Climatology.of(held)))
     hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in found.items()}
     attributes = _attributes(leads, found, hashes, data)
     if not folds:
@@ -126,13 +126,13 @@ def order(
     ]
     identity = json.dumps(parts)
     attributes["request"] = hashlib.sha256(identity.encode()).hexdigest()
-    return Order(tuple(leads), data, future_from, grid, end, attributes)
+    return ForecastRequest(tuple(leads), data, future_from, grid, end, attributes)
 
 
-def future_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -> Future | None:
+def future_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -> KnownWeather | None:
     """The weather ahead that a run wants to know; a UserError where nobody can know it."""
-    future = Future.of(checkpoint.settings | ({"future_from": str(future_from)} if future_from else {}))
-    if future and not isinstance(future, Forecasts):
+    future = KnownWeather.of(checkpoint.settings | ({"future_from": str(future_from)} if future_from else {}))
+    if future and not isinstance(future, WeatherForecasts):
         raise UserError(
             f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
             "(docs/forecasts.md)."
@@ -142,10 +142,10 @@ def future_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -
     return future
 
 
-class Member:
+class TrainedRun:
     """A run with its data, ready to forecast."""
 
-    def __init__(self, run_dir: Path, asked: Order, leads: int):
+    def __init__(self, run_dir: Path, asked: ForecastRequest, leads: int):
         self.checkpoint = runs.load_checkpoint(run_dir)
         self.model = restore_model(self.checkpoint, run_dir)
         start = start_of(self.checkpoint)
@@ -175,19 +175,19 @@ class Member:
         return maps, age
 
 
-_kept: dict[tuple, dict[Path, Member]] = {}  # by a process from one part to the next
+_kept: dict[tuple, dict[Path, TrainedRun]] = {}  # by a process from one part to the next
 
 
-def members(asked: Order) -> dict[Path, Member]:
+def members(asked: ForecastRequest) -> dict[Path, TrainedRun]:
     key = asked.attributes["request"], asked.end
     if key not in _kept:
         _kept.clear()
         most = max(lead.days for lead in asked.leads)
-        _kept[key] = {run_dir: Member(run_dir, asked, most) for run_dir in asked.run_dirs}
+        _kept[key] = {run_dir: TrainedRun(run_dir, asked, most) for run_dir in asked.run_dirs}
     return _kept[key]
 
 
-def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray:
+def inits(asked: ForecastRequest, first: np.datetime64, last: np.datetime64) -> np.ndarray:
     """The days from `first` to `last` on which every run can be initialised; a UserError where there is none."""
     found = None
     for run_dir, member in members(asked).items():
@@ -206,7 +206,7 @@ def inits(asked: Order, first: np.datetime64, last: np.datetime64) -> np.ndarray
     return found
 
 
-def issue(asked: Order, days: np.ndarray) -> xr.Dataset:
+def issue(asked: ForecastRequest, days: np.ndarray) -> xr.Dataset:
     """The forecasts of these inits, [init_time, lead_time, lat, lon] and quantiles of them."""
     shape = (len(days), len(asked.leads), *asked.grid.shape)
     names = ("soil_moisture", "anomaly", "percentile", "ensemble_spread")
@@ -235,7 +235,7 @@ def issue(asked: Order, days: np.ndarray) -> xr.Dataset:
 
 
 def as_dataset(
-    asked: Order, days: np.ndarray, maps: dict[str, np.ndarray], quantiles: np.ndarray, age: np.ndarray
+    asked: ForecastRequest, days: np.ndarray, maps: dict[str, np.ndarray], quantiles: np.ndarray, age: np.ndarray
 ) -> xr.Dataset:
     """With CF metadata."""
     folds = "calibration" not in asked.attributes or "validation" not in asked.attributes["calibration"]
@@ -287,7 +287,7 @@ def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _attributes(
-    leads: Sequence[Lead], found: dict[Path, Checkpoint], hashes: dict[str, str], data: Path
+    leads: Sequence[LeadEnsemble], found: dict[Path, Checkpoint], hashes: dict[str, str], data: Path
 ) -> dict[str, Any]:
     synthetic = any(checkpoint.synthetic for checkpoint in found.values()) or open_data_set(data).synthetic
     lines = []

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from utils.common.periods import season_of
-from utils.forecasts.calibration import LEVELS, Calibration, HeldOut
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores.metrics import REGIONS, SEASONS
 
 
 @dataclass(frozen=True)
-class Probability:
+class QuantileScores:
     """Scores of quantile forecasts, from sums by day and region."""
 
     n: Float[np.ndarray, "time region"]  # observations
@@ -28,7 +28,7 @@ class Probability:
     season: np.ndarray  # index of SEASONS, by day
 
     @classmethod
-    def of(cls, test: HeldOut, calibration: Calibration) -> "Probability":
+    def of(cls, test: OutOfSample, calibration: Calibration) -> "QuantileScores":
         """One level at a time, so that all quantiles are never in memory together."""
         valid = np.isfinite(test.observed) & (test.region >= 0)
         belongs = (test.region.ravel()[:, None] == np.arange(len(REGIONS))).astype(np.float64)
@@ -68,7 +68,7 @@ class Probability:
     def mean_crps(self) -> float:
         return float(self.crps.sum() / max(self.n.sum(), 1))
 
-    def daily_sums(self, reference: "Probability") -> Float[np.ndarray, "time moment"]:
+    def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """As significance takes them, with the CRPS in the place of the squared error."""
         nothing = np.zeros(len(self.n))
         return np.column_stack([self.n.sum(axis=1), nothing, nothing, self.crps, reference.crps])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
-from utils.models.dense import Dense
+from utils.models.fast_layers import BlockedLinear
 
 
 class CNN(nn.Module):
@@ -21,7 +21,7 @@ class CNN(nn.Module):
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
-        self.dense = Dense(filters * rows * columns, height * width)
+        self.dense = BlockedLinear(filters * rows * columns, height * width)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         hidden = torch.relu(self.conv(features.flatten(1, 2)))

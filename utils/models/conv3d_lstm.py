@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
-from utils.models.dense import Dense
-from utils.models.recurrence import LastState
+from utils.models.fast_layers import BlockedLinear, LSTMLastOutput
 
 
 class Conv3dLSTM(nn.Module):
@@ -23,8 +22,8 @@ class Conv3dLSTM(nn.Module):
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         hidden = cells if hidden is None else hidden
         self.conv = nn.Conv3d(channels, filters, (1, kernel, kernel), (1, kernel, kernel))
-        self.lstm = LastState(filters * (height // kernel) * (width // kernel), hidden)
-        self.dense = Dense(hidden, cells)
+        self.lstm = LSTMLastOutput(filters * (height // kernel) * (width // kernel), hidden)
+        self.dense = BlockedLinear(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         maps = self.conv(features.transpose(1, 2))  # [batch, filters, day, rows, columns]

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.common.grid import Grid
-from utils.models.dense import Dense
-from utils.models.recurrence import recur
+from utils.models.fast_layers import BlockedLinear, run_cells
 
 
 class ConvLSTMLayer(nn.Module):
@@ -26,7 +25,7 @@ class ConvLSTMLayer(nn.Module):
         channels = maps.shape[-1]
         from_input, from_state = self.ifgo.weight[:, :channels], self.ifgo.weight[:, channels:]
         shares = convolve(maps.flatten(0, 1), from_input, self.ifgo.bias).unflatten(0, maps.shape[:2])
-        return recur(shares, lambda h: convolve(h, from_state))
+        return run_cells(shares, lambda h: convolve(h, from_state))
 
 
 def convolve(
@@ -58,12 +57,12 @@ class ConvLSTM(nn.Module):
         self.layers = nn.ModuleList(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False))
         if head == "linear":
             self.reduce = nn.ReLU()
-            self.dense = Dense(hidden[-1] * cells, cells)
+            self.dense = BlockedLinear(hidden[-1] * cells, cells)
         elif head == "pixel":
             self.reduce = nn.Conv2d(hidden[-1], 1, 1)
         else:
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())
-            self.dense = Dense(cells, cells)
+            self.dense = BlockedLinear(cells, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         days = list(features.permute(1, 0, 3, 4, 2))

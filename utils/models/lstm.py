@@ -4,8 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.grid import Grid
-from utils.models.dense import Dense
-from utils.models.recurrence import LastState
+from utils.models.fast_layers import BlockedLinear, LSTMLastOutput
 
 
 class LSTM(nn.Module):
@@ -16,8 +15,8 @@ class LSTM(nn.Module):
         self.shape = grid.shape
         cells = grid.shape[0] * grid.shape[1]
         hidden = cells if hidden is None else hidden
-        self.lstm = LastState(channels * cells, hidden)
-        self.dense = Dense(hidden, cells)
+        self.lstm = LSTMLastOutput(channels * cells, hidden)
+        self.dense = BlockedLinear(hidden, cells)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         return self.dense(self.lstm(features.flatten(2))).unflatten(1, self.shape)

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.models.recurrence import LastState
+from utils.models.fast_layers import LSTMLastOutput
 
 
 class PixelLSTM(nn.Module):
@@ -11,7 +11,7 @@ class PixelLSTM(nn.Module):
 
     def __init__(self, hidden: int = 64, channels: int = 3):
         super().__init__()
-        self.lstm = LastState(channels, hidden)
+        self.lstm = LSTMLastOutput(channels, hidden)
         self.dense = nn.Linear(hidden, 1)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:

@@ -20,7 +20,7 @@ from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
 from utils.scores.baselines import Pooled, baselines
 from utils.scores.metrics import Sums
-from utils.scores.prediction_file import SCORING, judged, write_scores, written
+from utils.scores.prediction_file import SCORING, score_with_intervals, write_scores, written
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Asked:
     start: np.datetime64 | None  # no earlier day is read
 
 
-class References:
+class FittedBaselines:
     """The baselines on some samples, by the statistics of a run or else by the training period's own."""
 
     def __init__(self, asked: Asked, statistics: Statistics | None = None, in_blocks: bool = True):
@@ -79,22 +79,22 @@ class References:
         """Each baseline's part of metrics.json; made once."""
         for name in () if self._scores else BASELINES:
             note = {"note": self._notes[name]} if name in self._notes else {}
-            self._scores[name] = judged(name, sums, frame) | note
+            self._scores[name] = score_with_intervals(name, sums, frame) | note
         return self._scores
 
 
-def references_of(asked: Asked, statistics: Statistics, in_blocks: bool) -> References:
+def references_of(asked: Asked, statistics: Statistics, in_blocks: bool) -> FittedBaselines:
     """The references of a run. The last two are kept: a study asks for them model after model."""
     cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
     key = (asked, in_blocks, data_hash(asked.learn_from), data_hash(asked.data), hash(cells))
     if key not in _kept:
         if len(_kept) == 2:
             del _kept[next(iter(_kept))]
-        _kept[key] = References(asked, statistics, in_blocks)
+        _kept[key] = FittedBaselines(asked, statistics, in_blocks)
     return _kept[key]
 
 
-_kept: dict[tuple, References] = {}
+_kept: dict[tuple, FittedBaselines] = {}
 
 
 def evaluate_baselines(asked: Asked, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def evaluate_baselines(asked: Asked, into: Path, suffix: str, attributes: dict[s
     there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
     if all(is_there and found.get("state") == state for found, is_there in there):
         return
-    references = References(asked)
+    references = FittedBaselines(asked)
     view = references.test.view
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": asked.lead_days, "input_days": asked.input_days}

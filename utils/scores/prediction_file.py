@@ -136,7 +136,7 @@ def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, found: dict[str, 
     write_json(run_dir / "metrics.json", found | {"scoring": SCORING})
 
 
-def judged(name: str, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, Any]:
+def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, Any]:
     """All scores of one forecast, with intervals, and tests against each baseline; `sums` as `Predictions.sums`."""
     one = sums[name].required()
     found = metrics.scores_of(one, frame["time"].values, frame["cell_area"].values)

@@ -17,7 +17,7 @@ from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
 from utils.figures.style import BASELINES
-from utils.forecasts.cross_validation import hold_out
+from utils.forecasts.cross_validation import cross_validate
 from utils.scores.baseline_runs import Asked, evaluate_baselines
 from utils.scores.prediction_file import SCORING
 from utils.settings import complete, split_of
@@ -63,7 +63,7 @@ def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
 
 def make_held_out(plan: Plan, task: Task) -> dict[str, Any]:
     """Forecast the days a run learned from by models that had not seen them, where that is missing."""
-    hold_out(plan.runs / task.folder, quiet=True)
+    cross_validate(plan.runs / task.folder, quiet=True)
     return {}
 
 

@@ -37,7 +37,7 @@ from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import UNIT, Compact
 from utils.settings import FinetuneSettings, TrainSettings
-from utils.training.compact_samples import Rows, episodes, rows_of
+from utils.training.compact_samples import CellSamples, episodes, rows_of
 from utils.training.loop import copied, now, runs
 from utils.training.runs import Checkpoint
 
@@ -86,7 +86,7 @@ def fit_compact(
             rows = rows_of(training, rng)
             days = len(validation.target_index) + validation.skipped
             val_rmse = rmse(learner.on_the_target(model, rows)[0], held_out)
-            together = Rows.joined([rows, held_out])
+            together = CellSamples.joined([rows, held_out])
             learner = Learner(settings, learner.days + days, bar)
             model, loss = learner.on_the_target(model, together)
     seconds = time.perf_counter() - start
@@ -140,7 +140,7 @@ class Learner:
         self.settings, self.days, self.bar = settings, days, bar
         self.from_source = isinstance(settings, FinetuneSettings)
 
-    def on_the_land_model(self, model: Compact, rows: Rows) -> tuple[Compact, float]:
+    def on_the_land_model(self, model: Compact, rows: CellSamples) -> tuple[Compact, float]:
         """The regression and the networks that a fine-tuning starts from, and their loss."""
         products = products_of(rows)
         deviation = np.append(1e-3, rows.x.std(axis=0, dtype=np.float64))
@@ -148,7 +148,7 @@ class Learner:
         standardise(model, rows)
         return model, self.train(model, rows, 0.0)
 
-    def on_the_target(self, model: Compact, rows: Rows, share: float | None = None) -> tuple[Compact, float]:
+    def on_the_target(self, model: Compact, rows: CellSamples, share: float | None = None) -> tuple[Compact, float]:
         """Regression and networks of all rows, the share by parts of them held out in turn if not given; the loss."""
         off = math.sqrt(float(np.mean(rows.y.astype(float) ** 2)) * CORRELATED_DAYS / self.days)
         gain = power = 0.0
@@ -165,7 +165,7 @@ class Learner:
         net.share.fill_((min(max(gain / power, 0.0), 1.0) if power > 0 else 0.0) if share is None else share)
         return net, loss
 
-    def fitted(self, model: Compact, rows: Rows, off: float) -> tuple[Compact, float]:
+    def fitted(self, model: Compact, rows: CellSamples, off: float) -> tuple[Compact, float]:
         net = copy.deepcopy(model)
         moved = np.concatenate([[0], SHIFTED, np.zeros(net.dynamic - len(DYNAMIC)), [1]])
         products = products_of(rows)
@@ -182,7 +182,7 @@ class Learner:
             return net, float(np.mean((rows.y - sum(parts_of(net, rows))) ** 2))
         return net, self.train(net, rows, off)
 
-    def solve_from_scratch(self, net: Compact, products: np.ndarray, rows: Rows) -> None:
+    def solve_from_scratch(self, net: Compact, products: np.ndarray, rows: CellSamples) -> None:
         """Without the season where the days do not fill a year, as ridge_memory does it."""
         origin = np.datetime64("1970-01-01", "D")
         all_year = fills_a_year(origin + np.unique(rows.day))
@@ -193,7 +193,7 @@ class Learner:
         weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / len(np.unique(rows.day))))
         put(net, weights)
 
-    def train(self, net: Compact, rows: Rows, off: float) -> float:
+    def train(self, net: Compact, rows: CellSamples, off: float) -> float:
         """Adam on the networks alone, each member by itself; the mean loss of the last epoch, m6 m-6."""
         x, static, y = (torch.from_numpy(part) for part in (rows.x, rows.static, rows.y))
         generator = torch.Generator().manual_seed(self.settings.seed)
@@ -228,7 +228,7 @@ class Learner:
 # ---------------------------------------------------------------------------------------------------------- regression
 
 
-def products_of(rows: Rows) -> Float[np.ndarray, "block t t"]:
+def products_of(rows: CellSamples) -> Float[np.ndarray, "block t t"]:
     """Sums of the products of (1, x, y) over the rows of each part of the days."""
     found = []
     for part in np.array_split(np.unique(rows.day), BLOCKS):
@@ -250,7 +250,7 @@ def put(net: Compact, weights: Float[np.ndarray, "term"]) -> None:
         net.weight.copy_(torch.from_numpy(weights[1:]))
 
 
-def standardise(net: Compact, rows: Rows) -> None:
+def standardise(net: Compact, rows: CellSamples) -> None:
     """Centre and scale of the networks' inputs."""
     linear = parts_of(net, rows, networks=False)[0]
     inputs = np.column_stack([rows.x, rows.static, linear]).astype(np.float64)
@@ -259,7 +259,7 @@ def standardise(net: Compact, rows: Rows) -> None:
 
 
 @torch.no_grad()
-def parts_of(net: Compact, rows: Rows, networks: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def parts_of(net: Compact, rows: CellSamples, networks: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """What the regression says of each row, and what its networks' mean adds to it before its share is taken."""
     linear, added = [], []
     for part in index_batches(len(rows), 2**16):
@@ -269,16 +269,16 @@ def parts_of(net: Compact, rows: Rows, networks: bool = True) -> tuple[np.ndarra
     return torch.cat(linear).numpy(), torch.cat(added).numpy()
 
 
-def rmse(net: Compact, rows: Rows) -> float:
+def rmse(net: Compact, rows: CellSamples) -> float:
     linear, networks = parts_of(net, rows)
     return float(np.sqrt(np.mean((linear + net.share.item() * networks - rows.y).astype(float) ** 2)))
 
 
-def shifted(rows: Rows, off: float, rng: np.random.Generator) -> Rows:
+def shifted(rows: CellSamples, off: float, rng: np.random.Generator) -> CellSamples:
     """The rows as they would be, had their cells' means another error."""
     error = off * rng.standard_normal((len(rows), 1), np.float32)
     moves, moved_static = (part.numpy() for part in moves_of(rows.x.shape[1]))
-    return Rows(rows.x + error * moves, rows.static + error * moved_static, rows.y + error[:, 0], rows.day)
+    return CellSamples(rows.x + error * moves, rows.static + error * moved_static, rows.y + error[:, 0], rows.day)
 
 
 def moves_of(dynamic: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,7 +26,7 @@ RECENT = 7  # days: age of the last observation up to which an episode's samples
 
 
 @dataclass(frozen=True)
-class Rows:
+class CellSamples:
     """Samples of single cells."""
 
     x: Float32[np.ndarray, "row dynamic"]
@@ -37,23 +37,23 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def where(self, chosen: Bool[np.ndarray, "row"]) -> "Rows":
-        return Rows(self.x[chosen], self.static[chosen], self.y[chosen], self.day[chosen])
+    def where(self, chosen: Bool[np.ndarray, "row"]) -> "CellSamples":
+        return CellSamples(self.x[chosen], self.static[chosen], self.y[chosen], self.day[chosen])
 
     @classmethod
-    def joined(cls, parts: list["Rows"]) -> "Rows":
+    def joined(cls, parts: list["CellSamples"]) -> "CellSamples":
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
-def rows_of(samples: Samples, rng: np.random.Generator) -> Rows:
+def rows_of(samples: Samples, rng: np.random.Generator) -> CellSamples:
     """Every sample of every cell, or as many as ROWS drawn at random."""
     possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
-    return Rows.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
+    return CellSamples.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
 
 
 def rows_in(
     windows: MemoryWindows, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
-) -> Rows:
+) -> CellSamples:
     """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
     for the observation."""
     mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
@@ -69,11 +69,11 @@ def rows_in(
         found, statics = cells[day, row, column], len(STATIC)
         y = (values - mean)[day, row, column].astype(np.float32)
         days = windows.record.days[target[day]].astype(int)
-        parts.append(Rows(found[:, :-statics], found[:, -statics:], y, days))
-    return Rows.joined(parts)
+        parts.append(CellSamples(found[:, :-statics], found[:, -statics:], y, days))
+    return CellSamples.joined(parts)
 
 
-def episodes(samples: Samples, number: int, rng: np.random.Generator) -> Rows:
+def episodes(samples: Samples, number: int, rng: np.random.Generator) -> CellSamples:
     """The land model as a satellite would see it, on target days of `samples`."""
     view, found = samples.view, []
     days = view.data.days
@@ -95,10 +95,10 @@ def episodes(samples: Samples, number: int, rng: np.random.Generator) -> Rows:
             continue  # its days are none of the samples'
     if not found:
         raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
-    return Rows.joined(found)
+    return CellSamples.joined(found)
 
 
-def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> Rows:
+def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> CellSamples:
     """One of them, of these days of a record; the cells' means are of its first `span` days."""
     view, days = samples.view, record.days[index]
     truth = record.observed[index]

@@ -15,7 +15,7 @@ from utils.common.cli import UserError, fold
 from utils.common.files import ROOT
 from utils.data_processing import Batch, View, Windows, index_batches
 from utils.dataset.blocks import DataSet
-from utils.dataset.weather_forecasts import Future
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import halo
 from utils.training.runs import Checkpoint
 
@@ -71,7 +71,7 @@ def script_of(checkpoint: Checkpoint, run_dir: Path):
     return load_script(script)
 
 
-def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: Future | None) -> View:
+def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: KnownWeather | None) -> View:
     """A data set as a run sees it."""
     look = halo(model, checkpoint.input_days)
     return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)

@@ -18,7 +18,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.statistics import Summary
-from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, Future
+from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
 from utils.models import halo
 from utils.models.compact import Compact
 from utils.settings import (
@@ -52,7 +52,7 @@ def views(
     summary: Summary,
     learned: Split,
     source: Checkpoint | None,
-    future: Future | None,
+    future: KnownWeather | None,
 ) -> tuple[View, View]:
     """The data as a model validates on them and, with the gaps that the settings ask for, as it learns from them.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
-from utils.models.dense import BLOCK
+from utils.models.fast_layers import BLOCK
 from utils.settings import FinetuneSettings, TrainSettings
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from utils.common.text import days, number
-from utils.forecasts.calibration import LEVELS, Calibration, HeldOut, weights_of
-from utils.forecasts.quantile_scores import Probability
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, weights_of
+from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
@@ -35,7 +35,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
     """A row for each lead and forecast: models with transfer, simple ones; `reliability` by LEVELS. None: no runs."""
     rows = []
     for lead in results.leads:
-        found: dict[str, Probability] = {}
+        found: dict[str, QuantileScores] = {}
         for model in dict.fromkeys((results.detail, COMPACT)):
             folders = [
                 results.out / "runs" / run_folder(TRANSFERRED, model, lead, seed)
@@ -47,9 +47,9 @@ def probabilities(results: Results) -> pd.DataFrame | None:
             weights = weights_of(held)
             names = {model: "predicted"} | ({name: name for name in SIMPLE} if not found else {})
             for name, variable in names.items():
-                calibration = Calibration.of(HeldOut.read(held, weights, variable))
-                tested = HeldOut.read([folder / "predictions.nc" for folder in folders], weights, variable)
-                found[name] = Probability.of(tested, calibration)
+                calibration = Calibration.of(OutOfSample.read(held, weights, variable))
+                tested = OutOfSample.read([folder / "predictions.nc" for folder in folders], weights, variable)
+                found[name] = QuantileScores.of(tested, calibration)
         for name, scores in found.items():
             change = significance.estimate([scores.daily_sums(found["climatology"])], significance.mse_difference)
             rows.append(

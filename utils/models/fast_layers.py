@@ -1,4 +1,11 @@
-"""What the recurrent models share: the LSTM cell with its own derivative, and the recurrence over the days.
+"""Faster versions of what torch has, with the same results; utils/models/reference.py has the plain definitions.
+
+Dense layers: they hold nearly all weights of the published models: mixed precision without 16-bit copies of them.
+
+Autocast keeps a 16-bit copy of every weight and makes its gradient twice, in 16 and in 32 bit; of 194 million weights
+that is 0.8 GB. Here a block of rows at a time is rounded, used and forgotten.
+
+Recurrences: What the recurrent models share: the LSTM cell with its own derivative, and the recurrence over the days.
 
 All inputs' share of the gates is computed before the recurrence begins, for all days at once. The channel axis is the
 last one, so convolutions run in the layout the processor likes best and dense layers need no other code.
@@ -10,13 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-from utils.models.dense import linear
+from torch.nn import functional as F
 
 WIDE = (torch.complex128, torch.int64, torch.int32, torch.int16)
 
 
-class Cell(torch.autograd.Function):
+class FusedLSTMCell(torch.autograd.Function):
     """One day of an LSTM from its gates before activation, in nn.LSTM's order i, f, g, o: (h, c).
 
     `recurrent` and `c` None: the first day, whose state is zero. The four gates are separated once and
@@ -30,7 +36,7 @@ class Cell(torch.autograd.Function):
         recurrent: Float[Tensor, "*batch gates"] | None,
         c: Float[Tensor, "*batch hidden"] | None,
     ) -> tuple[Float[Tensor, "*batch hidden"], Float[Tensor, "*batch hidden"]]:
-        gates = separated(share if recurrent is None else share + recurrent)
+        gates = gates_first(share if recurrent is None else share + recurrent)
         i, f, g, o = gates
         gates[:2].sigmoid_(), tanh_(g), o.sigmoid_()
         new = i * g if c is None else torch.addcmul(i * g, f, c)
@@ -52,7 +58,7 @@ class Cell(torch.autograd.Function):
         slopes[1].zero_() if c is None else sigmoid_slope(dc * c, f, slopes[1])
         tanh_slope(dc * i, g, slopes[2])
         sigmoid_slope(dh * tanh, o, slopes[3])
-        slopes = together(slopes)
+        slopes = gates_last(slopes)
         return slopes, None if c is None else slopes, None if c is None else dc * f
 
 
@@ -71,13 +77,13 @@ def tanh_slope(slope: Tensor, output: Tensor, out: Tensor) -> Tensor:
     return torch.ops.aten.tanh_backward.grad_input(slope, output, grad_input=out)
 
 
-def separated(gates: Float[Tensor, "*batch gates"]) -> Float[Tensor, "4 *batch hidden"]:
+def gates_first(gates: Float[Tensor, "*batch gates"]) -> Float[Tensor, "4 *batch hidden"]:
     """A copy in which each of the four gates is contiguous."""
     parts = gates.contiguous().unflatten(-1, (4, -1))
     return _wide(parts).movedim(-2, 0).clone(memory_format=torch.contiguous_format).view(gates.dtype)
 
 
-def together(gates: Float[Tensor, "4 *batch hidden"]) -> Float[Tensor, "*batch gates"]:
+def gates_last(gates: Float[Tensor, "4 *batch hidden"]) -> Float[Tensor, "*batch gates"]:
     """The inverse of `separated`."""
     return _wide(gates).movedim(0, -2).clone(memory_format=torch.contiguous_format).view(gates.dtype).flatten(-2)
 
@@ -88,20 +94,20 @@ def _wide(values: Tensor) -> Tensor:
     return values.view(next(kind for kind in WIDE if size % kind.itemsize == 0))
 
 
-def recur(
+def run_cells(
     shares: Float[Tensor, "day *batch gates"], product: Callable[[Tensor], Tensor]
 ) -> list[Float[Tensor, "*batch hidden"]]:
     """The hidden state of every day; `product` is the recurrent part of the gates, left out where there is no state."""
     first, *later = shares.unbind(0)
-    h, c = Cell.apply(first, None, None)
+    h, c = FusedLSTMCell.apply(first, None, None)
     states = [h]
     for share in later:
-        h, c = Cell.apply(share, product(h), c)
+        h, c = FusedLSTMCell.apply(share, product(h), c)
         states.append(h)
     return states
 
 
-class LastState(nn.LSTM):
+class LSTMLastOutput(nn.LSTM):
     """An nn.LSTM of one layer that gives its last hidden state alone; one product for all days' inputs."""
 
     def __init__(self, inputs: int, hidden: int):
@@ -109,4 +115,56 @@ class LastState(nn.LSTM):
 
     def forward(self, days: Float[Tensor, "batch day inputs"]) -> Float[Tensor, "batch hidden"]:
         shares = linear(days.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
-        return recur(shares, lambda h: linear(h, self.weight_hh_l0))[-1]
+        return run_cells(shares, lambda h: linear(h, self.weight_hh_l0))[-1]
+
+
+BLOCK = 2**24  # weights rounded at a time, 32 MB; smaller blocks are no faster and wait more often for the other core
+
+
+class BlockedMatmul(torch.autograd.Function):
+    """x · weightᵀ in the precision of `x`; the weights, and their gradient, are in 32 bit."""
+
+    @staticmethod
+    def forward(
+        ctx, x: Float[Tensor, "batch inputs"], weight: Float[Tensor, "outputs inputs"]
+    ) -> Float[Tensor, "batch outputs"]:
+        ctx.save_for_backward(x, weight)
+        return torch.cat([x @ rows.to(x.dtype).T for rows in weight.split(_rows(weight))], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope: Float[Tensor, "batch outputs"]) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:  # frozen
+            parts = zip(slope.split(_rows(weight), 1), weight.split(_rows(weight)), strict=True)
+            return sum(part @ rows.to(x.dtype) for part, rows in parts).to(x.dtype), None
+        through, gradient = torch.zeros(x.shape, dtype=weight.dtype), torch.empty_like(weight)
+        blocks = (tensor.split(_rows(weight), dim) for tensor, dim in ((slope, 1), (weight, 0), (gradient, 0)))
+        for part, rows, out in zip(*blocks, strict=True):
+            out.copy_(part.T @ x)
+            if ctx.needs_input_grad[0]:
+                through += part @ rows.to(x.dtype)
+        return through.to(x.dtype) if ctx.needs_input_grad[0] else None, gradient
+
+
+def linear(
+    x: Float[Tensor, "*batch inputs"], weight: Float[Tensor, "outputs inputs"], bias: Tensor | None = None
+) -> Float[Tensor, "*batch outputs"]:
+    """F.linear, by blocks of rows where the processor computes in mixed precision."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, bias)
+    product = BlockedMatmul.apply(x.flatten(0, -2).to(torch.get_autocast_dtype("cpu")), weight).unflatten(
+        0, x.shape[:-1]
+    )
+    return product if bias is None else product + bias.to(product.dtype)
+
+
+class BlockedLinear(nn.Linear):
+    """nn.Linear by `linear`."""
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        return linear(x, self.weight, self.bias)
+
+
+def _rows(weight: Tensor) -> int:
+    return max(1, BLOCK // weight.shape[1])
