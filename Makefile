@@ -26,14 +26,14 @@ bench: .venv/installed  ## steps against the published ones, loader, memory and 
 	$(BIN)/python benchmarks/bench.py
 
 test: .venv/installed  ## lint and all tests
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 defects: .venv/installed  ## put each defect of the published code back and see its test fail
 	$(BIN)/python tests/defects.py
 
 lint: .venv/installed
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/lint-imports --no-logo
 
 .venv/installed: requirements.txt pyproject.toml
 	command -v $(PYTHON) >/dev/null && $(PYTHON) -m venv .venv || python3 -m venv .venv

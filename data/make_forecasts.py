@@ -3,7 +3,7 @@
     python data/make_forecasts.py --data data/smap_l4.nc --error degraded
     python data/make_forecasts.py --data data/smap_l4.nc --error perfect --out perfect.nc
 
-Degraded forecasts have SYNTHETIC errors that grow with lead (utils/products/synthetic/forecast_errors.py); how well they correlate with
+Degraded forecasts have SYNTHETIC errors that grow with lead (forecast_errors.py); how well they correlate with
 the truth is printed and kept in the file. Perfect ones are the truth, an upper bound. Values that the data set misses
 become the cell's mean. The format is that of docs/forecasts.md.
 """

@@ -4,8 +4,8 @@
     python data/make_limit.py --resolution 2    for that of 2°, about a minute
 
 The sample's truth is known, so its own land model is run ahead from its own state at the end of each day, under many
-ways in which its weather may go on. utils/products/synthetic/predictability_limit.py says what the means of these ensembles are, data/README.md what the
-share of the predictable is.
+ways in which its weather may go on. predictability_limit.py says what the means of these ensembles are,
+data/README.md what the share of the predictable is.
 """
 
 import sys
@@ -64,7 +64,7 @@ class Truth:
         self.observed = twin.analysed(PRODUCT, self.moisture, temperature, latent[ERROR])
 
     def ensembles(self, today: int, ahead: int) -> dict[str, Members]:
-        """Daily soil moisture of the next days, by kind of weather (see utils.products.synthetic.predictability_limit)."""
+        """Daily soil moisture of the next days, by kind of weather (see predictability_limit.py)."""
         state, present = self.states[today - self.first], self.modes[today - self.first]
         rng = np.random.default_rng([self.seed, today])
         sampled = self.forcing_ahead(present[self.waves.rows(*DRIVERS)], rng, DAYS[today] + np.arange(1, ahead + 1))
@@ -127,7 +127,7 @@ def global_attributes(settings: Settings) -> dict[str, str | int]:
         "title": f"SYNTHETIC: the best possible forecasts of the sample's {PRODUCT.name}",
         "source": "the sample's own land model from its own state, ensemble means over the weather ahead",
         "comment": f"SYNTHETIC: of a made-up world whose truth is known; says nothing about the real {PRODUCT.name}.",
-        "references": "data/README.md, data/make_limit.py and utils/products/synthetic/predictability_limit.py of this repository",
+        "references": "data/README.md, data/make_limit.py and utils/products/synthetic of this repository",
         "history": f"python data/make_limit.py --resolution {settings.resolution:g} --seed {settings.seed} "
         f"--lead-days {leads} --members {settings.members}",
         "seed": settings.seed,

@@ -15,8 +15,8 @@ How missing values are met:
 - Nothing of a later day than the last input day is seen, unless a model is to know the weather of the days up to the
   target (`WeatherMaps`): then each of their maps is one more channel, the same on every input day.
 
-Where a run is matched to the climate of its pre-training (utils/dataset/bias_correction.py), soil moisture is carried there by its
-cell's knots before it is scaled, as input and as target, and a forecast is carried back.
+Where a run is matched to the climate of its pre-training (utils/dataset/bias_correction.py), soil moisture is carried
+there by its cell's knots before it is scaled, as input and as target, and a forecast is carried back.
 """
 
 from collections.abc import Iterator

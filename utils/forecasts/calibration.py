@@ -1,4 +1,4 @@
-"""How far a forecast may be off: intervals whose errors were seen on days held out (utils/forecasts/cross_validation.py).
+"""How far a forecast may be off: intervals whose errors were seen on days held out (cross_validation.py).
 
 residual     observation less forecast, of the same weighted mean of the same runs, on days none of them had learned
 scale        what residuals are divided by before they are pooled: the cell's root-mean-square residual, drawn to its

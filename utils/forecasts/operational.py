@@ -3,7 +3,7 @@
 runs         of one lead, seeds or models alike, are one forecast: their mean, weighted by 1 / MSE on the days held out
              that they have in common (Bates and Granger 1969, doi:10.1057/jors.1969.103)
 uncertainty  quantiles from the same mean of their forecasts of days held out (utils/forecasts/calibration.py)
-usual        anomaly and percentile against the climatology of the days the runs learned from (utils/forecasts/climatology.py)
+usual        anomaly and percentile against the climatology of the days the runs learned from (climatology.py)
 init         the last input day. Observations missing there are carried forward as in training, and `input_age` says how
              old each cell's last one is; a cell that the runs do not know, or without any observation up to the init
              since the last gap, has no forecast

@@ -7,8 +7,8 @@ climatology         each cell's mean annual cycle, a mean and two harmonics by l
                     leave out part of the year, the cell's training mean
 ridge               a linear regression, one for all cells, on the three variables of every input day and the cell's
                     means
-ridge_memory        the same on a longer memory of observations and rain (utils/dataset/memory.py), for the anomaly; it is drawn
-                    towards damped persistence where the training days say little
+ridge_memory        the same on a longer memory of observations and rain (dataset/memory.py), for the anomaly;
+                    it is drawn towards damped persistence where the training days say little
 
 Anomalies are from the mean, not from the annual cycle: a cycle fitted to two years of the synthetic sample made the
 damped forecast of the third worse (RMSE 0.037 for 0.035 m3 m-3 a week ahead), for it holds those years' weather.

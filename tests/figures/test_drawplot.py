@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figures import assert_nothing_piles_up, assert_tidy_plot, curve, drawn_texts, marks, offline, saved_figures  # noqa: F401
+from figure_checks import assert_nothing_piles_up, assert_tidy_plot, curve, drawn_texts, marks, offline, saved_figures  # noqa: F401
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import imread

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT, tiny
-from figures import assert_tidy_plot, curve, marks
+from figure_checks import assert_tidy_plot, curve, marks
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash

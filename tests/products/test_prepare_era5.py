@@ -5,14 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import ROOT
 from era5_shapes import LAT, LON, Truth, fields, grib, new_cds, old_cds, truth, zipped
 
-ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "realdata" / "formats"
 BOX = ["--south", "30", "--north", "33", "--west", "110", "--east", "113"]
 TOLERANCE = {"precipitation": 1e-3, "soil_moisture": 2e-6, "soil_temperature": 1e-3}

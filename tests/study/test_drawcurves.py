@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import assert_nothing_piles_up, assert_tidy_plot, curve, drawn_texts, marks, offline, saved_figures  # noqa: F401
+from figure_checks import assert_nothing_piles_up, assert_tidy_plot, curve, drawn_texts, marks, offline, saved_figures  # noqa: F401
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure

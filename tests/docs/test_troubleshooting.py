@@ -11,19 +11,17 @@ SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE)
 ROWS = [(name, row) for name, text in SECTIONS.items() for row in re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)]
 GROUPS = {  # section: the files whose sentences it is about
     "Command line": "utils/common/cli.py utils/settings.py",
-    "Your data set": "utils/dataset/prepared.py utils/experiment.py utils/dataset/statistics.py",
-    "Periods": "utils/settings.py utils/data_processing.py utils/dataset/blocks.py utils/experiment.py",
-    "Run directories": "utils/training/runs.py utils/common/files.py utils/experiment.py utils/evaluation.py",
-    "Training and weights": "utils/training/loop.py utils/compact_*.py utils/training/inference.py utils/models/*.py",
-    "Evaluation": "utils/evaluation.py utils/scores/metrics.py",
-    "Transfer": "utils/experiment.py utils/training/transfer.py",
-    "Weather ahead": "utils/dataset/weather_forecasts.py utils/forecasts/operational.py utils/study/questions/weather_forecasts.py data/make_forecasts.py",
-    "Forecasts": "forecast.py utils/forecasts/operational.py utils/forecasts/cross_validation.py utils/forecasts/calibration.py utils/forecasts/hindcasts.py",
-    "The study": "reproduce.py utils/study/plan.py utils/common/parallel.py utils/study/results.py utils/study/html_page.py utils/products/synthetic/predictability_limit.py"
-    " utils/study/questions/predictability.py utils/figures/map_panels.py utils/Draw*.py",
-    "Downloads and preparing": "utils/products/download.py utils/products/era5/download.py utils/products/smap/download.py utils/products/archives.py"
-    " utils/era5_*.py utils/products/smap/granules.py utils/products/smap/prepare.py utils/products/monthly.py utils/products/raw_files.py utils/products/regrid.py"
-    " utils/products/report.py data/make_sample.py data/make_limit.py data/*download*.py data/prepare_*.py",
+    "Your data set": "utils/dataset/*.py utils/training/setup.py",
+    "Periods": "utils/common/periods.py utils/settings.py utils/data_processing.py utils/dataset/*.py",
+    "Run directories": "utils/training/*.py utils/common/files.py utils/experiment.py utils/evaluation.py",
+    "Training and weights": "utils/experiment.py utils/training/*.py utils/models/*.py",
+    "Evaluation": "utils/evaluation.py utils/scores/*.py",
+    "Transfer": "utils/training/*.py",
+    "Weather ahead": "utils/dataset/*.py utils/forecasts/*.py utils/study/questions/*.py data/make_forecasts.py",
+    "Forecasts": "forecast.py utils/forecasts/*.py",
+    "The study": "reproduce.py utils/study/**/*.py utils/common/parallel.py utils/products/synthetic/*.py"
+    " utils/figures/*.py utils/Draw*.py",
+    "Downloads and preparing": "utils/products/**/*.py data/*.py",
 }
 FILES = {name: [file for part in parts.split() for file in ROOT.glob(part)] for name, parts in GROUPS.items()}
 

@@ -1,11 +1,11 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import frykit.shp as fshp
 import numpy as np
 import pytest
 import xarray as xr
-from figures import assert_nothing_piles_up, assert_tidy, drawn_texts, offline, saved_figures  # noqa: F401
+from conftest import REAL as REAL_DATA
+from figure_checks import assert_nothing_piles_up, assert_tidy, drawn_texts, offline, saved_figures  # noqa: F401
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ from utils.common.cli import UserError
 from utils.dataset.prepared import read_prepared
 from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
 
-REAL = Path(__file__).parents[2] / "shared" / "realdata" / "conus" / "smap_l3_conus.nc"
+REAL = REAL_DATA / "conus" / "smap_l3_conus.nc"
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days, 2018-07-14"
 UNEVEN = np.array(
     [49.9, 48.2, 46.5, 44.9, 43.3, 41.8, 40.2, 38.8, 37.3, 35.9, 34.5, 33.1, 31.8, 30.5, 28.0, 26.8, 25.5]

@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
-from figures import assert_tidy
+from figure_checks import assert_tidy
 from scipy.ndimage import gaussian_filter
 
 from utils.common.cli import UserError
