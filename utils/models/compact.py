@@ -1,8 +1,8 @@
 """compact: ours, made for records of a month to a few years; one for all cells and any grid, about 1,500 parameters.
 
 It forecasts a cell's mean, plus a linear regression on a written-down memory (dataset/recollection.py), plus what a
-small ensemble of networks makes of the same: their mean, times a share between 0 and 1 that says what they were worth on days
-held out. The regression is first made on the land model, seen with the gaps and the noise of a satellite; its weights
+small ensemble of networks makes of the same: their mean, times a share between 0 and 1 that says what they were worth
+on days held out. The regression is first made on the land model, seen with the gaps and the noise of a satellite; its weights
 are what the regression on SMAP is drawn towards, so that a month of SMAP cannot lead it astray. The networks learn on
 the land model what the regression leaves, and go on from there. utils/training/compact.py tells how.
 """
