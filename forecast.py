@@ -18,7 +18,7 @@ from tyro.conf import Positional
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
 from utils.common.periods import spans
-from utils.common.text import days as in_days
+from utils.common.text import format_days
 from utils.dataset.open import open_data_set
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
     leads = ", ".join(str(lead.days) for lead in asked.leads)
     if "calibration" in asked.attributes:
         print(f"note: {asked.attributes['calibration']}")
-    print(f"{settings.out}: initialised on {first}, {in_days(int(old))} ago; leads of {leads} days")
+    print(f"{settings.out}: initialised on {first}, {format_days(int(old))} ago; leads of {leads} days")
     draw_forecast(ds, settings.out.with_suffix(".png"))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
@@ -115,7 +115,7 @@ def report(rows: list[dict], out: Path) -> None:
         interval = " to ".join("–" if value is None else f"{value:.4f}" for value in bounds)
         skill = row["skill_over_persistence"]
         print(
-            f"{in_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({interval}), skill over persistence "
+            f"{format_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({interval}), skill over persistence "
             f"{'–' if skill is None else f'{skill:+.3f}'}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
         )
     print(out.with_suffix(".scores.json"))

@@ -20,7 +20,7 @@ from utils import Drawmap
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, overlap, spans
-from utils.common.text import days
+from utils.common.text import format_days
 from utils.data_processing import Permuted, Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
@@ -168,7 +168,7 @@ def draw(run_dir: Path, sums: Sums) -> None:
     day = int(candidates[np.argsort(error)[len(candidates) // 2]])
     path = run_dir / "figures"
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
-        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
+        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {format_days(int(ds.attrs['lead_days']))} ahead"
         name += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
         map_name = f"{name}, {str(ds['time'].values[day])[:10]}"
         both = ds[["observed", "predicted"]]

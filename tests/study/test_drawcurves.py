@@ -5,10 +5,6 @@ from figure_checks import assert_nothing_piles_up, assert_tidy_plot, curve, draw
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-
-from utils.common.cli import UserError
-from utils.figures import style
-from utils.study.questions import draw_curves
 from utils.study.questions.draw_curves import (
     draw_leads,
     draw_predictors,
@@ -16,6 +12,10 @@ from utils.study.questions.draw_curves import (
     draw_target_days,
     draw_transfer_gain,
 )
+
+from utils.common.cli import UserError
+from utils.figures import style
+from utils.study.questions import draw_curves
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"

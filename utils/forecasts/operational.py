@@ -26,7 +26,7 @@ from jaxtyping import Float32, Int16
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
-from utils.common.text import days as in_days
+from utils.common.text import format_days
 from utils.data_processing import Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import (
@@ -196,7 +196,7 @@ def inits(asked: ForecastRequest, first: np.datetime64, last: np.datetime64) -> 
         except UserError as error:
             if member.view.future:  # which may be what is missing
                 raise
-            need = f"{in_days(member.checkpoint.input_days)} in a row up to the last input day"
+            need = f"{format_days(member.checkpoint.input_days)} in a row up to the last input day"
             raise UserError(
                 f"{run_dir} needs {need}; {asked.data} has that on no day from {first} to {last}, or a gap behind it."
             ) from error
