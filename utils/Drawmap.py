@@ -85,7 +85,7 @@ def _days_figure(days: Sequence[tuple[str, xr.DataArray, xr.DataArray]], title: 
     figure, panels = map_figure(find_region(lat, lon, maps, both), rows, title, bottom=0.75)
     colour_bar(figure, panels[:, :2].flat, moisture, np.array(maps), f"soil moisture ({UNITS})")
     colour_bar(figure, panels[:, 2], centred, difference, f"predicted − observed ({UNITS})")
-    key(figure, {"too dry by more than a quarter of the colour scale": MINUS})
+    key(figure, {"too dry by over ¼ of the scale": MINUS})
     return figure
 
 
@@ -123,12 +123,12 @@ def _transfer_figure(change: xr.Dataset, title: str) -> Figure:
         Panel("R²", r2, skill, worse | (r2 < skill["norm"].vmin / 4), better | worse),
         Panel("RMSE", rmse, error, worse | (rmse > error["norm"].vmax / 4), better | worse),
     ]
-    figure, panels = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=1.0)
+    figure, panels = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=1.1)
     colour_bar(figure, [panels[0, 0]], skill, r2, "change of R² (–); transfer helps →")
     colour_bar(figure, [panels[0, 1]], error, rmse, f"← transfer helps; change of RMSE ({UNITS})")
     marks = {
-        "worse by more than a quarter of the colour scale, or significantly": MINUS,
-        "significant (squared error, false discoveries controlled)": DOT,
+        "worse by over ¼ of the scale, or significantly": MINUS,
+        "significant (false discoveries controlled)": DOT,
     }
     gain, more, less = (f"{100 * part[valued].mean():.1f} %" for part in (rmse < 0, better, worse))
     shares = f"Transfer lowers the RMSE in {gain} of {valued.sum():,} cells, significantly in {more}; "

@@ -11,7 +11,6 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from figure_checks import assert_tidy
 from scipy.ndimage import gaussian_filter
-from utils.study.questions.draw_weather import _weather_figure
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid, tiles
@@ -27,7 +26,7 @@ from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
 from utils.settings import TrainSettings
-from utils.study.questions.weather_forecasts import weather
+from utils.study.questions.weather_forecasts import _weather_figure, weather
 from utils.training import runs
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")

@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 from conftest import ROOT, tiny
 from figure_checks import assert_tidy_plot, curve, marks
-from utils.study.questions.draw_transfer import LOOKS, _strategies_figure
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash
@@ -21,7 +20,7 @@ from utils.study import plan
 from utils.study.jobs import Study
 from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks
 from utils.study.questions import predictors_and_record_length, transfer_strategies
-from utils.study.questions.transfer_strategies import days_from_scratch, harm, replaced
+from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.inference import load_script
 from utils.training.runs import load_checkpoint
 

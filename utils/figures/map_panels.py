@@ -191,8 +191,9 @@ def colour_bar(
     """The colour bar of these maps, below them or at their right."""
     maps = list(maps)
     extend = _extend(colours["norm"], values)
-    thick = {"bottom": {"aspect": 36, "shrink": 0.9, "pad": 0.02}, "right": {"aspect": 18, "pad": 0.01}}[location]
-    bar = figure.colorbar(ScalarMappable(**colours), ax=maps, location=location, extend=extend, label=label, **thick)
+    columns = len({ax.get_subplotspec().colspan.start for ax in maps})
+    size = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.02} if location == "bottom" else {"aspect": 18, "pad": 0.01}
+    bar = figure.colorbar(ScalarMappable(**colours), ax=maps, location=location, extend=extend, label=label, **size)
     bar.outline.set_linewidth(0.5)
     bar.locator = MaxNLocator(6, steps=[1, 2, 5, 10])
     bar.ax.set_label("colour bar")

@@ -114,7 +114,7 @@ def _scatters_figure(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]
     most = max(count.max() for count, *_ in counts.values())
 
     side = min((DOUBLE - 1.2) / len(columns), 2.3)  # inches
-    figure = new_figure(1.2 + side * len(columns), 0.5 + (side + 0.2) * len(rows), title)
+    figure = new_figure(1.2 + side * len(columns), 0.6 + (side + 0.15) * len(rows), title)
     grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     panels = {(row, column): grid[i, j] for i, row in enumerate(rows) for j, column in enumerate(columns)}
     for empty in panels.keys() - pairs.keys():

@@ -32,6 +32,7 @@ STYLE = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.
 STYLE |= {"axes.titlesize": "medium", "axes.titlelocation": "left", "axes.titlepad": 3, "axes.labelpad": 2}
 STYLE |= {"axes.linewidth": 0.5, "xtick.major.width": 0.5, "ytick.major.width": 0.5}
 STYLE |= {"xtick.major.size": 2, "ytick.major.size": 2, "xtick.major.pad": 2, "ytick.major.pad": 2}
+STYLE |= {"legend.columnspacing": 1.2, "legend.handletextpad": 0.5}
 STYLE |= {"pdf.fonttype": 42}  # TrueType: journals refuse type 3
 TITLE_SIZE = 8
 
@@ -154,7 +155,7 @@ def axis_limits(values: Float[np.ndarray, "..."], lowest: float = -np.inf) -> tu
 def mark_clipped(ax: Axes, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], colors: Iterable) -> bool:
     """Put a triangle on the edge of the axes and write the value, for each y beyond the limits; tell whether any is.
 
-    The value stands beside the triangle, where no interval of the same point runs through it.
+    The value stands left of the triangle, where no interval of the same point runs through it.
     """
     low, high = ax.get_ylim()
     beyond = np.isfinite(y) & ((y < low) | (y > high))
@@ -163,7 +164,7 @@ def mark_clipped(ax: Axes, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"],
         style = {"markersize": 5, "color": color, "markeredgecolor": "0.2", "markeredgewidth": 0.4}
         ax.plot([place], [edge], marker=marker, linestyle="none", zorder=5, gid="clipped", **style)
         text = f"{value:#.3g}".replace("-", "−")
-        how = {"xytext": (1, 6 * up), "textcoords": "offset points", "ha": "left", "va": side, "rotation": 90}
+        how = {"xytext": (-0.5, 6 * up), "textcoords": "offset points", "ha": "right", "va": side, "rotation": 90}
         halo = [withStroke(linewidth=1.5, foreground="white")]
-        ax.annotate(text, (place, edge), fontsize=5.5, zorder=6, path_effects=halo, **how)
+        ax.annotate(text, (place, edge), fontsize=5, zorder=6, path_effects=halo, **how)
     return bool(beyond.any())

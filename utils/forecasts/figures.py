@@ -78,7 +78,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
     labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")
     for column, colour, values, label in zip(columns.T, colours, (moisture, anomaly, width), labels, strict=True):
         colour_bar(figure, column, colour, values, label)
-    key(figure, {"drier than usual by more than a quarter of the colour scale": MINUS})
+    key(figure, {"drier than usual by over ¼ of the scale": MINUS})
     return figure
 
 

@@ -18,7 +18,10 @@ from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 _STRONG = {"linewidth": 1.8, "marker": "o", "markersize": 3.5, "zorder": 4}
-_SCORES = {"rmse": f"RMSE ({UNITS})", "skill": "skill over persistence (–)"}  # column: name on the axis
+_SCORES = {  # column: title of the panel, name on the axis
+    "rmse": ("RMSE", f"RMSE ({UNITS})"),
+    "skill": ("skill", "skill over persistence (–)"),
+}
 
 
 def leads(results: Results, figures: Path) -> Section | None:
@@ -83,8 +86,8 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
     figure = style.new_figure(style.DOUBLE, 2.8, title)
     panels = figure.subplots(1, len(_SCORES))
     clipped = False
-    for ax, (score, label), letter in zip(panels, _SCORES.items(), "ab", strict=True):
-        ax.set(ylim=limits[score], xlabel="lead (d)", ylabel=label, title=f"({letter})")
+    for ax, (score, (name, label)), letter in zip(panels, _SCORES.items(), "ab", strict=True):
+        ax.set(ylim=limits[score], xlabel="lead (d)", ylabel=label, title=f"({letter}) {name}")
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.grid(**style.GRID)
         for name in names:
@@ -95,8 +98,8 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
         first.append(Patch(facecolor=style.FORECASTS[0], alpha=0.2, label="95 % interval"))
     if clipped:
         first.append(style.CLIPPED)
-    rows = [first] if first else []
-    style.legend(figure, *rows, [lines[name] for name in names if name in BASELINES])
+    baselines = [lines[name] for name in names if name in BASELINES]
+    style.legend(figure, *style.in_rows(first, 4), *style.in_rows(baselines, 4))
     return figure
 
 

@@ -1,6 +1,7 @@
 """Questions about places and days: maps, single days, single cells."""
 
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
-_OBSERVED = {"marker": ".", "linestyle": "none", "color": "0.35", "markersize": 1.5, "markeredgewidth": 0, "zorder": 1}
+_OBSERVED = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 1.2, "markeredgewidth": 0, "zorder": 3}
 
 
 def cells(results: Results, figures: Path) -> Section:
@@ -169,8 +170,8 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
     times = np.concatenate([np.asarray(cell["time"], "datetime64[D]") for cell in cells])
     figure = style.new_figure(style.DOUBLE, 0.5 + 1.4 * len(cells), title)
     panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
-    for i, (ax, cell) in enumerate(zip(panels, cells, strict=True)):
-        ax.set_title(f"({chr(ord('a') + i)}) {cell['name']}\n{_errors(cell)}")
+    for ax, cell, letter in zip(panels, cells, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter}) {cell['name']}\n{_errors(cell)}")
         values = pd.DataFrame({"observed": cell["observed"], **cell["forecasts"]}, pd.DatetimeIndex(cell["time"]))
         values = values.astype(float).resample("D").mean()  # NaN on missing days
         ax.plot(values.index, values["observed"], label="observed", **_OBSERVED)
@@ -183,7 +184,7 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     figure.align_ylabels()
-    keys = [Line2D([], [], label="observed", **_OBSERVED | {"markersize": 4})]
+    keys = [Line2D([], [], label="observed", **_OBSERVED | {"markersize": 2.5})]
     keys += [Line2D([], [], label=name, **style.line_of(name, names)) for name in names]
     style.legend(figure, *style.in_rows(keys, 4))
     return figure

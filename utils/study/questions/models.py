@@ -1,6 +1,8 @@
 """The question about the models: how good their forecasts are, and whether they are better than simple ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -116,8 +118,8 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
             known = values.loc[values["model"] == name, "value"].dropna()
             if not known.between(*ylim).all():
                 off[name].append({"rmse": "RMSE", "r2": "R²"}.get(stem, stem))
-    for number, ax in enumerate(panels.flat):
-        ax.set_title(f"({chr(ord('a') + number)})")
+    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})")
     for ax, experiment in zip(panels[0], experiments, strict=True):
         ax.set_title(f"{ax.get_title(loc='left')} {experiment}\n{EXPERIMENTS.get(experiment, '')}")
     figure.align_ylabels()
@@ -127,7 +129,7 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
 
 def _study_keys(
     table: pd.DataFrame, models: list[str], looks: list[LeadLook], clipped: bool, off: dict[str, list[str]]
-) -> list[list[Line2D]]:
+) -> list[Sequence[Line2D]]:
     """The rows of the legend; `off`: baseline → the scores of which a part lies off the axis."""
     keys = lead_keys(looks)
     if any(f"{stem}_low" in table for stem, *_ in SCORES.values()):
@@ -140,7 +142,7 @@ def _study_keys(
     for name, scores in off.items():
         note = f"\n({' and '.join(scores)} partly off the axis)" if scores else ""
         lines.append(Line2D([], [], label=name + note, **style.baseline_line(name)))
-    return [keys, lines]
+    return [*style.in_rows(keys, 5), *style.in_rows(lines, 5)]
 
 
 def _values(table: pd.DataFrame, score: str) -> pd.DataFrame:

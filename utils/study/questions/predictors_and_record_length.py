@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def _predictors_figure(table: pd.DataFrame, title: str) -> Plot:
             ax.axhspan(i - 0.5, i + 0.5, **style.STRIPES)
         _draw_all_seasons(ax, whole[whole["predictor"] == name], i, ways)
         _draw_seasons(panels[name], seasonal[seasonal["predictor"] == name], ways)
-        panels[name].set(title=f"({'bcdefgh'[i]}) {name.replace('_', ' ')}", ylabel=f"10⁻³ {UNITS}")
+        panels[name].set(title=f"({ascii_lowercase[i + 1]}) {name.replace('_', ' ')}", ylabel=f"change\n(10⁻³ {UNITS})")
         panels[name].tick_params(labelbottom=name == names[-1])
     ax.set_title("(a) all seasons")
     figure.align_ylabels()
@@ -132,8 +133,8 @@ def _draw_all_seasons(ax: Axes, rows: pd.DataFrame, row: int, ways: Sequence[str
     """One predictor's changes over all seasons, written beside their markers."""
     for way, y in _places(rows, ways, row):
         part = rows[rows["how"] == way]
-        ax.hlines([y] * len(part), part["low"], part["high"], color="0.2", linewidth=0.8, zorder=3)
-        _draw_markers(ax, part, way, x=part["rmse_change"], y=[y] * len(part))
+        ax.hlines(np.full(len(part), y), part["low"], part["high"], color="0.2", linewidth=0.8, zorder=3)
+        _draw_markers(ax, part, way, x=part["rmse_change"].to_numpy(), y=np.full(len(part), y))
         for change, end in zip(part["rmse_change"], part[["rmse_change", "high"]].max(axis=1), strict=True):
             text = f"{change:+.2f}".replace("-", "−")
             ax.annotate(text, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=6)
@@ -147,7 +148,7 @@ def _draw_seasons(ax: Axes, rows: pd.DataFrame, ways: Sequence[str]) -> None:
         part = rows[rows["how"] == way]
         x = part["season"].map(SEASONS.index).to_numpy() + offset
         ax.vlines(x, part["low"], part["high"], color="0.2", linewidth=0.8, zorder=3)
-        _draw_markers(ax, part, way, x=x, y=part["rmse_change"])
+        _draw_markers(ax, part, way, x=x, y=part["rmse_change"].to_numpy())
     ax.set_xticks(range(len(SEASONS)), SEASONS)
     ax.tick_params(axis="x", length=0)
     ax.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
@@ -159,7 +160,7 @@ def _places(rows: pd.DataFrame, ways: Sequence[str], middle: int) -> list[tuple[
     return [(way, middle + 0.8 * offset) for way, offset in zip(done, offsets(max(len(done), 1)), strict=False)]
 
 
-def _draw_markers(ax: Axes, rows: pd.DataFrame, way: str, x: Sequence[float], y: Sequence[float]) -> None:
+def _draw_markers(ax: Axes, rows: pd.DataFrame, way: str, x: np.ndarray, y: np.ndarray) -> None:
     """Markers at these places, hollow where the interval holds 0 or is not known."""
     color, marker = CHANGES[way]
     sure = (rows["low"] > 0) | (rows["high"] < 0)
@@ -253,10 +254,10 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Plot:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     panels[0].set(xscale="log", xlim=(lengths.index.min() / 1.25, lengths.index.max() * 1.25))
-    panels[0].set_ylim(style.axis_limits(np.append(fitted[["rmse", "low", "high"]].to_numpy().ravel(), simple["rmse"])))
+    panels[0].set_ylim(_rmse_limits(fitted, simple))
     clipped = False
     for i, (ax, model) in enumerate(zip(panels, models, strict=False)):
-        ax.set_title(f"({chr(ord('a') + i)}) {model}")
+        ax.set_title(f"({ascii_lowercase[i]}) {model}")
         ax.grid(**style.GRID)
         clipped |= _draw_record_lengths(ax, fitted[fitted["model"] == model], simple)
         ax.set_xticks(lengths.index, [f"{n}\n(all)" if whole else str(n) for n, whole in lengths.items()])
@@ -276,17 +277,25 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Plot:
     lines = [
         Line2D([], [], label=name, **style.baseline_line(name)) for name in style.ordered(simple["model"], BASELINES)
     ]
-    style.legend(figure, *style.in_rows([*first, *lines], 3 if columns == 1 else 5))
+    style.legend(figure, *style.in_rows([*first, *lines], 3 if columns == 1 else 4))
     return figure
+
+
+def _rmse_limits(fitted: pd.DataFrame, simple: pd.DataFrame) -> tuple[float, float]:
+    """Limits of the axis that hide no model with few days, unless its RMSE is three times that of most others."""
+    low, high = style.axis_limits(np.append(fitted[["rmse", "low", "high"]].to_numpy().ravel(), simple["rmse"]))
+    usual = fitted.loc[fitted["rmse"] < 3 * fitted["rmse"].median(), "rmse"]
+    return low, max(high, usual.max() + 0.07 * (usual.max() - low))
 
 
 def _draw_record_lengths(ax: Axes, fitted: pd.DataFrame, simple: pd.DataFrame) -> bool:
     """One model without and with transfer, beside the baselines; returns whether any RMSE lies off the axis."""
     clipped = False
     for name, rows in simple.groupby("model", sort=False):
-        ax.plot(rows["target_days"], rows["rmse"], label=name, **style.baseline_line(name))
-        color = style.baseline_line(name)["color"]
-        clipped |= style.mark_clipped(ax, rows["target_days"].to_numpy(), rows["rmse"].to_numpy(), [color] * len(rows))
+        line = style.baseline_line(name)
+        x, y = rows["target_days"].to_numpy(float), rows["rmse"].to_numpy()
+        ax.plot(x, y, label=name, **line)
+        clipped |= style.mark_clipped(ax, x, y, [line["color"]] * len(x))
     for way, (name, dodge, look) in WAYS.items():
         rows = fitted[fitted["experiment"] == way].sort_values("target_days")
         x, y = rows["target_days"].to_numpy() * dodge, rows["rmse"].to_numpy()

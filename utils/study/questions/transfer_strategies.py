@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,8 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
     panels = figure.subplots(len(models), len(leads), sharex=True, sharey="row", squeeze=False)
     margin = DODGE ** (len(LOOKS) / 2 + 4)
     panels[0, 0].set(xscale="log", xlim=(lengths.index.min() / margin, lengths.index.max() * margin))
+    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})")
     clipped = False
     for model, row in zip(models, panels, strict=True):
         shown = table.loc[table["model"].isin([model, *BASELINES]), ["rmse", "low", "high"]]
@@ -289,7 +292,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
             rows = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)]
             clipped |= _draw_baselines(ax, simple[simple["lead_days"] == lead])
             clipped |= _draw_models(ax, rows, used)
-            ax.set_title(f"({chr(ord('a') + list(panels.flat).index(ax))}) {model}, {lead} d ahead")
+            ax.set_title(f"{ax.get_title(loc='left')} {model}, {lead} d ahead")
             ax.grid(**style.GRID)
     panels[0, 0].set_xticks(lengths.index, [f"{n}\n(all)" if whole else str(n) for n, whole in lengths.items()])
     panels[0, 0].set_xticks([], minor=True)

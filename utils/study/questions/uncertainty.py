@@ -139,13 +139,15 @@ def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> 
     """Axes in order: a diagram for each lead, the CRPS."""
     leads, names = sorted(table["lead_days"].unique()), style.ordered(table["model"], BASELINES)
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
-    figure = style.new_figure(style.DOUBLE, 2.6 if len(leads) < 4 else 2.2, title)
+    figure = style.new_figure(style.DOUBLE, 0.75 + 5.4 / (len(leads) + 1), title)  # square panels
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
     for ax, lead, letter in zip(diagrams, leads, ascii_lowercase, strict=False):
         ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.6, zorder=1)
         for _, row in table[table["lead_days"] == lead].iterrows():
             ax.plot(levels, row["reliability"], markersize=2.2, **looks[row["model"]])
-        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], box_aspect=1)
+        ax.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
         ax.set(title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
         ax.tick_params(labelleft=lead == leads[0])
     diagrams[0].set_ylabel("observations below it (share, –)")
