@@ -190,12 +190,23 @@ def colour_bar(
 ) -> Axes:
     """The colour bar of these maps, below them or at their right."""
     maps = list(maps)
-    extend = _extend(colours["norm"], values)
-    columns = len({ax.get_subplotspec().colspan.start for ax in maps})
-    size = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.02} if location == "bottom" else {"aspect": 18, "pad": 0.01}
-    bar = figure.colorbar(ScalarMappable(**colours), ax=maps, location=location, extend=extend, label=label, **size)
+    columns, all_columns = len({ax.get_subplotspec().colspan.start for ax in maps}), maps[0].get_gridspec().ncols
+    if location == "bottom":
+        size, ticks = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.02}, round(12 * columns / all_columns)
+    else:
+        size, ticks = {"aspect": 18, "pad": 0.01}, 6
+    colour = ScalarMappable(**colours)
+    bar = figure.colorbar(
+        colour,
+        ax=maps,
+        location=location,
+        extend=_extend(colours["norm"], values),
+        label=label,
+        panchor=False,  # the maps stay where they are
+        **size,
+    )
     bar.outline.set_linewidth(0.5)
-    bar.locator = MaxNLocator(6, steps=[1, 2, 5, 10])
+    bar.locator = MaxNLocator(ticks, steps=[1, 2, 5, 10])
     bar.ax.set_label("colour bar")
     return bar.ax
 

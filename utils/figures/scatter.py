@@ -129,7 +129,7 @@ def _scatters_figure(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]
         lowest = not any((below, column) in pairs for below in rows[rows.index(row) + 1 :])
         first = not any((row, before) in pairs for before in columns[: columns.index(column)])
         ax.locator_params(nbins=4, steps=[1, 2, 5, 10])
-        ax.tick_params(labelbottom=lowest, labelleft=first)
+        ax.tick_params(labelbottom=lowest, labelleft=first, pad=3.5)
         ax.set_title(f"({next(letters)}) {column}")
         ax.set_ylabel(f"{row}\npredicted ({UNITS})" if first else "")
         ax.set_xlabel(f"observed ({UNITS})" if lowest else "")
