@@ -11,6 +11,7 @@ from test_training import same, weights
 
 from utils.common.grid import tiles
 from utils.common.periods import Split, spans
+from utils.common.ridge import solve_ridge
 from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.dataset.memory import OLDEST
@@ -20,8 +21,8 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import Summary
 from utils.models.compact import Compact, MemoryWindows
 from utils.training import runs
-from utils.training.compact import parts_of, products_of, solve_towards
-from utils.training.compact_samples import CellSamples, episodes, rows_of
+from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
+from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),
@@ -98,7 +99,7 @@ def test_forecasts_by_tiles_are_those_of_the_whole_map():
     torch.nn.init.normal_(model.weight)
     with torch.no_grad():
         expected = model(MemoryWindows(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
-        for tile in tiles((17, 19), 6, model.halo(3)):
+        for tile in tiles((17, 19), 6, model.receptive_radius(3)):
             part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
             found = model(MemoryWindows(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
             torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
@@ -114,11 +115,12 @@ def rows(count=4000):
 def test_the_regression_is_least_squares_without_a_prior_and_the_prior_with_a_heavy_one():
     data, net = rows(), Compact()
     terms = np.ones(len(DYNAMIC) + 1)
-    solve_towards(net, products_of(data), 0 * terms, terms)
+    products = sum_products_of_parts(data).sum(axis=0)
+    set_regression(net, solve_ridge(products, 0 * terms, terms))
     expected = np.linalg.lstsq(np.column_stack([np.ones(len(data)), data.x]), data.y, rcond=None)[0]
     np.testing.assert_allclose(net.weight.detach().numpy(), expected[1:], atol=1e-4)
     assert net.bias.item() == pytest.approx(expected[0], abs=1e-4)
-    solve_towards(net, products_of(data), 1e12 * terms, 0.25 * terms)
+    set_regression(net, solve_ridge(products, 1e12 * terms, 0.25 * terms))
     np.testing.assert_allclose(net.weight.detach().numpy(), 0.25, atol=1e-4)
 
 
@@ -134,15 +136,16 @@ def test_the_forecast_is_mean_plus_regression_plus_share_of_the_members_mean():
     member = [0.05 * (h / (1 + np.exp(-h))) @ outer[m][:, 0] for m, h in enumerate(hidden)]
     expected = data.static[:, 1] + data.x @ net.weight.detach().numpy() + 0.4 * np.mean(member, axis=0)
     np.testing.assert_allclose(net(features).detach().numpy().ravel(), expected, rtol=1e-4, atol=1e-4)
-    linear, added = parts_of(net, data)
+    linear, added = forecast_parts(net, data)
     np.testing.assert_allclose(data.static[:, 1] + linear + 0.4 * added, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_episodes_have_a_satellites_gaps_and_the_truth_as_target(era5):
+def test_pseudo_satellite_years_have_a_satellites_gaps_and_the_truth_as_target(era5):
     data = DataSet(era5)
     split = Split(spans("train", ("2015-01-01", "2015-03-31")), (), spans("test", ("2015-05-01", "2015-05-30")))
     view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
-    found = episodes(Samples(view, split.train, 3, 1, "training", MemoryWindows), 6, np.random.default_rng(0))
+    samples = Samples(view, split.train, 3, 1, "training", MemoryWindows)
+    found = draw_pseudo_satellite_years(samples, 6, np.random.default_rng(0))
     age = found.x[:, DYNAMIC.index("last_anomaly_age")]
     assert 0.2 < (age == 0).mean() < 0.7 and age.max() <= STALE
     last = np.datetime64("2015-03-31").astype(int)
@@ -158,7 +161,7 @@ def test_all_rows_are_the_valid_targets(tmp_path):
     data = DataSet(tmp_path / "smap.nc")
     view = View(data, data.summary(SPLIT).statistics(SPLIT).unscaled(), halo=3)
     samples = Samples(view, SPLIT.train, 3, 1, "training", MemoryWindows)
-    found = rows_of(samples, np.random.default_rng(0))
+    found = draw_observations(samples, np.random.default_rng(0))
     observed = ds["soil_moisture"].values[samples.target_index]
     assert len(found) == np.isfinite(observed).sum()
     mean = found.static[:, STATIC.index("mean_soil_moisture")]

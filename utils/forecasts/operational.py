@@ -41,7 +41,6 @@ from utils.dataset.weather_forecasts import KnownWeather, WeatherForecasts
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, weights_of
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
-from utils.models import windows_of
 from utils.scores.prediction_file import AGE
 from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
@@ -158,7 +157,8 @@ class TrainedRun:
         """Initialised on these days; those without a full window are left out."""
         lead, span = self.checkpoint.lead_days, (first, last)
         target = tuple(day + lead for day in span)
-        return Samples(self.view, (target,), lead, self.checkpoint.input_days, "forecast", windows_of(self.model))
+        input_days = self.checkpoint.input_days
+        return self.model.scoring_samples(self.view, (target,), lead_days=lead, input_days=input_days, name="forecast")
 
     def forecasts(
         self, inits: np.ndarray

@@ -16,7 +16,7 @@ from utils.common.files import ROOT
 from utils.data_processing import Batch, View, Windows, index_batches
 from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo
+from utils.models import ForecastModel
 from utils.training.runs import Checkpoint
 
 BATCH = 64  # samples of a forecast's batch
@@ -48,7 +48,7 @@ def forecast(
     return np.where(record.statistics.scored, np.concatenate(maps), np.float32(np.nan))
 
 
-def restore_model(checkpoint: Checkpoint, run_dir: Path) -> nn.Module:
+def restore_model(checkpoint: Checkpoint, run_dir: Path) -> ForecastModel:
     """The model with its best weights, built by the run's own train script.
 
     Raises UserError when the script is gone or builds something else by now.
@@ -71,9 +71,9 @@ def script_of(checkpoint: Checkpoint, run_dir: Path):
     return load_script(script)
 
 
-def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: KnownWeather | None) -> View:
+def view_of(checkpoint: Checkpoint, model: ForecastModel, data: DataSet, future: KnownWeather | None) -> View:
     """A data set as a run sees it."""
-    look = halo(model, checkpoint.input_days)
+    look = model.receptive_radius(checkpoint.input_days)
     return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)
 
 

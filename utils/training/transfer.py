@@ -66,7 +66,7 @@ class Transfer:
         return cls(parts, rates, every, settings.l2sp, pulled)
 
     @property
-    def last_thaw(self) -> int:
+    def last_unfreezing(self) -> int:
         """Epochs completed when the last part begins to learn."""
         return self.every * (len(self.rates) - 1)
 
@@ -77,7 +77,7 @@ class Transfer:
             by_rate.setdefault(rate, []).extend(self.parts[name])
         return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
 
-    def thaw(self, epoch: int) -> None:
+    def unfreeze(self, epoch: int) -> None:
         """Let the parts learn whose turn has come after this many epochs; the others get no gradient."""
         count = 1 + epoch // self.every if self.every else len(self.rates)
         for turn, name in enumerate(reversed(self.rates)):
