@@ -1,0 +1,154 @@
+"""Forecast maps from a request: soil moisture of each lead time, its anomaly, its percentile and its quantiles.
+
+The initial day is the last input day. Missing observations are carried forward as in training, and `input_age` says how
+old the last observation of each cell is. A cell has no forecast where the runs do not know it, or where it has no
+observation between the last gap in time and the initial day.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float32, Int16
+
+from utils.common.cli import UserError
+from utils.common.text import days as format_days
+from utils.data_processing import Samples
+from utils.dataset.open import open_data_set
+from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable
+from utils.forecasts.calibration import LEVELS
+from utils.forecasts.forecast_file import Maps, describe_maps
+from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
+from utils.models import windows_of
+from utils.training import runs
+from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.setup import start_of
+
+SEARCH_DAYS = 32  # days read together in search of the last observation
+
+Predicted = Float32[np.ndarray, "time lat lon"]
+Age = Int16[np.ndarray, "time lat lon"]
+
+
+class TrainedRun:
+    """A run with its data, ready to forecast. `beyond` days without values follow the last day of the data."""
+
+    def __init__(self, run_dir: Path, request: ForecastRequest, beyond: int):
+        self.checkpoint = runs.load_checkpoint(run_dir)
+        self.model = restore_model(self.checkpoint, run_dir)
+        start = start_of(self.checkpoint)
+        if start is not None and open_data_set(request.data).first > start:
+            start = None  # newer data than its own: nothing in them is too early
+        data = open_data_set(request.data, start, end=request.end, beyond=beyond)
+        weather = weather_of(self.checkpoint, run_dir, request.future_from)
+        self.view = view_of(self.checkpoint, self.model, data, weather)
+
+    def samples(self, first: np.datetime64, last: np.datetime64) -> Samples:
+        """The samples with their last input day from `first` to `last`, without those that lack a full window."""
+        lead = self.checkpoint.lead_days
+        periods = ((first + lead, last + lead),)
+        return Samples(self.view, periods, lead, self.checkpoint.input_days, "forecast", windows_of(self.model))
+
+    def predict(self, inits: np.ndarray) -> tuple[Predicted, Age]:
+        """Soil moisture forecast from these initial days, m3 m-3, and the age of the last observation, days."""
+        samples = self.samples(inits[0], inits[-1])
+        chosen = np.isin(samples.init_time, inits)
+        maps = np.full((len(inits), *samples.view.data.grid.shape), np.nan, np.float32)
+        age = np.full(maps.shape, -1, np.int16)
+        for windows, block in zip(samples, self.view.blocks, strict=True):
+            predicted = forecast(self.model, windows, BATCH, torch.device("cpu"))
+            maps[:, *block.own] = predicted[chosen][:, *block.inside]
+            age[:, *block.own] = windows.input_age[chosen][:, *block.inside]
+        return np.where(age >= 0, maps, np.float32(np.nan)), age
+
+
+@functools.lru_cache(maxsize=1)  # a process keeps the runs from one part of a request to the next
+def open_runs(request: ForecastRequest) -> dict[Path, TrainedRun]:
+    """Each run of the request, with its data."""
+    longest_lead = max(lead.days for lead in request.leads)
+    return {run_dir: TrainedRun(run_dir, request, beyond=longest_lead) for run_dir in request.run_dirs}
+
+
+def find_inits(request: ForecastRequest, first: np.datetime64, last: np.datetime64) -> np.ndarray:
+    """The days from `first` to `last` from which every run can forecast. Raises UserError where there is none."""
+    common = None
+    for run_dir, run in open_runs(request).items():
+        try:
+            inits = run.samples(first, last).init_time
+        except UserError as error:
+            if run.view.future:  # the weather ahead may be what is missing
+                raise
+            need = f"{format_days(run.checkpoint.input_days)} in a row up to the last input day"
+            raise UserError(
+                f"{run_dir} needs {need}; {request.data} has that on no day from {first} to {last}, or a gap behind it."
+            ) from error
+        common = inits if common is None else np.intersect1d(common, inits)
+    if not len(common):
+        raise UserError(f"No day from {first} to {last} has the input days of all runs in {request.data}.")
+    return common
+
+
+def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
+    """The forecasts from these initial days, [init_time, lead_time, lat, lon], and quantiles of them."""
+    predictions = {run_dir: run.predict(inits) for run_dir, run in open_runs(request).items()}
+    age = _youngest([age for _, age in predictions.values()])
+    by_lead = []
+    for lead in request.leads:
+        members = np.stack([predictions[run_dir][0] for run_dir in lead.run_dirs])
+        by_lead.append(_combine(lead, members, age, valid_days=inits + lead.days))
+    names = [name for name in by_lead[0] if any(maps[name] is not None for maps in by_lead)]
+    missing = np.full(age.shape, np.nan, np.float32)
+    stacked = {
+        name: np.stack([missing if maps[name] is None else maps[name] for maps in by_lead], axis=1) for name in names
+    }
+    return describe_maps(request, inits, stacked, age)
+
+
+def _combine(
+    lead: LeadEnsemble, members: Float32[np.ndarray, "run time lat lon"], age: Age, valid_days: np.ndarray
+) -> Maps:
+    """The maps of one lead: the weighted mean of its runs, and what follows from it."""
+    weights = np.float32(lead.weights)
+    mean = sum(weight * member for weight, member in zip(weights, members, strict=True))
+    spread = None  # of one run there is none
+    if len(members) > 1:
+        squares = sum(weight * (member - mean) ** 2 for weight, member in zip(lead.weights, members, strict=True))
+        spread = np.sqrt(squares).astype(np.float32)
+    mean = np.clip(mean, *VARIABLES["soil_moisture"].limits)
+    anomaly = mean - lead.climatology.expected(valid_days)
+    quantiles = np.empty((len(mean), len(LEVELS), *mean.shape[1:]), np.float32)
+    for level in range(len(LEVELS)):  # one at a time: all of them are large
+        quantiles[:, level] = lead.calibration.quantiles(mean, age, valid_days, [level])[0]
+    return {
+        "soil_moisture": mean,
+        "anomaly": anomaly,
+        "percentile": lead.climatology.percentile(anomaly, valid_days),
+        "ensemble_spread": spread,
+        "soil_moisture_quantile": quantiles,
+    }
+
+
+def _youngest(ages: list[Age]) -> Age:
+    """The age by the run that reads the most days: the smallest that is known; −1 where no run knows any."""
+    youngest = ages[0]
+    for age in ages[1:]:
+        younger = (age >= 0) & ((youngest < 0) | (age < youngest))
+        youngest = np.where(younger, age, youngest)
+    return youngest
+
+
+def last_observed(data: Path) -> np.datetime64:
+    """The last day with any soil moisture. Raises UserError where there is none."""
+    with open_prepared(data) as ds:
+        moisture = ds["soil_moisture"]
+        for end in range(len(moisture), 0, -SEARCH_DAYS):
+            part = moisture.isel(time=slice(max(end - SEARCH_DAYS, 0), end))
+            try:
+                observed = np.isfinite(part.values).any(axis=(1, 2))
+            except Exception as error:  # netCDF4, h5py and zarr raise their own kinds
+                raise unreadable(data, error) from error
+            if observed.any():
+                return part["time"].values[observed][-1].astype("datetime64[D]")
+    raise no_value(data, "soil_moisture")
