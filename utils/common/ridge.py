@@ -21,8 +21,8 @@ def solve_ridge(
 ) -> Float[np.ndarray, "term"]:
     """Weights of (1, predictors) that minimise the squared error plus penalty · (weight − prior)², summed over weights.
 
-    Ridge regression (Hoerl and Kennard 1970) towards a prior instead of towards 0. With a penalty of 0 everywhere, it is
-    ordinary least squares.
+    Ridge regression (Hoerl and Kennard 1970), towards a prior instead of towards 0. With a penalty of 0 everywhere, it
+    is ordinary least squares.
     """
     gram = products[:-1, :-1] + np.diag(penalties)
     moment = products[:-1, -1] + penalties * prior

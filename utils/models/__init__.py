@@ -19,7 +19,7 @@ from utils.data_processing import Samples, View, Windows
 class ForecastModel(nn.Module):
     """A model that forecasts a map of soil moisture from the maps of the days before.
 
-    A model has `forward`; it overrides whatever else differs from the defaults below. Nobody asks a model for its class.
+    A model has `forward`, and overrides whatever differs from the defaults below. Nobody asks a model for its class.
     """
 
     trainer = "gradient_descent"  # a row of utils.training.TRAINERS: how it is fitted

@@ -3,10 +3,10 @@
 Its forecast is the cell's mean, plus a linear regression on antecedent soil moisture and precipitation, plus a share of
 what four small networks add to it. It has about 1,500 parameters.
 
-The regression is fitted on the land model first, which is seen with the gaps and the noise of a satellite. On SMAP, its
-weights are drawn towards those of the land model, so that a month of SMAP cannot lead them astray. The networks learn
-what the regression leaves, on the land model and then on SMAP. The share lies between 0 and 1 and says what the networks
-were worth on days that were held out. utils/training/compact.py has the fit.
+The regression is fitted on the land model first, seen with the gaps and the noise of a satellite. On SMAP, its weights
+are drawn towards those of the land model, so that a month of SMAP cannot lead them astray. The networks learn what the
+regression leaves, on the land model and then on SMAP. The share lies between 0 and 1 and says what the networks were
+worth on days that were held out. utils/training/compact.py has the fit.
 """
 
 from weakref import WeakKeyDictionary

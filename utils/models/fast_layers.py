@@ -26,9 +26,9 @@ WIDE = (torch.complex128, torch.int64, torch.int32, torch.int16)
 class FusedLSTMCell(torch.autograd.Function):
     """One day of an LSTM: hidden state h and cell state c from the gates before activation.
 
-    The gates are in nn.LSTM's order i, f, g, o: the sum of the inputs' `share` and the `recurrent` part. `recurrent` and
-    `c` are None on the first day, whose state is zero. The four gates are separated once and activated in place. The
-    derivative needs them, c and tanh c, and nothing else.
+    The gates are in nn.LSTM's order i, f, g, o: the sum of the inputs' `share` and the `recurrent` part. `recurrent`
+    and `c` are None on the first day, whose state is zero. The four gates are separated once and activated in place.
+    The derivative needs them, c and tanh c, and nothing else.
     """
 
     @staticmethod
@@ -99,7 +99,7 @@ def _wide(values: Tensor) -> Tensor:
 def run_cells(
     shares: Float[Tensor, "day *batch gates"], product: Callable[[Tensor], Tensor]
 ) -> list[Float[Tensor, "*batch hidden"]]:
-    """The hidden state of every day. `product` makes the recurrent part of the gates from the state of the day before."""
+    """The hidden state of every day. `product` makes the recurrent part of the gates from the day before's state."""
     first, *later = shares.unbind(0)
     h, c = FusedLSTMCell.apply(first, None, None)
     states = [h]

@@ -1,4 +1,4 @@
-"""What the compact model learns from: cells on single days, of SMAP or of the land model as a satellite would see it."""
+"""What the compact model learns from: cells on single days, of SMAP or of the land model as a satellite sees it."""
 
 from dataclasses import dataclass
 
