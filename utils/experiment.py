@@ -14,6 +14,7 @@ from utils.common.cli import UserError, given_on_command_line, one_sentence, par
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.settings import (
+    RENAMED,
     FinetuneSettings,
     TrainSettings,
     complete,
@@ -33,7 +34,8 @@ def train(name: str, settings: type[TrainSettings], build: Build) -> None:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__)
-        given = given_on_command_line(list(plain(chosen)), arguments)
+        given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
+        given = {RENAMED.get(name, name) for name in given}
         defaults = settings()
         for key in sorted(given):
             print(f"{key} = {runs.words(getattr(chosen, key))}  (script: {runs.words(getattr(defaults, key))})")
