@@ -32,7 +32,7 @@ from utils.data_processing import Batch, Samples, Windows, index_batches
 from utils.models import ForecastModel
 from utils.settings import TrainSettings
 from utils.training import runs
-from utils.training.inference import forecast_batches
+from utils.training.inference import forecast_batches, to_device
 from utils.training.runs import Checkpoint
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
@@ -233,7 +233,7 @@ def make_own_part(fabric: Fabric, windows: Windows, samples: Int[np.ndarray, "ba
     else:
         batch = windows.batch(samples[:1])
         batch = batch._replace(valid=torch.zeros_like(batch.valid))
-    return Batch(*(part.to(fabric.device) for part in batch))
+    return to_device(batch, fabric.device)
 
 
 def sum_over_processes(fabric: Fabric, *values: float | Tensor) -> list[float]:

@@ -85,7 +85,7 @@ class Transfer:
                 parameter.requires_grad_(turn < count)
 
     def pull(self) -> None:
-        """Add to the gradients that of strength / 2 · |w − w_source|²; no more than a block of weights at a time."""
+        """Add the gradient of strength / 2 · |w − w_source|² (L2-SP, Li et al. 2018), a block of weights at a time."""
         for weight, goal in self.source:
             if weight.grad is not None:
                 blocks = (tensor.view(-1).split(BLOCK) for tensor in (weight.grad, weight.detach(), goal))
