@@ -82,7 +82,7 @@ def _days_figure(days: Sequence[tuple[str, xr.DataArray, xr.DataArray]], title: 
         dry = diff < centred["norm"].vmin / 4
         first = Panel("observed", obs, moisture, heading=label)
         rows.append([first, Panel("predicted", pred, moisture), Panel(f"difference{rmse}", diff, centred, dry)])
-    figure, panels = map_figure(find_region(lat, lon, maps, both), rows, title, bottom=0.75)
+    figure, panels = map_figure(find_region(lat, lon, maps, both), rows, title, bottom=0.92)
     colour_bar(figure, panels[:, :2].flat, moisture, np.array(maps), f"soil moisture ({UNITS})")
     colour_bar(figure, panels[:, 2], centred, difference, f"predicted − observed ({UNITS})")
     key(figure, {"too dry by over ¼ of the scale": MINUS})
@@ -102,7 +102,7 @@ def _cells_figure(columns: dict[str, xr.Dataset], title: str) -> Figure:
         [Panel(_median(r, 4, UNITS), r, error) for r in rmse],
     ]
     region = find_region(lat, lon, maps, np.isfinite(rmse))
-    figure, panels = map_figure(region, rows, title, bottom=0.5, right=0.7)
+    figure, panels = map_figure(region, rows, title, bottom=0.55, right=0.7)
     colour_bar(figure, panels[0], skill, r2, "R² (–)", location="right")
     colour_bar(figure, panels[1], error, rmse, f"RMSE ({UNITS})", location="right")
     key(figure, {"R² below zero": MINUS})
@@ -123,7 +123,7 @@ def _transfer_figure(change: xr.Dataset, title: str) -> Figure:
         Panel("R²", r2, skill, worse | (r2 < skill["norm"].vmin / 4), better | worse),
         Panel("RMSE", rmse, error, worse | (rmse > error["norm"].vmax / 4), better | worse),
     ]
-    figure, panels = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=1.1)
+    figure, panels = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=1.25)
     colour_bar(figure, [panels[0, 0]], skill, r2, "change of R² (–); transfer helps →")
     colour_bar(figure, [panels[0, 1]], error, rmse, f"← transfer helps; change of RMSE ({UNITS})")
     marks = {

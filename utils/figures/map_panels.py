@@ -144,7 +144,7 @@ def map_figure(
 
 def _draw_panel(ax: Axes, panel: Panel, region: Region, width: float, height: float) -> None:
     """One map, width x height inches, with its ticks, marks and, over all China, its inset."""
-    ax.set(xlim=region.extent[:2], ylim=region.extent[2:], aspect=region.aspect, anchor="W")
+    ax.set(xlim=region.extent[:2], ylim=region.extent[2:], aspect=region.aspect, anchor="NW")
     _draw_cells(ax, panel, region)
     # no label so near an end that it touches the neighbouring panel's
     ax.set_xticks(_round_ticks(*region.extent[:2], max(1, round(width / 0.5)), margin=0.14 / width))
@@ -192,7 +192,7 @@ def colour_bar(
     maps = list(maps)
     columns, all_columns = len({ax.get_subplotspec().colspan.start for ax in maps}), maps[0].get_gridspec().ncols
     if location == "bottom":
-        size, ticks = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.02}, round(12 * columns / all_columns)
+        size, ticks = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.04}, round(12 * columns / all_columns)
     else:
         size, ticks = {"aspect": 18, "pad": 0.01}, 6
     colour = ScalarMappable(**colours)

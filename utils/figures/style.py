@@ -76,10 +76,11 @@ def save(figure: Figure, path: Path, vector: bool = False) -> None:
             figure.savefig(partial, format=name.suffix[1:], dpi=dpi)
 
 
-def new_figure(width: float, body: float, title: str, layout: str = "constrained") -> Figure:
+def new_figure(width: float, body: float, title: str) -> Figure:
     """A figure of this width with the whole title, wrapped, above a body of the given height, inches."""
-    lines = wrap(title, width - 0.2, TITLE_SIZE)
-    figure = Figure(figsize=(width, body + len(lines) * 1.25 * TITLE_SIZE / 72), layout=layout)
+    title = title.replace("SYNTHETIC sample", "SYNTHETIC\N{NO-BREAK SPACE}sample")
+    lines = wrap(title, width - 0.2, TITLE_SIZE) or [" "]
+    figure = Figure(figsize=(width, body + len(lines) * 1.25 * TITLE_SIZE / 72), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0, hspace=0)
     style = {"family": STYLE["font.sans-serif"], "size": TITLE_SIZE, "linespacing": 1.15}
     figure.suptitle("\n".join(lines), x=0.1 / width, horizontalalignment="left", parse_math=False, **style)

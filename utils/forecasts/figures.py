@@ -74,7 +74,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
     start = str(shown["init_time"].values)[:10]
     kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
     region = find_region(lat, lon, maps, np.isfinite(moisture))
-    figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.85)
+    figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.98)
     labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")
     for column, colour, values, label in zip(columns.T, colours, (moisture, anomaly, width), labels, strict=True):
         colour_bar(figure, column, colour, values, label)

@@ -136,8 +136,8 @@ def strategies(results: Results, figures: Path) -> Section | None:
         ],
         results.reservations(
             "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the "
-            "logarithm of days, to where the curve first reaches the RMSE. A deep model gets at most as many training "
-            "steps with each length of record."
+            "logarithm of days, to where the curve first reaches the RMSE. With fewer days a deep model gets "
+            "at most as many training steps as with the whole record."
         ),
     )
 
@@ -286,8 +286,8 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_title(f"({letter})")
     clipped = False
     for model, row in zip(models, panels, strict=True):
-        shown = table.loc[table["model"].isin([model, *BASELINES]), ["rmse", "low", "high"]]
-        row[0].set(ylim=style.axis_limits(shown.to_numpy().ravel()), ylabel=f"RMSE ({UNITS})")
+        shown = fitted.loc[fitted["model"] == model, ["rmse", "low", "high"]].to_numpy().ravel()
+        row[0].set(ylim=style.axis_limits(np.append(shown, simple["rmse"])), ylabel=f"RMSE ({UNITS})")
         for ax, lead in zip(row, leads, strict=True):
             rows = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)]
             clipped |= _draw_baselines(ax, simple[simple["lead_days"] == lead])
