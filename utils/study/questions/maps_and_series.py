@@ -64,8 +64,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
     return Section(
         "Where does transfer help?",
         f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
-        f"where it is significantly higher: {'; '.join(said)}. At most 5 % of the cells called significant are expected "
-        "to be false discoveries.",
+        f"where it is significantly higher: {'; '.join(said)}. Of the cells called significant, at most 5 % are "
+        "expected to be false discoveries.",
         [
             Figure(
                 path,
