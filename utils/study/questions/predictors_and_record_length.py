@@ -192,8 +192,8 @@ def target_days(results: Results, figures: Path) -> Section | None:
         [Figure(path, "RMSE against the number of SMAP days, with and without transfer", "95 % intervals.")],
         results.reservations(
             "Fewer days get at most as many training steps as the whole record. With N days the last fifth chooses "
-            "the epoch, with the whole record its last year. The figure compares all lengths on the cells that the shortest "
-            "record has observed."
+            "the epoch, with the whole record its last year. The figure compares all lengths on the cells that the "
+            "shortest record has observed."
         ),
     )
 
