@@ -1,0 +1,1 @@
+"""SMAP L4: download, raw granules, daily values."""
