@@ -1,4 +1,4 @@
-"""What the scripts share. Five modules for readers, then the packages behind them; imports point from right to left.
+"""What the scripts share: five modules for readers, then packages. A package imports only those above it in the list.
 
 settings.py         the settings of each experiment: data, periods, lead time
 experiment.py       what a train script does: settings in, run directory out
