@@ -12,6 +12,11 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.m
 LONGEST = 30  # words of a sentence
 MOST_TERMS = 25
 README_WORDS = 1100
+OTHER_PROGRAMS = ("help", "nproc-per-node", "wait")  # tyro's, torchrun's, sbatch's
+SCRIPTS = [
+    file for part in ("*.py", "utils/**/*.py", "data/*.py", "benchmarks/*.py", "*test/*.py") for file in ROOT.glob(part)
+]
+FIELDS = set(re.findall(r"^    (\w+): ", "\n".join(file.read_text() for file in SCRIPTS), re.MULTILINE))  # of settings
 
 
 def prose(text: str) -> str:
@@ -60,6 +65,12 @@ class TestPage:
             target = page.parent / name if name else page
             assert target.exists(), link
             assert not part or part in map(anchor, headings(target)), link
+
+    def test_flags_are_those_of_the_scripts(self, page):
+        """Outside code blocks, which also hold flags of other programs."""
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for flag in re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", text):
+            assert flag in OTHER_PROGRAMS or flag.removeprefix("no-").replace("-", "_") in FIELDS, flag
 
     def test_it_names_no_page_that_is_not_in_the_repository(self, page):
         assert not re.search(r"\bcontract [1-5]\b|DESIGN\.md|ARCHITECTURE\.md", page.read_text())
