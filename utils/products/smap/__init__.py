@@ -1,1 +1,1 @@
-"""SMAP L4: download, raw granules, daily values."""
+"""SMAP L4: from NASA's granules to a prepared data set."""

@@ -1,1 +1,1 @@
-"""The SYNTHETIC sample: weather, land model, satellite errors, and the best possible forecast of it."""
+"""The SYNTHETIC sample: a made-up world, two products that observe it, the best forecasts, and ones with errors."""
