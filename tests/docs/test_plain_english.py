@@ -76,6 +76,17 @@ class TestPage:
         assert not re.search(r"\bcontract [1-5]\b|DESIGN\.md|ARCHITECTURE\.md", page.read_text())
 
 
+def test_pages_that_the_code_names_exist():
+    code = [*SCRIPTS, *ROOT.glob("tests/**/*.py")]
+    named = {name for file in code for name in re.findall(r"\b(?:docs|data)/[\w/]+\.md\b", file.read_text())}
+    assert len(named) > 5 and [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_code_does_not_cite_a_page_that_is_not_in_the_repository():
+    for file in (*SCRIPTS, *ROOT.glob("tests/**/*.py")):
+        assert file == Path(__file__) or not re.search(r"\bcontract [1-5]\b", file.read_text()), file
+
+
 def test_a_long_sentence_is_found_out():
     long = "One `code block` " + "word " * LONGEST + "end."
     assert [words(s) for s in sentences(f"# Title\nShort. {long}\n\n- item\n- {long}")] == [1, 1, 33, 1, 33]
