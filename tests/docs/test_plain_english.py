@@ -66,6 +66,11 @@ class TestPage:
             assert target.exists(), link
             assert not part or part in map(anchor, headings(target)), link
 
+    def test_files_that_it_names_exist(self, page):
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"`((?:utils|tests|benchmarks)/(?:\w+/)*(?:\w+\.py)?)`", text):
+            assert (ROOT / name).exists(), name
+
     def test_flags_are_those_of_the_scripts(self, page):
         """Outside code blocks, which also hold flags of other programs."""
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -110,6 +115,13 @@ def test_every_page_is_linked_from_another():
 def test_the_glossary_is_short_and_has_no_term_twice():
     terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
     assert 15 <= len(terms) <= MOST_TERMS and len({term.lower() for term in terms}) == len(terms)
+
+
+def test_tables_for_new_rows_are_where_contributing_says():
+    rows = re.findall(r"one row in `(\w+)`, `([\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(rows) >= 3
+    for table, name in rows:
+        assert re.search(rf"^{table}\b", (ROOT / name).read_text(), re.MULTILINE), (table, name)
 
 
 def test_every_package_says_what_it_is_for():
