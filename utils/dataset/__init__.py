@@ -1,1 +1,1 @@
-"""The prepared data set: its format and checks, reading in blocks, statistics, antecedent features and known weather."""
+"""The prepared data set: format and checks, reading in blocks, statistics, antecedent features, known weather."""
