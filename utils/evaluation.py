@@ -29,7 +29,7 @@ from utils.figures import scatter
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
-from utils.scores.metrics import Sums, well_covered
+from utils.scores.metrics import well_covered
 from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
 from utils.scores.score_table import show, table
 from utils.settings import RUNS

@@ -22,9 +22,9 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
 from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
-from utils.scores.metrics import Sums, region_of
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
+from utils.scores.sums import Sums, region_of
 from utils.training.inference import restore_model
 from utils.training.runs import load_checkpoint
 

@@ -19,8 +19,8 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
 from utils.forecasts.operational import ForecastRequest, LeadEnsemble, encoding, inits, issue
-from utils.scores.metrics import FORECASTS, Sums
 from utils.scores.prediction_file import score_with_intervals
+from utils.scores.sums import FORECASTS, Sums
 from utils.training.runs import claimed
 
 

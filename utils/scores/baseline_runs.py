@@ -19,7 +19,7 @@ from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
 from utils.scores.baselines import Pooled, baselines
-from utils.scores.metrics import Sums
+from utils.scores.sums import Sums
 from utils.scores.prediction_file import SCORING, score_with_intervals, write_scores, written
 
 
