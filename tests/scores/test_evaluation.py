@@ -20,8 +20,7 @@ from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.figures.style import BASELINES
-from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
+from utils.scores.baselines import BASELINES, PENALTY, climatology, persistence, ridge
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
 from utils.scores.sums import Sums, region_of

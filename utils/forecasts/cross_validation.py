@@ -26,7 +26,9 @@ from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
-from utils.scores.prediction_file import SCORING, described, written
+from utils.scores.fitting import Fitting
+from utils.scores.prediction_file import open_predictions, run_attributes
+from utils.scores.scoring import hash_scoring
 from utils.training.compact import refit_compact
 from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
 from utils.training.loop import refit, runs, start_fabric
@@ -55,7 +57,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     checkpoint = runs.load_checkpoint(run_dir)
     if not checkpoint.finished:
         raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": hash_scoring()}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
@@ -96,7 +98,7 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     if folds:
         parts = folds_of(days, learned, folds, min(sum(reach), len(days) // (4 * folds)))
     first, squares, count = 0, 0.0, 0
-    with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
+    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
                 model, view = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
@@ -105,8 +107,8 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
             for windows, block in zip(samples, view.blocks, strict=True):
                 own = (slice(None), *block.inside)
                 predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
-                simple = {"persistence": persistence(windows)[own]}
-                simple["climatology"] = climatology(windows, windows, fold.rest)[0][own]
+                fitting = Fitting(training=windows, test=windows, days=fold.rest)
+                simple = {"persistence": persistence(fitting)[own], "climatology": climatology(fitting)[own]}
                 fields = out.put(block, windows, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
