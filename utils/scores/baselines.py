@@ -31,11 +31,10 @@ from jaxtyping import Float
 from utils.common.periods import annual_harmonics
 from utils.common.ridge import PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
+from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL
 from utils.scores.fitting import (
     BATCH,
     Fitting,
-    Pooled,
     Predictors,
     last_input_days,
     memory_predictors,
@@ -115,18 +114,19 @@ def damped_persistence(fitting: Fitting) -> Forecasts:
     Source: soil moisture as a first-order Markov process (Delworth and Manabe 1988, J. Climate 1).
     """
     test, memory = fitting.test, fitting.test_memory
-    scale = decay_scale(fitting.training, fitting.training_memory, fitting.pooled)
+    scale = decay_scale(fitting)
     start = last_input_days(test)
     weight = np.exp(-(memory["last_anomaly_age"][start] + test.lead_days) / scale)
     return (training_mean(test.record) + weight * memory["last_anomaly"][start]).astype(np.float32)
 
 
-def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "lat lon"]:
+def decay_scale(fitting: Fitting) -> Float[np.ndarray, "lat lon"]:
     """e-folding time of each cell's anomalies, days: the one of DECAY_SCALES that forecasts its training samples best.
 
-    `memory` is that of the training record. The squared errors of a cell count together with DECAY_SHRINKAGE samples of
-    the mean error over all cells. Where a cell has no sample, this mean error alone decides.
+    The squared errors of a cell count together with DECAY_SHRINKAGE samples of the mean error over all cells. Where a
+    cell has no sample, this mean error alone decides.
     """
+    training, pooled = fitting.training, fitting.pooled
     decay = np.exp(-(np.arange(OLDEST + 1) + training.lead_days) / DECAY_SCALES[:, None])  # [scale, age]
 
     def squared_errors(sums: Float[np.ndarray, "3 age *cell"]) -> Float[np.ndarray, "scale *cell"]:
@@ -137,7 +137,7 @@ def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.n
 
     samples = max(pooled.by_age[2].sum(), 1)
     mean_error = squared_errors(pooled.by_age) / samples
-    cell_errors = squared_errors(sum_by_age(training, memory))
+    cell_errors = squared_errors(sum_by_age(training, fitting.training_memory))
     best = np.argmin(cell_errors + DECAY_SHRINKAGE * mean_error[:, None, None], axis=0)
     return DECAY_SCALES[best]
 
