@@ -269,13 +269,13 @@ def maps(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
     They are NaN where n < MIN_DAYS and where they are not defined; n itself is there everywhere.
     """
     rows = [row for row in METRICS.values() if row.by_cell]
-    return _with_attributes(_measure_cells(sums), rows, axes[["lat", "lon"]])
+    return _with_attributes(_measure_cells(sums), rows, axes, dims=("lat", "lon"))
 
 
 def series(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
     """The metrics `by_day` [time] over the cells, unweighted, on the axes of predictions.nc; NaN where not defined."""
     rows = [row for row in METRICS.values() if row.by_day]
-    return _with_attributes(_measure(sums.days.sum(axis=1)), rows, axes[["time"]])
+    return _with_attributes(_measure(sums.days.sum(axis=1)), rows, axes, dims=("time",))
 
 
 def well_covered(pairs: Real[np.ndarray, "time"]) -> Bool[np.ndarray, "time"]:
@@ -314,10 +314,11 @@ def _median_cell(cells: dict[str, Values]) -> dict[str, float | int | None]:
     return {**medians, "cells": int((cells["n"] >= MIN_DAYS).sum())}
 
 
-def _with_attributes(values: dict[str, Values], rows: list[Metric], axes: xr.Dataset) -> xr.Dataset:
-    """The metrics of these rows as a data set with CF attributes."""
-    dims = tuple(axes.coords)
+def _with_attributes(
+    values: dict[str, Values], rows: list[Metric], axes: xr.Dataset, dims: tuple[str, ...]
+) -> xr.Dataset:
+    """The metrics of these rows as a data set with CF attributes, on these dims of `axes`."""
     return xr.Dataset(
         {row.name: (dims, values[row.name], {"units": row.unit, "long_name": row.long_name}) for row in rows},
-        {name: axes[name] for name in dims},
+        {dim: axes[dim] for dim in dims},
     )
