@@ -63,9 +63,6 @@ def write_report(out: Path) -> pd.DataFrame:
         partial.write_text(_in_words(results, sections), encoding="utf-8")
     provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
-    columns = score_columns()
-    shown = ["model", "experiment", "lead_days", "seed", *(name for name in columns if name != "lead_days")]
-    unclear = (long["vs_persistence"] == "not significant").to_numpy()
     different = (compared["verdict"] == "not significant").to_numpy()
     write_page(
         out / "report.html",
@@ -73,7 +70,7 @@ def write_report(out: Path) -> pd.DataFrame:
         sections,
         [
             Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
-            Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], columns, unclear),
+            tabulate_scores(long),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
             *share_tables(results),
             *probability_tables(results),
@@ -85,6 +82,14 @@ def write_report(out: Path) -> pd.DataFrame:
         NOTICE if results.synthetic else "",
     )
     return long
+
+
+def tabulate_scores(long: pd.DataFrame) -> Table:
+    """The report's table of the scores of all runs and baselines."""
+    columns = score_columns()
+    shown = ["model", "experiment", "lead_days", "seed", *(name for name in columns if name != "lead_days")]
+    unclear = (long["vs_persistence"] == "not significant").to_numpy()
+    return Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], columns, unclear)
 
 
 def score_columns() -> dict[str, Column]:
