@@ -27,7 +27,7 @@ class Pooled:
     all_year: bool  # whether they leave out no part of the year
     anomaly: Float[np.ndarray, "2"]  # sum of squares of the targets' anomalies, (m3 m-3)², and their number
     by_age: Float[np.ndarray, "3 age"]  # sums over samples, by the last anomaly's age: see sum_by_age
-    window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see sum_products
+    window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see sum_products_by_block
     memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
 
     @classmethod
@@ -43,8 +43,8 @@ class Pooled:
             all_year=fills_a_year(record.days[in_spans(record.days, days)]),
             anomaly=np.array([squares, np.isfinite(target).sum()]),
             by_age=sum_by_age(training, memory).sum(axis=(2, 3)),
-            window=sum_products(moisture, lambda samples: window_predictors(training, samples)),
-            memory=sum_products(target, lambda samples: memory_predictors(memory, start[samples])),
+            window=sum_products_by_block(moisture, lambda samples: window_predictors(training, samples)),
+            memory=sum_products_by_block(target, lambda samples: memory_predictors(memory, start[samples])),
         )
 
     def __add__(self, other: "Pooled") -> "Pooled":
@@ -150,7 +150,9 @@ def memory_predictors(memory: Memory, index: np.ndarray) -> Float[np.ndarray, "b
     return np.moveaxis(memory.at(index), 1, -1).astype(np.float64)
 
 
-def sum_products(target: Float[np.ndarray, "sample lat lon"], predictors: Predictors) -> Float[np.ndarray, "block t t"]:
+def sum_products_by_block(
+    target: Float[np.ndarray, "sample lat lon"], predictors: Predictors
+) -> Float[np.ndarray, "block t t"]:
     """Sums of the products of (1, predictors, target) over the valid targets of each block of samples.
 
     They are all that a linear regression needs to know, so that it takes no more memory for more days.
