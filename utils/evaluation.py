@@ -27,7 +27,6 @@ from utils.common.text import days
 from utils.data_processing import Permuted, Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
 from utils.models import windows_of
@@ -76,26 +75,12 @@ def evaluate(
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
         periods = _choose_periods(checkpoint, run_dir, test)
         path, learn_from = _choose_data(checkpoint, run_dir, data)
-        weather = _open_weather(checkpoint, run_dir)
+        model = restore_model(checkpoint, run_dir)
+        samples = _open_samples(checkpoint, run_dir, model, path, periods)
         attributes = run_attributes(checkpoint)
         if permuted:
             attributes["model"] += f"_permuted_{permuted}"
-        start = start_of(checkpoint)
-        ds = open_data_set(path, start)
-        check_grid(checkpoint, ds.grid, path, run_dir)
-        model, window = restore_model(checkpoint, run_dir), _window_of(checkpoint)
-        view = view_of(checkpoint, model, ds, weather)
-        samples = Samples(view, periods, **window, name="test", kind=windows_of(model))
-        baselines = fit_baselines(
-            statistics=_statistics_for_baselines(checkpoint, model, learn_from),
-            learn_from=learn_from,
-            data=path,
-            train=checkpoint.periods.train,
-            test=periods,
-            **window,
-            start=start,
-            in_blocks=view.free,
-        )
+        baselines = _fit_baselines(checkpoint, model, samples, learn_from)
         with open_predictions(folder, samples, attributes) as out:
             _forecast_blocks(out, model, samples, baselines, permuted)
         sums = out.sums()
@@ -106,7 +91,7 @@ def evaluate(
             # data
             "data": str(path),
             "data_sha256": data_hash(path),
-            "synthetic_data": ds.synthetic,
+            "synthetic_data": samples.view.data.synthetic,
             "test": [[str(first), str(last)] for first, last in periods],
             "skipped_days": samples.skipped,
             # run
@@ -121,10 +106,6 @@ def evaluate(
         if not permuted:
             draw(run_dir, sums["predicted"])
     return metrics
-
-
-def _window_of(checkpoint: Checkpoint) -> dict[str, int]:
-    return {"lead_days": checkpoint.lead_days, "input_days": checkpoint.input_days}
 
 
 def _choose_periods(checkpoint: Checkpoint, run_dir: Path, test: Period | None) -> tuple[Span, ...]:
@@ -145,20 +126,45 @@ def _choose_data(checkpoint: Checkpoint, run_dir: Path, data: Path | None) -> tu
     return path, own if unchanged else path
 
 
-def _open_weather(checkpoint: Checkpoint, run_dir: Path) -> KnownWeather | None:
-    """The weather ahead that the run knows, if any. Raises UserError where its file has changed."""
+def _open_samples(
+    checkpoint: Checkpoint, run_dir: Path, model: nn.Module, path: Path, periods: tuple[Span, ...]
+) -> Samples:
+    """The samples of these periods as the model sees them.
+
+    Raises UserError where the grid is not the run's, or where the weather forecasts that it knows have changed.
+    """
     weather = KnownWeather.of(checkpoint.settings)
     if weather and weather.hash() != checkpoint.future_hash:
         raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
-    return weather
+    data = open_data_set(path, start_of(checkpoint))
+    check_grid(checkpoint, data.grid, path, run_dir)
+    return Samples(
+        view_of(checkpoint, model, data, weather),
+        periods,
+        lead_days=checkpoint.lead_days,
+        input_days=checkpoint.input_days,
+        name="test",
+        kind=windows_of(model),
+    )
 
 
-def _statistics_for_baselines(checkpoint: Checkpoint, model: nn.Module, learn_from: Path) -> Statistics:
-    """Statistics of the training period alone: those of the run, unless its cells' means are of other days too."""
-    if not isinstance(model, Compact):
-        return checkpoint.restored_statistics()
-    data = open_data_set(learn_from, start_of(checkpoint))
-    return data.summary(checkpoint.periods).statistics(checkpoint.periods)
+def _fit_baselines(checkpoint: Checkpoint, model: nn.Module, samples: Samples, learn_from: Path) -> FittedBaselines:
+    """The baselines, which learn from the training period alone and forecast the run's samples."""
+    statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
+    if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
+        data = open_data_set(learn_from, start)
+        statistics = data.summary(checkpoint.periods).statistics(checkpoint.periods)
+    return fit_baselines(
+        statistics=statistics,
+        learn_from=learn_from,
+        data=samples.view.data.path,
+        train=checkpoint.periods.train,
+        test=samples.periods,
+        lead_days=samples.lead_days,
+        input_days=samples.input_days,
+        start=start,
+        in_blocks=samples.view.free,
+    )
 
 
 def _forecast_blocks(
