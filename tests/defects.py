@@ -65,8 +65,8 @@ DEFECTS = [
     Defect(
         "evaluation has its own horizon",
         "utils/evaluation.py",
-        "lead_days=checkpoint.lead_days,",
-        "lead_days=3,",
+        "view, periods, lead_days=checkpoint.lead_days,",
+        "view, periods, lead_days=3,",
         "scores/test_evaluation.py -k test_n_windows_in",
     ),
     Defect(

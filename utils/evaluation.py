@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import nn
 from tqdm import tqdm
 from tyro.conf import Positional
 
@@ -29,8 +28,7 @@ from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
-from utils.models import windows_of
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.scores.baseline_runs import FittedBaselines, fit_baselines
 from utils.scores.metrics import well_covered
 from utils.scores.prediction_file import (
@@ -127,7 +125,7 @@ def _choose_data(checkpoint: Checkpoint, run_dir: Path, data: Path | None) -> tu
 
 
 def _open_samples(
-    checkpoint: Checkpoint, run_dir: Path, model: nn.Module, path: Path, periods: tuple[Span, ...]
+    checkpoint: Checkpoint, run_dir: Path, model: ForecastModel, path: Path, periods: tuple[Span, ...]
 ) -> Samples:
     """The samples of these periods as the model sees them.
 
@@ -138,20 +136,17 @@ def _open_samples(
         raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
     data = open_data_set(path, start_of(checkpoint))
     check_grid(checkpoint, data.grid, path, run_dir)
-    return Samples(
-        view_of(checkpoint, model, data, weather),
-        periods,
-        lead_days=checkpoint.lead_days,
-        input_days=checkpoint.input_days,
-        name="test",
-        kind=windows_of(model),
+    view = view_of(checkpoint, model, data, weather)
+    return model.scoring_samples(
+        view, periods, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="test"
     )
 
 
-def _fit_baselines(checkpoint: Checkpoint, model: nn.Module, samples: Samples, learn_from: Path) -> FittedBaselines:
+def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Samples, learn_from: Path) -> FittedBaselines:
     """The baselines, which learn from the training period alone and forecast the run's samples."""
     statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
-    if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
+    if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
+        # the cells' means are of other days than the baselines may know
         data = open_data_set(learn_from, start)
         statistics = data.summary(checkpoint.periods).statistics(checkpoint.periods)
     return fit_baselines(
@@ -168,7 +163,7 @@ def _fit_baselines(checkpoint: Checkpoint, model: nn.Module, samples: Samples, l
 
 
 def _forecast_blocks(
-    out: Predictions, model: nn.Module, samples: Samples, baselines: FittedBaselines, permuted: str | None
+    out: Predictions, model: ForecastModel, samples: Samples, baselines: FittedBaselines, permuted: str | None
 ) -> None:
     """Forecast every block of the map by the model and the baselines, and add both to predictions.nc."""
     for windows, block in zip(samples, samples.view.blocks, strict=True):
