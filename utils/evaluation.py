@@ -21,12 +21,10 @@ from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted, Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
-from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
 from utils.scores.metrics import Sums, well_covered
@@ -34,7 +32,7 @@ from utils.scores.prediction_file import SCORING, described, score_with_interval
 from utils.scores.score_table import show, table
 from utils.settings import RUNS
 from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.runs import Checkpoint
 from utils.training.setup import check_grid, start_of
 
@@ -79,16 +77,15 @@ def evaluate(
         ds = open_data_set(path, start)
         check_grid(checkpoint, ds.grid, path, run_dir)
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
-        view, statistics = view_of(checkpoint, model, ds, future), checkpoint.restored_statistics()
-        samples = Samples(view, periods, *reach, "test", windows_of(model))
+        samples = restore_windows(checkpoint, model, ds, future).in_periods(periods, "test")
+        statistics = checkpoint.restored_statistics()
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
         if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
-            learned = open_data_set(asked.learn_from, start).summary(checkpoint.periods)
-            statistics = learned.statistics(checkpoint.periods)
-        references = references_of(asked, statistics, in_blocks=view.free)
+            statistics = open_data_set(asked.learn_from, start).statistics(checkpoint.periods)
+        references = references_of(asked, statistics, in_blocks=samples.receptive_radius is not None)
         with written(into or run_dir, samples, about) as out:
-            for windows, block in zip(samples, samples.view.blocks, strict=True):
-                shown = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
+            for windows, block in zip(samples, samples.blocks, strict=True):
+                shown = windows.permuted(list(VARIABLES).index(permuted)) if permuted else windows
                 predicted = forecast(model, shown, BATCH, torch.device("cpu"))
                 own_cells = (slice(None), *block.inside)
                 out.add(block, windows, predicted[own_cells], references.forecasts(block))

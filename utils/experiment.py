@@ -11,10 +11,9 @@ from types import MappingProxyType
 import torch
 
 from utils.common.cli import UserError, given_on_command_line, one_sentence, parse
-from utils.data_processing import Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo, windows_of
+from utils.models import halo
 from utils.models.compact import Compact
 from utils.settings import (
     FinetuneSettings,
@@ -85,6 +84,7 @@ def run(
         source_hash=runs.weights_hash(source.best) if source else "",
         commit=runs.git_commit(),
         future=future.note() if future else "",
+        weather_kind=future.kind if future else "none",
         future_hash=future.hash() if future else "",
     )
     idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
@@ -104,18 +104,16 @@ def run(
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
         learned = days_of_means(split) if compact and experiment != "ERA5test" else split
-        summary = data.summary(learned)
-        view, gappy = views(settings, model, data, summary, learned, source, future)
-        asked, kind = (settings.lead_days, 1 if compact else settings.input_days), windows_of(model)
-        training = Samples(gappy, split.train, *asked, "training", kind)
-        validation = Samples(view, split.val, *asked, "validation", kind)
-        Samples(view, split.test, *asked, "test")  # refused now rather than after the training
-        training.require_targets(summary.observed)
-        validation.require_targets(summary.observed)
+        windows, gappy = views(settings, model, data, learned, source, future)
+        training = gappy.in_periods(split.train, "training")
+        validation = windows.in_periods(split.val, "validation")
+        windows.in_periods(split.test, "test")  # refused now rather than after the training
+        training.require_targets()
+        validation.require_targets()
         if found is None:
             checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
-            checkpoint.statistics = view.statistics.to_tensors()
+            checkpoint.statistics = windows.statistics.to_tensors()
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)

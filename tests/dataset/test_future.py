@@ -15,11 +15,11 @@ from scipy.ndimage import gaussian_filter
 from utils.common.cli import UserError
 from utils.common.grid import Grid, tiles
 from utils.common.periods import Split, spans
-from utils.data_processing import Patches, Permuted, Samples, View, Windows
+from utils.data_processing import Windows
 from utils.dataset import blocks
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
-from utils.dataset.record import Record, future_maps
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts
 from utils.models.pixel_lstm import PixelLSTM
@@ -47,8 +47,9 @@ def make(*arguments):
 
 def windows(ds, variables=(), lead_days=3, input_days=2, statistics=None) -> Windows:
     statistics = statistics or Statistics.fit(ds, SPLIT)
-    ahead = KnownWeather(variables, lead_days).ahead(ds, statistics, WHOLE) if variables else None
-    return Windows(Record(ds, statistics, ahead=ahead), SPLIT.train, lead_days, input_days, "train")
+    weather = KnownWeather(variables, lead_days).read(ds, statistics, WHOLE) if variables else None
+    record = Record(ds, statistics, weather=weather)
+    return Windows(record, periods=SPLIT.train, lead_days=lead_days, input_days=input_days, name="train")
 
 
 def changed(ds, first, names, last=None):
@@ -112,46 +113,45 @@ def test_the_maps_of_the_days_ahead_are_scaled_like_the_variable_and_stand_on_ea
         wanted = (truth - statistics.low[channel]) / (statistics.high[channel] - statistics.low[channel])
         wanted = np.where(statistics.scored, wanted, 0)
         np.testing.assert_allclose(features[:, 0, 3 + 3 * number : 6 + 3 * number], wanted, atol=1e-6)
-        found = future_maps(record, name, last).numpy()
+        found = record.weather.maps(name, last).numpy()
         np.testing.assert_allclose(found, np.where(statistics.scored, truth, 0), rtol=1e-5, atol=1e-4)
     with pytest.raises(ValueError, match="no soil_moisture of the days ahead"):
-        future_maps(record, "soil_moisture", last)
+        record.weather.maps("soil_moisture", last)
 
 
 def test_a_day_without_all_days_ahead_has_no_maps():
     ds = tiny().isel(time=[*range(30), *range(40, 120)])
-    ahead = KnownWeather(RAIN, 3).ahead(ds, Statistics.fit(ds, SPLIT), WHOLE)
-    none = np.flatnonzero((ahead.rows < 0).all(axis=1))
+    weather = KnownWeather(RAIN, 3).read(ds, Statistics.fit(ds, SPLIT), WHOLE)
+    none = np.flatnonzero((weather.rows < 0).all(axis=1))
     assert none.tolist() == [27, 28, 29, 107, 108, 109]
     with pytest.raises(IndexError):
-        ahead.channels(np.array([28]))
+        weather.channels(np.array([28]))
 
 
 def test_patches_blocks_and_permuted_windows_have_the_same_future(tmp_path, monkeypatch):
     write_prepared(tiny(), tmp_path / "ds.nc")
     make(("data", tmp_path / "ds.nc"), ("out", tmp_path / "fc.nc"), ("lead_days", 4))
     data = DataSet(tmp_path / "ds.nc")
-    statistics = data.summary(SPLIT).statistics(SPLIT)
-    for future in (KnownWeather(BOTH, 3), WeatherForecasts(BOTH, 3, tmp_path / "fc.nc")):
-        whole = Samples(View(data, statistics, halo=0, future=future), SPLIT.train, 3, 2, "training")
-        (windows,) = whole
+    statistics = data.statistics(SPLIT)
+    for known in (KnownWeather(BOTH, 3), WeatherForecasts(BOTH, 3, tmp_path / "fc.nc")):
+        how = {"lead_days": 3, "input_days": 2, "periods": SPLIT.train, "name": "training", "weather": known}
+        (windows,) = Windows(data, statistics, receptive_radius=0, **how)
         count = np.arange(len(windows))
         features = windows.batch(count).features
-        cut = Patches(windows, patches := tiles(data.grid.shape, 3))
+        cut = windows.patches(patches := tiles(data.grid.shape, 3))
         for number, patch in enumerate(patches):
             found = cut.batch(count * len(patches) + number)
             assert torch.equal(found.features, features[:, :, :, *patch.window])
-        shuffled = Permuted(windows, 0).batch(count).features
+        shuffled = windows.permuted(0).batch(count).features
         assert torch.equal(shuffled[:, :, 1:], features[:, :, 1:])
         assert not torch.equal(shuffled[:, :, 0], features[:, :, 0])
         with monkeypatch.context() as small:
             small.setattr(blocks, "MEMORY", 1)
-            small.setattr(blocks, "BLOCK", 4 * (3 + future.maps) * 120 * 9)
-            view = View(data, statistics, halo=0, patch=1, future=future)
-            assert len(view.blocks) > 4
-            samples = Samples(view, SPLIT.train, 3, 2, "training")
-            for part, block in zip(samples, view.blocks, strict=True):
-                assert part.record.ahead.scaled["precipitation"].shape[1:] == features[..., *block.window].shape[-2:]
+            small.setattr(blocks, "BLOCK", 4 * (3 + known.maps) * 120 * 9)
+            samples = Windows(data, statistics, receptive_radius=0, patch=1, **how)
+            assert len(samples.blocks) > 4
+            for part, block in zip(samples, samples.blocks, strict=True):
+                assert part.record.weather.scaled["precipitation"].shape[1:] == features[..., *block.window].shape[-2:]
                 assert torch.equal(part.batch(count).features, features[..., *block.window])
 
 

@@ -30,7 +30,7 @@ def split(train=PERIODS[1:3], val=PERIODS[4:6], test=PERIODS[7:9]) -> Split:
 def windows(ds, lead_days=3, input_days=3, period="train", **periods) -> Windows:
     chosen = split(**periods)
     record = Record(ds, Statistics.fit(ds, chosen))
-    return Windows(record, getattr(chosen, period), lead_days, input_days, period)
+    return Windows(record, periods=getattr(chosen, period), lead_days=lead_days, input_days=input_days, name=period)
 
 
 def dated(n=120):

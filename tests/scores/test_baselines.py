@@ -11,10 +11,12 @@ import utils.scores.baselines
 from utils.common.periods import Split, spans
 from utils.common.ridge import PENALTIES
 from utils.data_processing import Windows
-from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.antecedent_features import FEATURES as TABLE
+from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.scores.baselines import (
+    FEATURES,
     Pooled,
     baselines,
     damped_persistence,
@@ -42,8 +44,8 @@ def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-0
     split = Split(spans("train", train), spans("val", train), spans("test", test))
     record = Record(ds, Statistics.fit(ds, split))
     return (
-        Windows(record, split.train, lead, lead, "training"),
-        Windows(record, split.test, lead, lead, "test"),
+        Windows(record, periods=split.train, lead_days=lead, input_days=lead, name="training"),
+        Windows(record, periods=split.test, lead_days=lead, input_days=lead, name="test"),
         split.train,
     )
 
@@ -75,21 +77,21 @@ def remembered(record: Record, day: int, row: int, column: int) -> dict[str, flo
 
 def test_every_memory_is_what_a_loop_over_the_past_days_finds():
     training, _, _ = prepared(gappy())
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     for day in (0, 1, 4, 49, 50, 51, 60, 112):  # the week without days lies before day 50
         for row, column in ((0, 0), (1, 1), (4, 6)):
             expected = remembered(training.record, day, row, column)
-            assert set(expected) == {feature.name for feature in DAILY}
+            assert set(expected) == {name for name in FEATURES if TABLE[name].kind == "past"}
             for name, value in expected.items():
                 assert memory[name][day, row, column] == pytest.approx(value, rel=1e-4, abs=2e-4), (name, day)
 
 
 def test_all_features_have_a_name_and_a_map_and_are_finite():
     training, _, _ = prepared(gappy())
-    memory, index = Memory(training.record), np.array([0, 30, 100])
-    found = dict(zip([feature.name for feature in FEATURES], np.moveaxis(memory.at(index), 1, 0), strict=True))
+    memory, index = AntecedentFeatures(training.record, FEATURES), np.array([0, 30, 100])
+    found = dict(zip(FEATURES, np.moveaxis(memory.at(index), 1, 0), strict=True))
     assert len(found) == len(FEATURES) and all(np.isfinite(values).all() for values in found.values())
-    assert all(feature.unit for feature in FEATURES)
+    assert all(feature.unit for feature in TABLE.values())
     scored, statistics = training.record.statistics.scored, training.record.statistics
     np.testing.assert_array_equal(found["mean_soil_moisture"][1][scored], statistics.cell_mean[1][scored])
     np.testing.assert_array_equal(found["last_anomaly"], memory["last_anomaly"][index])
@@ -105,7 +107,7 @@ def test_a_gap_in_time_starts_the_memory_afresh():
         changed[name][:50] = changed[name][:50].where(changed[name][:50].isnull(), other)
     training, _, _ = prepared(ds)
     statistics = training.record.statistics
-    one, other = (Memory(Record(values, statistics)).daily for values in (ds, changed))
+    one, other = (AntecedentFeatures(Record(values, statistics), FEATURES).past for values in (ds, changed))
     np.testing.assert_array_equal(one[50:], other[50:])
     assert not np.array_equal(one[:50], other[:50])
 
@@ -160,7 +162,7 @@ def autoregressive(days: int, decay: float, share: float, shape=(4, 5)) -> xr.Da
 def test_the_decay_of_an_autoregressive_soil_is_found_again(decay, share):
     periods = {"train": ("2015-03-31", "2021-12-31"), "test": ("2022-01-01", "2022-01-31")}
     training, test, days = prepared(autoregressive(2600, decay, share), **periods)
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     pooled = Pooled.of(training, memory, days)
     scale = decay_scale(training, memory, pooled)
     assert np.median(np.exp(-1 / scale)) == pytest.approx(decay, abs=0.02)
@@ -177,7 +179,7 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
     ds["soil_moisture"][:, 1, 1] = np.nan
     ds["soil_moisture"][::199, 1, 1] = np.float32([0.22, 0.28, 0.22, 0.28])
     training, _, days = prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     scale = decay_scale(training, memory, Pooled.of(training, memory, days))
     assert np.isfinite(scale).all() and scale[1, 1] == pytest.approx(np.median(scale), rel=0.3)
 
@@ -186,10 +188,10 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
     monkeypatch.setattr(utils.scores.baselines, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     found = ridge_memory(test, memory, Pooled.of(training, memory, days))
-    used = [i for i, f in enumerate(FEATURES) if "season" not in f.name and f.unit != "K"]
-    last = [FEATURES[i].name for i in used].index("last_anomaly")
+    used = [i for i, name in enumerate(FEATURES) if "season" not in name and TABLE[name].unit != "K"]
+    last = [FEATURES[i] for i in used].index("last_anomaly")
 
     def inputs(windows):
         return np.moveaxis(memory.at(windows.target_index - 4)[:, used].astype(float), 1, -1)
@@ -216,7 +218,7 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
 def test_the_mean_of_fewer_days_is_less_certain():
     parts = [prepared(tiny(), ("2015-03-31", end)) for end in ("2015-06-15", "2015-04-20")]
     long = parts[0][0]
-    found = [Pooled.of(part, Memory(part.record), days).mean_error for part, _, days in parts]
+    found = [Pooled.of(part, AntecedentFeatures(part.record, FEATURES), days).mean_error for part, _, days in parts]
     variance = np.nanvar(long.observed - long.record.statistics.cell_mean[1])
     assert found[0] == pytest.approx(variance * utils.scores.baselines.CORRELATED_DAYS / 77, rel=0.05)
     assert found[1] > found[0]

@@ -16,12 +16,12 @@ from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.data_processing import Windows
-from utils.dataset.memory import Memory
+from utils.dataset.antecedent_features import AntecedentFeatures
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
-from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
+from utils.scores.baselines import FEATURES, PENALTY, Pooled, climatology, persistence, ridge
 from utils.scores.metrics import Sums, region_of
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
@@ -33,14 +33,14 @@ def train_and_test(ds, lead_days=3, input_days=3, **periods):
     chosen = split(**periods)
     record = Record(ds, Statistics.fit(ds, chosen))
     return (
-        Windows(record, chosen.train, lead_days, input_days, "training"),
-        Windows(record, chosen.test, lead_days, input_days, "test"),
+        Windows(record, periods=chosen.train, lead_days=lead_days, input_days=input_days, name="training"),
+        Windows(record, periods=chosen.test, lead_days=lead_days, input_days=input_days, name="test"),
         chosen,
     )
 
 
 def pooled(training):
-    return Pooled.of(training, Memory(training.record), split().train)
+    return Pooled.of(training, AntecedentFeatures(training.record, FEATURES), split().train)
 
 
 def gappy(share=0.58, days=120):
@@ -214,7 +214,7 @@ def test_forecasts_are_the_output_of_the_model_and_nothing_is_zeroed(evaluated):
     checkpoint = load_checkpoint(run_dir)
     network = restore_model(checkpoint, run_dir)
     record = Record(read_prepared(path), checkpoint.restored_statistics())
-    windows = Windows(record, checkpoint.periods.test, 5, 5, "test")
+    windows = Windows(record, periods=checkpoint.periods.test, lead_days=5, input_days=5, name="test")
     with torch.no_grad():
         scaled = network(windows.batch(np.arange(len(windows))).features).numpy()
     low, high = (checkpoint.statistics[name][1].item() for name in ("low", "high"))

@@ -19,16 +19,15 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View
+from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
 from utils.training.compact import refit_compact
-from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows, script_of
 from utils.training.loop import refit, runs, start_fabric
 from utils.training.runs import Checkpoint
 from utils.training.setup import new_model, start_of, views
@@ -88,10 +87,10 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
     data, reach = open_data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
     model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
-    view = view_of(checkpoint, model, data, future)
+    windows = restore_windows(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val
-    everything = Samples(view, learned, *reach, "training")
-    days = data.days[everything.target_index]
+    everything = windows.in_periods(learned, "training")
+    days = everything.valid_time
     parts = [Fold(learned, periods.train)]
     if folds:
         parts = folds_of(days, learned, folds, min(sum(reach), len(days) // (4 * folds)))
@@ -99,15 +98,15 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
-                model, view = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
-            samples = Samples(view, fold.held_out, *reach, "held-out", windows_of(model))
+                model, windows = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
+            samples = windows.in_periods(fold.held_out, "held-out")
             rows = slice(first, first := first + len(samples.target_index))
-            for windows, block in zip(samples, view.blocks, strict=True):
+            for part, block in zip(samples, samples.blocks, strict=True):
                 own = (slice(None), *block.inside)
-                predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
-                simple = {"persistence": persistence(windows)[own]}
-                simple["climatology"] = climatology(windows, windows, fold.rest)[0][own]
-                fields = out.put(block, windows, predicted, simple, rows)
+                predicted = forecast(model, part, BATCH, torch.device("cpu"))[own]
+                simple = {"persistence": persistence(part)[own]}
+                simple["climatology"] = climatology(part, part, fold.rest)[0][own]
+                fields = out.put(block, part, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
     for kept in folder.glob(".fit-*.pt"):
@@ -122,8 +121,8 @@ def refitted(
     days: tuple[Span, ...],
     future: KnownWeather | None,
     keep: Path | None = None,
-) -> tuple[nn.Module, View]:
-    """A model with the settings of a run that learned from these target days, and the data as it sees them.
+) -> tuple[nn.Module, Windows]:
+    """A model with the settings of a run that learned from these target days, and the windows of all days.
 
     Its weights are put into the folder `keep`, where a later call finds them.
     """
@@ -135,15 +134,14 @@ def refitted(
             raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
     model = new_model(settings, module.build, data, source)
     learned = Split(days, (), checkpoint.periods.test)
-    view, gappy = views(settings, model, data, data.summary(learned), learned, source, future)
+    windows, gappy = views(settings, model, data, learned, source, future)
     name = hashlib.sha256(f"{runs.weights_hash(checkpoint.best)} {days}".encode()).hexdigest()[:16]
     kept = keep / f".fit-{name}.pt" if keep else None
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
-        return model, view
+        return model, windows
     compact = isinstance(model, Compact)
-    reach = checkpoint.lead_days, 1 if compact else checkpoint.input_days
-    training = Samples(gappy, days, *reach, "training", windows_of(model))
+    training = gappy.in_periods(days, "training")
     if compact:
         share = float(checkpoint.best["share"])  # the run's own: to find it takes three fits more
         model = refit_compact(model, training, settings, checkpoint.experiment, share)
@@ -155,4 +153,4 @@ def refitted(
     if kept:
         with whole_file(kept) as partial:
             torch.save(model.state_dict(), partial)
-    return model, view
+    return model, windows

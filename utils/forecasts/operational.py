@@ -27,7 +27,7 @@ from jaxtyping import Float32, Int16
 from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.common.text import days as in_days
-from utils.data_processing import Samples
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import (
     AXES,
@@ -37,14 +37,13 @@ from utils.dataset.prepared import (
     open_prepared,
     unreadable,
 )
-from utils.dataset.weather_forecasts import KnownWeather, WeatherForecasts
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, weights_of
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
-from utils.models import windows_of
 from utils.scores.prediction_file import AGE
 from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.runs import Checkpoint
 from utils.training.setup import check_grid, start_of
 
@@ -132,7 +131,7 @@ def order(
 def future_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -> KnownWeather | None:
     """The weather ahead that a run wants to know; a UserError where nobody can know it."""
     future = KnownWeather.of(checkpoint.settings | ({"future_from": str(future_from)} if future_from else {}))
-    if future and not isinstance(future, WeatherForecasts):
+    if future and future.source == "data set":
         raise UserError(
             f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
             "(docs/forecasts.md)."
@@ -152,13 +151,13 @@ class TrainedRun:
         if start is not None and open_data_set(asked.data).first > start:
             start = None  # newer data than its own: nothing in them is too early
         data = open_data_set(asked.data, start, end=asked.end, beyond=leads)
-        self.view = view_of(self.checkpoint, self.model, data, future_of(self.checkpoint, run_dir, asked.future_from))
+        weather = future_of(self.checkpoint, run_dir, asked.future_from)
+        self.windows = restore_windows(self.checkpoint, self.model, data, weather)
 
-    def samples(self, first: np.datetime64, last: np.datetime64) -> Samples:
+    def samples(self, first: np.datetime64, last: np.datetime64) -> Windows:
         """Initialised on these days; those without a full window are left out."""
-        lead, span = self.checkpoint.lead_days, (first, last)
-        target = tuple(day + lead for day in span)
-        return Samples(self.view, (target,), lead, self.checkpoint.input_days, "forecast", windows_of(self.model))
+        lead = self.checkpoint.lead_days
+        return self.windows.in_periods(((first + lead, last + lead),), "forecast")
 
     def forecasts(
         self, inits: np.ndarray
@@ -166,9 +165,9 @@ class TrainedRun:
         """Of these inits: soil moisture, m3 m-3, and the age of the last observation."""
         samples = self.samples(inits[0], inits[-1])
         chosen = np.isin(samples.init_time, inits)
-        maps = np.full((len(inits), *samples.view.data.grid.shape), np.nan, np.float32)
+        maps = np.full((len(inits), *samples.data.grid.shape), np.nan, np.float32)
         age = np.full(maps.shape, -1, np.int16)
-        for windows, block in zip(samples, self.view.blocks, strict=True):
+        for windows, block in zip(samples, samples.blocks, strict=True):
             found = forecast(self.model, windows, BATCH, torch.device("cpu"))
             maps[:, *block.own] = found[chosen][:, *block.inside]
             age[:, *block.own] = windows.input_age[chosen][:, *block.inside]
@@ -194,7 +193,7 @@ def inits(asked: ForecastRequest, first: np.datetime64, last: np.datetime64) -> 
         try:
             samples = member.samples(first, last)
         except UserError as error:
-            if member.view.future:  # which may be what is missing
+            if member.windows.weather:  # which may be what is missing
                 raise
             need = f"{in_days(member.checkpoint.input_days)} in a row up to the last input day"
             raise UserError(

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from utils.common.files import read_json
 from utils.common.grid import Tile
 from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View
-from utils.dataset.memory import Memory
+from utils.data_processing import Windows
+from utils.dataset.antecedent_features import AntecedentFeatures
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
 from utils.figures.style import BASELINES
-from utils.scores.baselines import Pooled, baselines
+from utils.scores.baselines import FEATURES, Pooled, baselines
 from utils.scores.metrics import Sums
 from utils.scores.prediction_file import SCORING, score_with_intervals, write_scores, written
 
@@ -41,19 +41,20 @@ class FittedBaselines:
 
     def __init__(self, asked: Asked, statistics: Statistics | None = None, in_blocks: bool = True):
         """`in_blocks`: large data sets are met as by a model free of the grid."""
-        learned, reach = open_data_set(asked.learn_from, asked.start), (asked.lead_days, asked.input_days)
+        learned = open_data_set(asked.learn_from, asked.start)
         there = learned if asked.data == asked.learn_from else open_data_set(asked.data, asked.start)
         if statistics is None:
             split = Split(asked.train, (), asked.test)
-            statistics = learned.summary(split).statistics(split)
+            statistics = learned.statistics(split)
         # neither scaled nor matched: the last digits of a regression would hang on whose scaling it was
-        statistics = replace(statistics.unscaled(), knots=None)
+        statistics = replace(statistics.unscaled(), matching=None)
         look = 0 if in_blocks else None
-        view = View(learned, statistics, halo=look)
-        other = view if there is learned else View(there, statistics, halo=look)
+        window = {"lead_days": asked.lead_days, "input_days": asked.input_days, "receptive_radius": look}
+        windows = Windows(learned, statistics, **window)
+        others = windows if there is learned else Windows(there, statistics, **window)
         self.asked = asked
-        self.training = Samples(view, asked.train, *reach, "training")
-        self.test = Samples(other, asked.test, *reach, "test")
+        self.training = windows.in_periods(asked.train, "training")
+        self.test = others.in_periods(asked.test, "test")
         self._pooled: Pooled | None = None
         self._notes: dict[str, str] = {}  # where one is less than its name says
         self._kept: dict[str, np.ndarray] = {}
@@ -63,9 +64,12 @@ class FittedBaselines:
         """Each baseline's, m3 m-3, for a block's own cells; those of an only block are kept."""
         if self._kept:
             return self._kept
-        whole = len(self.test.view.blocks) == 1
+        whole = len(self.test.blocks) == 1
         if self._pooled is None and not whole:
-            parts = (Pooled.of(windows, Memory(windows.record), self.asked.train) for windows in self.training)
+            parts = (
+                Pooled.of(windows, AntecedentFeatures(windows.record, FEATURES), self.asked.train)
+                for windows in self.training
+            )
             self._pooled = functools.reduce(operator.add, parts)
         own = Tile(*block.own, *block.own)
         found = baselines(self.training.of(own), self.test.of(own), self.asked.train, self._pooled)
@@ -109,13 +113,13 @@ def evaluate_baselines(asked: Asked, into: Path, suffix: str, attributes: dict[s
     if all(is_there and found.get("state") == state for found, is_there in there):
         return
     references = FittedBaselines(asked)
-    view = references.test.view
+    test = references.test
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": asked.lead_days, "input_days": asked.input_days}
-        with written(folder, references.test, about) as out:
-            for windows, block in zip(references.test, view.blocks, strict=True):
+        with written(folder, test, about) as out:
+            for windows, block in zip(test, test.blocks, strict=True):
                 simple = references.forecasts(block)
                 out.add(block, windows, simple[name], simple)
         sums = out.sums()
         found = references.scores(sums, out.frame)[name] | about
-        write_scores(folder, out.frame, sums[name], found | {"state": state, "synthetic_data": view.data.synthetic})
+        write_scores(folder, out.frame, sums[name], found | {"state": state, "synthetic_data": test.data.synthetic})

@@ -7,8 +7,8 @@ climatology         each cell's mean annual cycle, a mean and two harmonics by l
                     leave out part of the year, the cell's training mean
 ridge               a linear regression, one for all cells, on the three variables of every input day and the cell's
                     means
-ridge_memory        the same on a longer memory of observations and rain (dataset/memory.py), for the anomaly;
-                    it is drawn towards damped persistence where the training days say little
+ridge_memory        the same on antecedent features of soil moisture and rain (dataset/antecedent_features.py), for the
+                    anomaly; it is drawn towards damped persistence where the training days say little
 
 Anomalies are from the mean, not from the annual cycle: a cycle fitted to two years of the synthetic sample made the
 damped forecast of the third worse (RMSE 0.037 for 0.035 m3 m-3 a week ahead), for it holds those years' weather.
@@ -28,7 +28,8 @@ from jaxtyping import Float
 from utils.common.periods import Span, annual_harmonics, fills_a_year, in_spans
 from utils.common.ridge import BLOCKS, PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
+from utils.dataset.antecedent_features import FEATURES as TABLE
+from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures, shifts
 from utils.dataset.record import Record
 from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
 
@@ -37,8 +38,15 @@ SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle
 DECAY_SCALES = np.geomspace(1, 1000, 100)  # days: candidates of a cell's e-folding time
 DECAY_SHRINKAGE = 40  # samples of the mean over cells that count in a cell's decay
 PENALTY = 1.0  # of ridge, on standardised predictors
-NAMES = [feature.name for feature in FEATURES]
-UNSEASONAL = np.array([feature not in SEASONAL and feature.unit != "K" for feature in FEATURES])
+FEATURES = (  # of ridge_memory
+    *("moisture_anomaly_5", "moisture_anomaly_20", "moisture_anomaly_60"),
+    *("root_rain_3", "root_rain_10", "root_rain_30"),
+    *("root_rain_lag_0", "root_rain_lag_1", "root_rain_lag_2"),
+    *("last_anomaly", "last_anomaly_age", "soil_temperature_anomaly"),
+    *("mean_precipitation", "mean_soil_moisture", "mean_soil_temperature"),
+    *("season_cosine", "season_sine"),
+)
+UNSEASONAL = np.array([TABLE[name].kind != "season" and TABLE[name].unit != "K" for name in FEATURES])
 _BATCH = 64
 
 
@@ -55,7 +63,7 @@ class Pooled:
     memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
 
     @classmethod
-    def of(cls, training: Windows, memory: Memory, days: tuple[Span, ...]) -> "Pooled":
+    def of(cls, training: Windows, memory: AntecedentFeatures, days: tuple[Span, ...]) -> "Pooled":
         """`memory` is that of the training record, `days` the training period."""
         target, start = _anomaly(training), training.target_index - training.lead_days
         moisture = training.record.observed[training.target_index]
@@ -89,8 +97,8 @@ def baselines(
     `pooled` is of the whole map where these are a part of it.
     """
     climate, note = climatology(training, test, days)
-    learned = Memory(training.record)
-    memory = learned if test.record is training.record else Memory(test.record)
+    learned = AntecedentFeatures(training.record, FEATURES)
+    memory = learned if test.record is training.record else AntecedentFeatures(test.record, FEATURES)
     pooled = pooled or Pooled.of(training, learned, days)
     return {
         "persistence": (persistence(test), ""),
@@ -140,7 +148,7 @@ def _mean(record: Record) -> Float[np.ndarray, "lat lon"]:
 
 
 def damped_persistence(
-    training: Windows, test: Windows, learned: Memory, memory: Memory, pooled: Pooled
+    training: Windows, test: Windows, learned: AntecedentFeatures, memory: AntecedentFeatures, pooled: Pooled
 ) -> Float[np.ndarray, "sample lat lon"]:
     """`learned` and `memory` are those of the training and of the test record."""
     start = test.target_index - test.lead_days
@@ -148,7 +156,7 @@ def damped_persistence(
     return (_mean(test.record) + weight * memory["last_anomaly"][start]).astype(np.float32)
 
 
-def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "lat lon"]:
+def decay_scale(training: Windows, memory: AntecedentFeatures, pooled: Pooled) -> Float[np.ndarray, "lat lon"]:
     """e-folding time of each cell's anomalies, days: the one that forecasts its training samples best.
 
     The squared errors of a cell count together with DECAY_SHRINKAGE samples of the mean error over all cells, which
@@ -166,7 +174,7 @@ def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.n
     return DECAY_SCALES[np.argmin(error(_agreements(training, memory)) + DECAY_SHRINKAGE * mean[:, None, None], axis=0)]
 
 
-def _agreements(training: Windows, memory: Memory) -> Float[np.ndarray, "3 age lat lon"]:
+def _agreements(training: Windows, memory: AntecedentFeatures) -> Float[np.ndarray, "3 age lat lon"]:
     """Sums over valid samples of target · last anomaly, of its square, and their number, by its age in days."""
     target, start = _anomaly(training), training.target_index - training.lead_days
     last, age = memory["last_anomaly"][start], memory["last_anomaly_age"][start]
@@ -194,14 +202,14 @@ def ridge(test: Windows, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
     return _predict(test, lambda samples: _window(test, samples), Regression(pooled.window).fit(PENALTY))
 
 
-def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
+def ridge_memory(test: Windows, memory: AntecedentFeatures, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
     """`memory` is that of the test record.
 
     Season and soil temperature are left out where the training days do not fill a year: what a regression makes of the
     seasons it knows says nothing of the others.
     """
     products = pooled.memory + pooled.memory[:, :1, :1] * pooled.mean_error * np.outer(_shift(), _shift())
-    regression = Regression(products, UNSEASONAL | pooled.all_year, towards=NAMES.index("last_anomaly"))
+    regression = Regression(products, UNSEASONAL | pooled.all_year, towards=FEATURES.index("last_anomaly"))
     weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / pooled.samples))
     start = test.target_index - test.lead_days
     return _predict(test, lambda samples: _remembered(memory, start[samples]), weights) + _mean(test.record)
@@ -209,9 +217,7 @@ def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndar
 
 def _shift() -> Float[np.ndarray, "term"]:
     """What an error of the cell's mean does to (1, FEATURES, target): every anomaly is off by it, and the mean."""
-    anomalies = {"last_anomaly", *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES)}
-    features = [float(name in anomalies) - float(name == "mean_soil_moisture") for name in NAMES]
-    return np.array([0, *features, 1])
+    return np.array([0, *shifts(FEATURES), 1])
 
 
 def _window(windows: Windows, samples: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
@@ -223,7 +229,7 @@ def _window(windows: Windows, samples: np.ndarray) -> Float[np.ndarray, "batch l
     return np.moveaxis(np.concatenate([inputs, means], axis=1), 1, -1).astype(np.float64)
 
 
-def _remembered(memory: Memory, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
+def _remembered(memory: AntecedentFeatures, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
     return np.moveaxis(memory.at(index), 1, -1).astype(np.float64)
 
 

@@ -19,7 +19,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,10 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.periods import Split, fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression
-from utils.data_processing import Samples, index_batches
-from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
+from utils.data_processing import Windows, index_batches
+from utils.dataset.antecedent_features import shifts
 from utils.dataset.statistics import CORRELATED_DAYS
-from utils.models.compact import UNIT, Compact
+from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
 from utils.settings import FinetuneSettings, TrainSettings
 from utils.training.compact_samples import CellSamples, episodes, rows_of
 from utils.training.loop import copied, now, runs
@@ -52,8 +52,8 @@ STEPS = 4000  # of the networks, at most
 
 def fit_compact(
     model: Compact,
-    training: Samples,
-    validation: Samples,
+    training: Windows,
+    validation: Windows,
     settings: TrainSettings,
     checkpoint: Checkpoint,
     run_dir: Path,
@@ -76,7 +76,7 @@ def fit_compact(
             begin = copy.deepcopy(model)
             rows = episodes(training, settings.episodes, rng)
             val_rmse = rmse(learner.on_the_land_model(model, rows)[0], held_out)
-            together = replace(training, periods=(*training.periods, *validation.periods))
+            together = training.in_periods((*training.periods, *validation.periods), "training")
             rows = episodes(together, settings.episodes, np.random.default_rng(settings.seed))
             model, loss = learner.on_the_land_model(begin, rows)
         elif settings.epochs == 0:
@@ -104,7 +104,7 @@ def fit_compact(
     return checkpoint
 
 
-def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str, share: float) -> Compact:
+def refit_compact(model: Compact, training: Windows, settings: TrainSettings, experiment: str, share: float) -> Compact:
     """The model that it becomes on these samples with this share of its networks, without validation or a file."""
     rng = np.random.default_rng(settings.seed)
     learner = Learner(settings, len(training.target_index) + training.skipped, tqdm(disable=True))
@@ -167,7 +167,7 @@ class Learner:
 
     def fitted(self, model: Compact, rows: CellSamples, off: float) -> tuple[Compact, float]:
         net = copy.deepcopy(model)
-        moved = np.concatenate([[0], SHIFTED, np.zeros(net.dynamic - len(DYNAMIC)), [1]])
+        moved = np.concatenate([[0], shifts(DYNAMIC), np.zeros(net.dynamic - len(DYNAMIC)), [1]])
         products = products_of(rows)
         products += products[:, :1, :1] * off**2 * np.outer(moved, moved)
         if self.from_source:
@@ -283,5 +283,5 @@ def shifted(rows: CellSamples, off: float, rng: np.random.Generator) -> CellSamp
 
 def moves_of(dynamic: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What a cell's mean that is too low by 1 does to x and to the statics; to the target it does 1."""
-    moves = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
-    return torch.from_numpy(moves), -torch.tensor([float(name == "mean_soil_moisture") for name in STATIC])
+    moves = np.concatenate([shifts(DYNAMIC), np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
+    return torch.from_numpy(moves), torch.from_numpy(shifts(STATIC).astype(np.float32))

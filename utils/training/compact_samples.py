@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float32, Int
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
 from utils.common.periods import Split, starts_of_runs
-from utils.data_processing import Samples, index_batches
-from utils.dataset.memory import OLDEST, physical
+from utils.data_processing import index_batches
+from utils.dataset.antecedent_features import OLDEST
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.recollection import STATIC
 from utils.dataset.record import Record
-from utils.dataset.statistics import MOISTURE, Summary
-from utils.models.compact import MemoryWindows
+from utils.dataset.statistics import MOISTURE, Statistics
+from utils.models.compact import STATIC, MemoryWindows
 
 ROWS = 1_500_000  # samples of single cells to learn from, at most
 EPISODE_ROWS = 150_000
@@ -45,9 +44,9 @@ class CellSamples:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
-def rows_of(samples: Samples, rng: np.random.Generator) -> CellSamples:
+def rows_of(samples: MemoryWindows, rng: np.random.Generator) -> CellSamples:
     """Every sample of every cell, or as many as ROWS drawn at random."""
-    possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
+    possible = len(samples.target_index) * int(samples.statistics.scored.sum())
     return CellSamples.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
 
 
@@ -73,17 +72,16 @@ def rows_in(
     return CellSamples.joined(parts)
 
 
-def episodes(samples: Samples, number: int, rng: np.random.Generator) -> CellSamples:
+def episodes(samples: MemoryWindows, number: int, rng: np.random.Generator) -> CellSamples:
     """The land model as a satellite would see it, on target days of `samples`."""
-    view, found = samples.view, []
-    days = view.data.days
+    found, days = [], samples.data.days
     stretches = [
         s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST
     ]
     if not stretches:
-        raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
+        raise UserError(f"{samples.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
     for k in range(number):
-        record = view.record(view.blocks[int(rng.integers(len(view.blocks)))])
+        record = samples.of(samples.blocks[int(rng.integers(len(samples.blocks)))]).record
         stretch = stretches[k % len(stretches)]
         if len(stretch) > EPISODE_DAYS:
             stretch = stretch[(start := int(rng.integers(len(stretch) - EPISODE_DAYS + 1))) : start + EPISODE_DAYS]
@@ -94,25 +92,32 @@ def episodes(samples: Samples, number: int, rng: np.random.Generator) -> CellSam
         except UserError:
             continue  # its days are none of the samples'
     if not found:
-        raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
+        raise UserError(f"The training period of {samples.data.path} is too short to pre-train on.")
     return CellSamples.joined(found)
 
 
-def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> CellSamples:
+def episode(
+    samples: MemoryWindows, record: Record, index: np.ndarray, span: int, rng: np.random.Generator
+) -> CellSamples:
     """One of them, of these days of a record; the cells' means are of its first `span` days."""
-    view, days = samples.view, record.days[index]
+    days = record.days[index]
     truth = record.observed[index]
     cells = truth.shape[1:]
     seen = rng.random(truth.shape, np.float32) < rng.uniform(*SEEN, cells)
     noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
-    maps = {name: physical(record, name, index) for name in VARIABLES}
+    maps = {name: record.physical(name, index) for name in VARIABLES}
     maps["soil_moisture"] = np.where(seen, truth + noise, np.nan).astype(np.float32)
     coords = {"time": days.astype("datetime64[ns]"), "lat": record.grid.lat, "lon": record.grid.lon}
     ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
     split = Split(((days[0], days[span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
-    statistics = Summary.of(ds, split).statistics(split).unscaled()
-    future = view.future.ahead(ds, statistics, WHOLE) if view.future else None
-    own = Record(ds, statistics, ahead=future)
-    windows = MemoryWindows(own, samples.periods, samples.lead_days, 1, samples.name)
+    statistics = Statistics.fit(ds, split).unscaled()
+    weather = samples.weather.read(ds, statistics, WHOLE) if samples.weather else None
+    windows = MemoryWindows(
+        Record(ds, statistics, weather=weather),
+        periods=samples.periods,
+        lead_days=samples.lead_days,
+        input_days=1,
+        name=samples.name,
+    )
     possible = len(windows) * statistics.scored.sum()
     return rows_in(windows, truth, RECENT, EPISODE_ROWS / possible, rng)

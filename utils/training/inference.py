@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError, fold
 from utils.common.files import ROOT
-from utils.data_processing import Batch, View, Windows, index_batches
+from utils.data_processing import Batch, Windows, index_batches
 from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo
+from utils.models import halo, windows_of
 from utils.training.runs import Checkpoint
 
 BATCH = 64  # samples of a forecast's batch
@@ -71,10 +71,17 @@ def script_of(checkpoint: Checkpoint, run_dir: Path):
     return load_script(script)
 
 
-def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: KnownWeather | None) -> View:
-    """A data set as a run sees it."""
-    look = halo(model, checkpoint.input_days)
-    return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)
+def restore_windows(checkpoint: Checkpoint, model: nn.Module, data: DataSet, weather: KnownWeather | None) -> Windows:
+    """The windows of all days of a data set, as a run sees them."""
+    return windows_of(model)(
+        data,
+        checkpoint.restored_statistics(),
+        lead_days=checkpoint.lead_days,
+        input_days=checkpoint.input_days,
+        predictors=checkpoint.predictors,
+        receptive_radius=halo(model, checkpoint.input_days),
+        weather=weather,
+    )
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json
-from utils.data_processing import Batch, Samples, Windows, index_batches
+from utils.data_processing import Batch, Windows, index_batches
 from utils.settings import TrainSettings
 from utils.training import runs
 from utils.training.inference import forecast_batches
@@ -41,8 +41,8 @@ from utils.training.transfer import Transfer
 
 def fit(
     model: nn.Module,
-    training: Samples,
-    validation: Samples,
+    training: Windows,
+    validation: Windows,
     settings: TrainSettings,
     checkpoint: Checkpoint,
     run_dir: Path,
@@ -72,8 +72,8 @@ def fit(
     if fabric.is_global_zero:
         runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
     bar = tqdm(
-        total=settings.epochs * len(training),
-        initial=checkpoint.epoch * len(training),
+        total=settings.epochs * training.epoch_size,
+        initial=checkpoint.epoch * training.epoch_size,
         desc=f"{checkpoint.experiment}/{checkpoint.model} lead {settings.lead_days}",
         unit=" samples",
         disable=True if on_epoch or not fabric.is_global_zero else None,
@@ -89,7 +89,7 @@ def fit(
             raise UserError(f"The loss is no longer finite in epoch {checkpoint.epoch + 1}; try a smaller --lr.")
         checkpoint.epoch += 1
         total = time.perf_counter() - start
-        checkpoint.log.append([checkpoint.epoch, train_loss, val_loss, val_rmse, total, len(training) / seconds])
+        checkpoint.log.append([checkpoint.epoch, train_loss, val_loss, val_rmse, total, training.epoch_size / seconds])
         weights = model.state_dict()
         if val_rmse < checkpoint.best_rmse:
             checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = checkpoint.epoch, val_rmse, weights
@@ -114,7 +114,7 @@ def fit(
 
 
 def refit(
-    model: nn.Module, training: Samples, settings: TrainSettings, epochs: int, fabric: Fabric, transfer: Transfer
+    model: nn.Module, training: Windows, settings: TrainSettings, epochs: int, fabric: Fabric, transfer: Transfer
 ) -> None:
     """Train for so many epochs, without validation and without a file."""
     keep_freed_memory()
@@ -172,7 +172,7 @@ def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    training: Samples,
+    training: Windows,
     batch_size: int,
     bar: tqdm,
     transfer: Transfer | None = None,
@@ -199,7 +199,7 @@ def train_epoch(
     return total / max(count, 1)
 
 
-def validate(fabric: Fabric, model: nn.Module, validation: Samples, batch_size: int) -> tuple[float, float]:
+def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
     total, squares, count, turn = 0.0, 0.0, 0, (fabric.global_rank, fabric.world_size)
     for windows in validation:
