@@ -110,7 +110,7 @@ def test_a_run_on_blocks_is_evaluated_as_on_the_whole_map(tmp_path, smap, script
     result = script(f"SMAPtest/{file}", *options)
     assert result.code == 0, result.err
     assert script("SMAPtest/eval.py", run_dir).code == 0
-    blocks = json.loads((run_dir / "metrics.json").read_text())
+    by_block = json.loads((run_dir / "metrics.json").read_text())
     (run_dir / "predictions.nc").rename(tmp_path / "blocks.nc")
     monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert script("SMAPtest/eval.py", run_dir).code == 0
@@ -120,9 +120,9 @@ def test_a_run_on_blocks_is_evaluated_as_on_the_whole_map(tmp_path, smap, script
         for variable in other:
             np.testing.assert_allclose(one[variable], other[variable], atol=1e-5, err_msg=str(variable))
     for score in ("rmse", "r2", "skill_over_persistence", "rmse_low", "slope", "n"):
-        assert blocks[score] == pytest.approx(whole[score], rel=1e-4), score
+        assert by_block[score] == pytest.approx(whole[score], rel=1e-4), score
     for baseline, scores in whole["baselines"].items():
-        assert blocks["baselines"][baseline]["rmse"] == pytest.approx(scores["rmse"], rel=1e-4), baseline
+        assert by_block["baselines"][baseline]["rmse"] == pytest.approx(scores["rmse"], rel=1e-4), baseline
 
 
 def test_an_epoch_on_blocks_visits_the_patches_of_an_epoch_in_memory(smap, in_blocks, monkeypatch):
