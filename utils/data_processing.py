@@ -67,17 +67,15 @@ class Windows:
         for part in windows.in_periods(split.train, "training"):     one part a block of the map
             features, target, valid = part.batch(np.array([0, 1]))   samples 0 and 1 of that block
 
-    A map that fits in memory is one block, and its windows are their own only part. A larger map has several: each part
-    then holds one block, and the next one is read while the last is used. Periods of the same windows share the only
-    block.
+    A map that fits in memory is one block, which is read once and shared by all periods. Of a larger map, each part
+    holds one block, and the next block is read while the last one is used.
 
     data              a data set on disk, or a record in memory
     statistics        of the training period; None: those of the record
     periods           spans of target days; None: all days with a full window
     name              of the period, for error messages
     predictors        what the model sees of each input day
-    receptive_radius  how many cells beyond a cell its forecast looks; None: the model is bound to the whole map, which
-                      is held in memory however large it is
+    receptive_radius  cells that a forecast sees beyond its own; None: all, so that the whole map is held in memory
     patch             side in cells of what the model learns from; None: whole maps, or PATCH where the map is in blocks
     hidden            where the inputs lack soil moisture
     weather           the weather after the last input day that the model knows
@@ -162,10 +160,7 @@ class Windows:
         return windows
 
     def permuted(self, channel: int, seed: int = 0) -> "Windows":
-        """The same with the maps of one channel taken from another sample each.
-
-        The channel keeps its values and loses their link to the target.
-        """
+        """The same with the maps of one channel taken from another sample each: they lose their link to the target."""
         return _Permuted(self, channel, np.random.default_rng(seed).permutation(len(self)))
 
     def patches(self, patches: list[Tile]) -> "Windows":
@@ -195,10 +190,7 @@ class Windows:
         return self.target_index[samples] - self.lead_days
 
     def require_targets(self) -> None:
-        """Raises UserError where no target is valid: there is nothing to learn from or to choose by.
-
-        Needs statistics that were made of this data set, not read from a checkpoint.
-        """
+        """Raises UserError where no target is valid. Needs statistics of this data set, not those of a checkpoint."""
         if not self.statistics.observed_cells[self.target_index].any():
             first, last = self.valid_time[0], self.valid_time[-1]
             raise UserError(f"The {self.name} period has no valid soil moisture on its target days, {first} to {last}.")
