@@ -21,7 +21,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts
+from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts, kind_of_run
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
@@ -167,6 +167,7 @@ def test_every_model_takes_the_weather_ahead_and_eval_says_so(tmp_path, smap, sc
     note = f"knows the rain and temperature of the days ahead: {BOUND}"
     assert f"{model}_future_weather: {note}" in done.out
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        assert kind_of_run(ds.attrs) == ds.attrs["weather_kind"] == "perfect"
         assert ds.attrs["future"] == note and ds.attrs["model"] == f"{model}_future_weather"
         assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
 
@@ -182,7 +183,7 @@ def test_a_run_without_the_flags_says_nothing_and_goes_on_from_one_made_before_t
     assert "nothing to do" in script(*arguments).out
     assert script("SMAPtest/eval.py", tmp_path / "run").code == 0
     with xr.open_dataset(tmp_path / "run" / "predictions.nc") as ds:
-        assert "future" not in ds.attrs
+        assert "future" not in ds.attrs and kind_of_run(ds.attrs) == "none"
     other = script(*arguments, "--future-precipitation").sentence()
     assert "model was pixel_lstm, now pixel_lstm_future_rain" in other
 
@@ -198,6 +199,7 @@ def test_a_file_of_perfect_forecasts_gives_the_weights_of_the_data_set_itself(tm
     )
     assert all(torch.equal(one.best[name], other.best[name]) for name in one.best)
     assert BOUND in one.future and BOUND in other.future and other.future_hash and not one.future_hash
+    assert one.weather_kind == other.weather_kind == "perfect"
 
 
 def test_a_changed_file_of_forecasts_is_refused(tmp_path, smap, script):
@@ -211,6 +213,7 @@ def test_a_changed_file_of_forecasts_is_refused(tmp_path, smap, script):
         assert ds.attrs["future"] == (
             "knows the rain of the days ahead: forecasts of fc.nc (SYNTHETIC error, degraded, seed 0)"
         )
+        assert ds.attrs["weather_kind"] == "degraded"
     make(("data", smap), ("out", file), ("lead_days", 2), ("seed", 1))
     assert "fc.nc has changed since" in script("SMAPtest/eval.py", run_dir).sentence()
     assert "the content of --future-from was" in script(*arguments).sentence()
@@ -435,6 +438,14 @@ def test_tables_say_what_is_known_of_the_weather():
     long = table([{**common, "model": "lstm"}, {**known, "note": "mean of 3 seeds"}])
     assert long["note"].tolist() == ["", f"knows the rain of the days ahead: {BOUND}; mean of 3 seeds"]
     assert f"lstm_future_rain: knows the rain of the days ahead: {BOUND}" in show(pd.DataFrame(long))
+
+
+@pytest.mark.parametrize(
+    ("note", "kind"),
+    [("", "none"), (f"knows the rain of the days ahead: {BOUND}", "perfect"), ("knows the rain: fc.nc", "degraded")],
+)
+def test_a_predictions_file_of_an_earlier_version_says_its_kind_of_weather_in_its_note(note, kind):
+    assert kind_of_run({"future": note} if note else {}) == kind
 
 
 def test_the_weather_ahead_of_a_learned_model_matters():

@@ -48,7 +48,7 @@ class Past:
     def anomaly(self) -> Maps:
         """Soil moisture less the training mean, m3 m-3; NaN where it is not observed."""
         record = self.record
-        return record.shown(record.observed) - record.statistics.cell_mean[MOISTURE]
+        return record.hide(record.observed) - record.statistics.cell_mean[MOISTURE]
 
     @cached_property
     def rain(self) -> Maps:

@@ -42,7 +42,7 @@ class Record:
         self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
             counts, ds["soil_moisture"].values, np.float32(np.nan)
         )
-        self.target = statistics.matched(torch.from_numpy(self.observed))  # without matching, the same memory
+        self.target = statistics.to_source(torch.from_numpy(self.observed))  # without matching, the same memory
         self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(self._scaled_inputs(ds, predictors))
 
     def _scaled_inputs(
@@ -54,33 +54,34 @@ class Record:
         maps = np.full((len(self.days), channels, *scored.shape), OUTSIDE, np.float32)
         for channel, name in enumerate(VARIABLES):
             if name in predictors:
-                scaled = (self.given(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
+                scaled = (self._as_input(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
                 maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
         if SEASON in predictors:
             season = annual_harmonics(self.days, 1)[:, 1:, None, None]
             maps[:, len(VARIABLES) :] = np.where(scored, (season + 1) / 2, OUTSIDE)
         return maps
 
-    def given(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+    def _as_input(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
         """A variable as the inputs have it, in its unit."""
         if name != "soil_moisture":
-            return self.filled(name, values)
-        return self.statistics.matched(torch.from_numpy(self.filled(name, self.shown(values)))).numpy()
+            return self._fill(name, values)
+        moisture = self._fill(name, self.hide(values))
+        return self.statistics.to_source(torch.from_numpy(moisture)).numpy()
 
-    def filled(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+    def _fill(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
         """A variable in its unit, without missing values in scored cells."""
         if name != "precipitation":
             values = fill_forward(values, self.days)
         return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
 
-    def shown(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
-        """Soil moisture as inputs may know it: NaN where it is hidden."""
+    def hide(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
+        """Soil moisture as the inputs may know it: NaN where it is hidden."""
         return moisture if self.hidden is None else np.where(self.hidden, np.float32(np.nan), moisture)
 
     @property
     def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
         """Soil moisture of each day or of the last observed day before it, m3 m-3; NaN in cells that are not scored."""
-        return np.where(self.statistics.scored, self.filled("soil_moisture", self.observed), np.float32(np.nan))
+        return np.where(self.statistics.scored, self._fill("soil_moisture", self.observed), np.float32(np.nan))
 
     @property
     def age(self) -> Int16[np.ndarray, "time lat lon"]:
@@ -98,7 +99,7 @@ class Record:
     def unscale(self, forecast: Tensor) -> Tensor:
         """A model's output in m3 m-3."""
         scale = self.statistics
-        return scale.unmatched(forecast * float(scale.span[MOISTURE]) + float(scale.low[MOISTURE]))
+        return scale.from_source(forecast * float(scale.span[MOISTURE]) + float(scale.low[MOISTURE]))
 
 
 def fill_forward(values: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:

@@ -81,12 +81,12 @@ class Statistics:
         """The same for a model that takes its inputs in their units."""
         return replace(self, low=np.zeros_like(self.low), high=np.ones_like(self.high))
 
-    def matched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def to_source(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Soil moisture of this product as the source would have it, m3 m-3 (utils/dataset/bias_correction.py)."""
         return moisture if self.matching is None else map_quantiles(moisture, *self.matching)
 
-    def unmatched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The way back from `matched`."""
+    def from_source(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The way back from `to_source`."""
         return moisture if self.matching is None else map_quantiles(moisture, *self.matching[::-1])
 
     def check(self, shape: tuple[int, int]) -> None:
