@@ -1,5 +1,6 @@
 """The loader's share of training: seconds the loop waits for a batch, or for the next block of a large data set."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,27 +9,26 @@ from typing import Any
 import synthetic
 import torch
 from bench_common import Settings, in_a_process, our_model, step_data, training_samples
-from tqdm import tqdm
 
+from utils.common.glibc import keep_freed_memory
 from utils.data_processing import Windows
-from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
+from utils.training.loop import start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm", "convlstm_pixel")
 SIDES = {"pixel_lstm": 8, "convlstm_pixel": 64}  # cells of a patch
 
 
-class Timed:
+class Timed(Windows):
     """The samples of an epoch, and the seconds spent on them."""
 
     def __init__(self, samples: Windows):
-        self.samples = samples
-        self.blocks, self.batches = 0.0, 0.0
+        self.samples, self.blocks, self.batches = samples, 0.0, 0.0
 
     def shuffled(self) -> Iterator[Windows]:
         items = self.samples.shuffled()
         while windows := self.timed("blocks", lambda: next(items, None)):
-            batch = windows.batch
+            batch, windows = windows.batch, copy.copy(windows)
             windows.batch = lambda samples, batch=batch: self.timed("batches", lambda: batch(samples))
             yield windows
 
@@ -51,10 +51,11 @@ def measure(name: str, path: Path, patch: int | None, settings: Settings) -> dic
     samples = training_samples(path, settings, model, patch, targets)
     samples.blocks = samples.blocks[:BLOCKS]
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), fused=True))
+    shared = {"fabric": fabric, "model": wrapped, "optimiser": optimiser, "batch_size": settings.batch_size}
     if not large:
-        train_epoch(fabric, wrapped, optimiser, samples, settings.batch_size, tqdm(disable=True))  # not measured
+        train_epoch(training=samples, **shared)  # not measured
     timed, start = Timed(samples), time.perf_counter()
-    train_epoch(fabric, wrapped, optimiser, timed, settings.batch_size, tqdm(disable=True))
+    train_epoch(training=timed, **shared)
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "batches": timed.batches / seconds, "blocks": timed.blocks / seconds}
     return found | {"share": found["batches"] + found["blocks"], "samples_per_second": samples.epoch_size / seconds}

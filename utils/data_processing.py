@@ -147,9 +147,10 @@ class Windows:
         """Days from the first input day to the target day."""
         return self.lead_days + self.input_days - 1
 
-    def in_periods(self, periods: tuple[Span, ...], name: str) -> "Windows":
-        """The same with the target days of other periods. Raises UserError as the class does."""
+    def in_periods(self, periods: tuple[Span, ...], name: str, input_days: int | None = None) -> "Windows":
+        """The same with other target days and, if given, other input days. Raises UserError as the class does."""
         windows = copy.copy(self)
+        windows.input_days = input_days or self.input_days
         windows._choose_periods(periods, name)
         return windows
 

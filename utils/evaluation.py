@@ -25,7 +25,6 @@ from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
-from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
 from utils.scores.metrics import Sums, well_covered
 from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
@@ -80,7 +79,8 @@ def evaluate(
         samples = restore_windows(checkpoint, model, ds, future).in_periods(periods, "test")
         statistics = checkpoint.restored_statistics()
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
-        if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
+        if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
+            # its cells' means are of other days than the baselines may know
             statistics = open_data_set(asked.learn_from, start).statistics(checkpoint.periods)
         references = references_of(asked, statistics, in_blocks=samples.receptive_radius is not None)
         with written(into or run_dir, samples, about) as out:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from utils.common.cli import UserError
@@ -24,15 +23,14 @@ from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
-from utils.training.compact import refit_compact
+from utils.training import TRAINERS, runs
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows, script_of
-from utils.training.loop import refit, runs, start_fabric
+from utils.training.loop import start_fabric
 from utils.training.runs import Checkpoint
 from utils.training.setup import new_model, start_of, views
-from utils.training.transfer import Transfer
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
@@ -130,8 +128,8 @@ def refit_run(
     days: tuple[Span, ...],
     future: KnownWeather | None,
     keep: Path | None = None,
-) -> tuple[nn.Module, Windows]:
-    """Train a model with the settings of a run on these target days; returns it, and the windows of all days.
+) -> tuple[ForecastModel, Windows]:
+    """Train a model with the settings of a run on these target days; returns it, and all its windows.
 
     Its weights are kept in the folder `keep`, where a later call finds them.
     """
@@ -149,16 +147,10 @@ def refit_run(
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
         return model, windows
-    compact = isinstance(model, Compact)
-    training = gappy.in_periods(days, "training")
-    if compact:
-        share = float(checkpoint.best["share"])  # the run's own: to find it takes three fits more
-        model = refit_compact(model, training, settings, checkpoint.experiment, share)
-    else:
-        fabric = start_fabric(settings.precision)
-        transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
-        refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
-    model = model.cpu()
+    training = gappy.in_periods(days, "training", model.input_window(checkpoint.input_days))
+    fabric = start_fabric(settings.precision)
+    trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)
+    model = trainer.refit(training, checkpoint).cpu()
     if kept:
         with whole_file(kept) as partial:
             torch.save(model.state_dict(), partial)

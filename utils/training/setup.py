@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
@@ -18,8 +17,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
-from utils.models import halo, windows_of
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.settings import (
     RUNS,
     FinetuneSettings,
@@ -30,15 +28,15 @@ from utils.training import runs
 from utils.training.inference import load_weights
 from utils.training.runs import Checkpoint
 
-Build = Callable[[Any, Grid], nn.Module]
+Build = Callable[[Any, Grid], ForecastModel]
 
 
-def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> nn.Module:
+def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> ForecastModel:
     """The model before it learns: its first weights are of its seed, or those of the run it starts from."""
     torch.manual_seed(settings.seed)
     model = build(settings, data.grid)
     if source:
-        if halo(model, settings.input_days) is None:
+        if model.receptive_radius(settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
     return model
@@ -46,30 +44,29 @@ def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Chec
 
 def views(
     settings: TrainSettings,
-    model: nn.Module,
+    model: ForecastModel,
     data: DataSet,
     learned: Split,
     source: Checkpoint | None,
     future: KnownWeather | None,
 ) -> tuple[Windows, Windows]:
-    """The windows that a model validates on and, with the gaps that the settings ask for, those that it learns from.
+    """All windows of the data set as a model is validated on them and as it learns from them.
 
-    The statistics are of the days `learned`; the windows are of all days.
+    They differ by the gaps that the settings ask for. Their statistics are those of the days `learned`.
     """
     statistics = data.statistics(learned)
-    if isinstance(model, Compact):
+    if not model.scaled:
         statistics = statistics.unscaled()
     if source:
         there = source.restored_statistics()
         same_grid = source.restored_grid().matches(data.grid)
         statistics = match_statistics(statistics.with_scaling_of(there), there, same_grid, settings.match)
-    windows = windows_of(model)(
+    windows = model.make_windows(
         data,
         statistics,
         lead_days=settings.lead_days,
-        input_days=1 if isinstance(model, Compact) else settings.input_days,
+        input_days=settings.input_days,
         predictors=settings.predictors,
-        receptive_radius=halo(model, settings.input_days),
         patch=getattr(settings, "patch", None),
         weather=future,
     )
