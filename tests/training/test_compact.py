@@ -175,7 +175,7 @@ def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
 def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch):
     """A year is left out because it holds no target day, and for no other reason."""
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise UserError("The weather forecasts are damaged.")
 
     monkeypatch.setattr(compact_samples, "MemoryWindows", fail)
