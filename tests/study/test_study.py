@@ -15,7 +15,7 @@ from scipy.stats import linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
-from utils.figures.style import BASELINES
+from utils.scores.baselines import BASELINES
 from utils.training import runs
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
