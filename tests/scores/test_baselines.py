@@ -51,7 +51,7 @@ def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-0
 
 
 def remembered(record: Record, day: int, row: int, column: int) -> dict[str, float]:
-    """One cell's features of the past at the end of a day, one earlier day after the other, backwards to the start or a gap."""
+    """One cell's features of the past at the end of a day, found day by day backwards to the start or a gap."""
     mean = record.statistics.cell_mean[:, row, column].astype(float)
     low, span = record.statistics.low.astype(float), record.statistics.span.astype(float)
     filled = record.features[:, :, row, column].numpy() * span + low
