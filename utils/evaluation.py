@@ -23,7 +23,7 @@ from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, Span, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted, Samples
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
@@ -43,7 +43,7 @@ from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.runs import Checkpoint
 from utils.training.setup import check_grid, start_of
 
@@ -89,7 +89,7 @@ def evaluate(
             # data
             "data": str(path),
             "data_sha256": data_hash(path),
-            "synthetic_data": samples.view.data.synthetic,
+            "synthetic_data": samples.data.synthetic,
             "test": [[str(first), str(last)] for first, last in periods],
             "skipped_days": samples.skipped,
             # run
@@ -126,7 +126,7 @@ def _choose_data(checkpoint: Checkpoint, run_dir: Path, data: Path | None) -> tu
 
 def _open_samples(
     checkpoint: Checkpoint, run_dir: Path, model: ForecastModel, path: Path, periods: tuple[Span, ...]
-) -> Samples:
+) -> Windows:
     """The samples of these periods as the model sees them.
 
     Raises UserError where the grid is not the run's, or where the weather forecasts that it knows have changed.
@@ -136,38 +136,35 @@ def _open_samples(
         raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
     data = open_data_set(path, start_of(checkpoint))
     check_grid(checkpoint, data.grid, path, run_dir)
-    view = view_of(checkpoint, model, data, weather)
-    return model.scoring_samples(
-        view, periods, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="test"
-    )
+    return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
 
 
-def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Samples, learn_from: Path) -> FittedBaselines:
+def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path) -> FittedBaselines:
     """The baselines, which learn from the training period alone and forecast the run's samples."""
     statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
     if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
         # the cells' means are of other days than the baselines may know
         data = open_data_set(learn_from, start)
-        statistics = data.summary(checkpoint.periods).statistics(checkpoint.periods)
+        statistics = data.statistics(checkpoint.periods)
     return fit_baselines(
         statistics=statistics,
         learn_from=learn_from,
-        data=samples.view.data.path,
+        data=samples.data.path,
         train=checkpoint.periods.train,
         test=samples.periods,
         lead_days=samples.lead_days,
         input_days=samples.input_days,
         start=start,
-        in_blocks=samples.view.free,
+        in_blocks=samples.receptive_radius is not None,
     )
 
 
 def _forecast_blocks(
-    out: Predictions, model: ForecastModel, samples: Samples, baselines: FittedBaselines, permuted: str | None
+    out: Predictions, model: ForecastModel, samples: Windows, baselines: FittedBaselines, permuted: str | None
 ) -> None:
     """Forecast every block of the map by the model and the baselines, and add both to predictions.nc."""
-    for windows, block in zip(samples, samples.view.blocks, strict=True):
-        inputs = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
+    for windows, block in zip(samples, samples.blocks, strict=True):
+        inputs = windows.permuted(list(VARIABLES).index(permuted)) if permuted else windows
         predicted = forecast(model, inputs, BATCH, torch.device("cpu"))
         own_cells = (slice(None), *block.inside)
         out.add(block, windows, predicted[own_cells], baselines.forecasts(block))

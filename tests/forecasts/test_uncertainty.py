@@ -177,7 +177,9 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
     ds = tiny(days=800, start="2014-01-01")
     split = Split(spans("train", ("2014-01-01", "2015-12-31")), (), spans("test", ("2016-01-05", "2016-02-20")))
     record = Record(ds, Statistics.fit(ds, split))
-    training, test = (Windows(record, periods, 3, 1, "any") for periods in (split.train, split.test))
+    training, test = (
+        Windows(record, periods=periods, lead_days=3, input_days=1, name="any") for periods in (split.train, split.test)
+    )
     fitting = Fitting(training, test, split.train)
     expected = climatology(fitting)
     inside = record.days <= np.datetime64("2015-12-31")
