@@ -226,9 +226,7 @@ def test_harmony_cuts_every_month_and_what_arrived_is_skipped(harmony, tmp_path,
     from test_prepare_era5 import in_process
 
     box = ["--south", "25", "--north", "35", "--west", "95", "--east", "115"]
-    in_process(
-        monkeypatch, "--raw", out, "--out", tmp_path / "s.nc", *box, script="prepare_smap_l4.py", road="prepare_smap"
-    )
+    in_process(monkeypatch, "--raw", out, "--out", tmp_path / "s.nc", *box, script="prepare_smap_l4.py")
     assert "period: 2015-03-31 to 2015-04-01, 2 days" in capsys.readouterr().out
 
 

@@ -97,7 +97,7 @@ def _result(future: Future, running: dict[Future, Job]) -> Any:
             raise
         names = " or ".join(sorted(job.name for job in running.values()))
         raise UserError(
-            f"The process of {names} was ended from outside, perhaps for want of memory; try fewer --jobs."
+            f"The process of {names} was ended from outside, perhaps for want of memory; try fewer --jobs or --workers."
         ) from error
 
 

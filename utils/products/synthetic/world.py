@@ -27,6 +27,7 @@ from utils.products.synthetic.land_model import (
 from utils.products.synthetic.weather_generator import Waves
 
 DayOfYear = Int[np.ndarray, "time"]
+Broadcast = Float[np.ndarray, "#time #cell"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def cumulative_normal(latent: Days) -> Days:
     return np.interp(latent, z, np.cumsum(density) / density.sum())
 
 
-def precipitation(rank: Days, wet: Days, amount: Days, shape: float = 0.7) -> Days:
+def precipitation(rank: Broadcast, wet: Broadcast, amount: Broadcast, shape: float = 0.7) -> Days:
     """mm day-1 from ranks in 0…1: dry up to 1 − `wet`, above it gamma-distributed amounts of mean `amount`."""
     x = np.geomspace(1e-8, 20, 4001)
     gamma = np.cumsum(x**shape * np.exp(-x))  # the density of log x is the summand
