@@ -1,5 +1,6 @@
 """ERA5-Land and ERA5 files of every shape become the daily values computed by hand."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -311,6 +312,7 @@ def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare,
     asked = []
     month = era5_prepare.era5_month
 
+    @functools.wraps(month)
     def stops_in_may(days, **rest):
         asked.append(str(days[0])[:7])
         if asked.count("2015-05") == 1 and asked[-1] == "2015-05":

@@ -147,8 +147,11 @@ def _hash_of(path: Path, states: tuple[tuple, ...]) -> str:
 def code_hash(module: str) -> str:
     """SHA-256 of what a module of this project does: its code, and that of every module of ours that it imports.
 
-    It changes when a result may. Comments, docstrings and line breaks do not count.
+    It changes when a result may. Comments, docstrings and line breaks do not count. Raises ValueError for any other
+    module.
     """
+    if _source_of(module) is None:
+        raise ValueError(f"{module} is no module of this project")
     trees: dict[str, str] = {}
     waiting = [module]
     while waiting:

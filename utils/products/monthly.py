@@ -1,7 +1,8 @@
 """Preparing a long record month by month: in parallel, resumable, and with memory that does not grow with its length.
 
-Each month's result is a small file in a hidden folder beside the output, named after what it was made from. A run that
-was interrupted finds the finished months there; at the end they become one data set and the folder is removed.
+Each month's result is a small file in a hidden folder beside the output, named after what it was made from: files,
+settings and code. A run that was interrupted finds the finished months there. At the end they become one data set and
+the folder is removed.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from utils.common.cli import UserError
 from utils.common.files import hold_lock, is_store, whole_file
 from utils.common.parallel import Job, cluster, cores, finish, finish_here, processes
 from utils.dataset.prepared import write_prepared
+from utils.products.raw_files import output_attributes
 from utils.products.regrid import MIN_VALID_FRACTION, Cells, region_cells
 
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
@@ -35,7 +37,7 @@ FINISHED_MONTHS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-*.nc"  # such as 2015-04-0123
 
 @dataclass
 class PrepareSettings:
-    """What both products' prepare scripts are told."""
+    """What the prepare scripts of both products are told."""
 
     raw: tuple[Path, ...]  # files, folders (searched to the bottom) or quoted glob patterns; ZIPs are looked into
     out: Path  # the prepared data set: .zarr makes a Zarr store, anything else NetCDF-4
@@ -96,10 +98,10 @@ class Month:
 
 @contextlib.contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """The hidden folder beside `out` that holds finished months; removed when all went well, and when the input was
-    refused before any month was finished.
+    """The hidden folder beside `out` that holds finished months.
 
-    Raises UserError where another run is using it, and where `out` is nothing that may be written or replaced.
+    It is removed when all went well, and when the input was refused before any month was finished. Raises UserError
+    where another run is using it, and where `out` is nothing that may be written or replaced.
     """
     _refuse_name(out)
     folder = out.absolute().with_name(f".{out.name}.work")
@@ -147,27 +149,15 @@ def prepare_months(
     `extra` brings further variables along time, such as granules_per_day. Returns the days left out while preparing,
     and why.
     """
-    listed = repr(([m.file_name for m in months], sorted(attributes.items())))
-    attributes = attributes | {"prepared_from": hashlib.sha256(listed.encode()).hexdigest()[:16]}
-    finished = _finished(settings.out, attributes["prepared_from"])
-    if finished is not None:
+    contents = repr(([month.file_name for month in months], sorted(attributes.items())))
+    made_from = hashlib.sha256(contents.encode()).hexdigest()[:16]
+    earlier = output_attributes(settings.out)
+    if earlier.get("prepared_from") == made_from and "left_out" in earlier:
         print(f"{settings.out} holds all {len(months)} months already")
-        return finished
+        return json.loads(earlier["left_out"])
     files = _run(months, folder, settings)
-    attributes["history"] = "python " + shlex.join(sys.argv)
-    return _assemble(files, settings.out, attributes, extra)
-
-
-def _finished(out: Path, made_from: str) -> dict[str, str] | None:
-    """The days left out of `out` if it was made from exactly this, else None."""
-    if not out.exists():
-        return None
-    try:
-        kind = {"engine": "zarr", "consolidated": False} if out.is_dir() else {"engine": "netcdf4"}
-        with xr.open_dataset(out, **kind) as ds:
-            return json.loads(ds.attrs["left_out"]) if ds.attrs.get("prepared_from") == made_from else None
-    except Exception:  # whatever lies there is no finished output
-        return None
+    history = "python " + shlex.join(sys.argv)
+    return _assemble(files, settings.out, attributes | {"prepared_from": made_from, "history": history}, extra)
 
 
 def _run(months: Sequence[Month], folder: Path, settings: PrepareSettings) -> list[Path]:
@@ -193,7 +183,7 @@ def _run(months: Sequence[Month], folder: Path, settings: PrepareSettings) -> li
 
         _finish(jobs, settings, on_result)
     if failed:
-        raise UserError(_sentence(failed, len(months)))
+        raise UserError(_describe_failures(failed, len(months)))
     return [folder / month.file_name for month in months]
 
 
@@ -215,14 +205,18 @@ def _workers_that_fit() -> int:
     return min(cores(), max(1, int(psutil.virtual_memory().total // WORKER_MEMORY)))
 
 
-def _sentence(failed: dict[str, str], count: int) -> str:
+def _describe_failures(failed: dict[str, str], count: int) -> str:
     """What went wrong in the months of a record of `count` months."""
     causes = list(dict.fromkeys(failed[name] for name in sorted(failed)))
     if count == 1:
         return f"{causes[0]}."
     more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
     rest = count - len(failed)
-    others = {0: "", 1: "; the other one is finished"}.get(rest, f"; the other {rest} are finished")
+    others = ""
+    if rest == 1:
+        others = "; the other one is finished"
+    elif rest > 1:
+        others = f"; the other {rest} are finished"
     return f"{len(failed)} of {count} months failed: {'; '.join(causes[:5])}{more}{others}."
 
 
@@ -246,22 +240,25 @@ def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extr
     for file in files:
         with xr.open_dataset(file) as month:
             left_out |= json.loads(month.attrs["left_out"])
-            for name, yes in json.loads(month.attrs.get("decided", "{}")).items():
-                decided[name] = decided.get(name, False) or yes
+            for name, by_this_month in json.loads(month.attrs.get("decided", "{}")).items():
+                decided[name] = decided.get(name, False) or by_this_month
+    attributes = attributes | {"left_out": json.dumps(left_out)}
+    undecided = sorted(name for name, yes in decided.items() if not yes)
+    if undecided:
+        more = f" and {len(undecided) - 5} more" if len(undecided) > 5 else ""
+        attributes["accumulation_not_checked"] = ", ".join(undecided[:5]) + more
     # one month's maps at a time, also for Zarr, whose chunks are all of one size
     with (
         dask.config.set(scheduler="synchronous"),
         xr.open_mfdataset(files, combine="nested", concat_dim="time", chunks={"time": 31}, join="override") as ds,
     ):
         if not ds.sizes["time"]:
-            raise UserError(f"no day with valid values is left for {out}: {'; '.join(list(left_out.values())[:1])}.")
+            first_reason = next(iter(left_out.values()), "")
+            raise UserError(f"no day with valid values is left for {out}: {first_reason}.")
         ds = ds.chunk(time=32).drop_encoding()
         if extra is not None:
             ds = ds.assign(extra.sel(time=ds["time"]).variables)
-        ds.attrs = attributes | {"left_out": json.dumps(left_out)}
-        if undecided := sorted(name for name, yes in decided.items() if not yes):
-            more = f" and {len(undecided) - 5} more" if len(undecided) > 5 else ""
-            ds.attrs["accumulation_not_checked"] = ", ".join(undecided[:5]) + more
+        ds.attrs = attributes
         write_prepared(ds, out)
     return left_out
 

@@ -44,12 +44,18 @@ class ERA5PrepareSettings(PrepareSettings):
 
     out: Path = Path("data/era5_land.nc")  # the prepared data set: .zarr makes a Zarr store, anything else NetCDF-4
     product: Product = "era5-land"
-    """What the files hold. era5-land: hourly ERA5-Land, whose rain is a running sum since 00 UTC; a day's rain is the
-    value stamped 00 UTC of the next day. era5: hourly ERA5 single levels, whose rain is a total of each hour; a day's
-    rain is the sum of 24 stamps. A wrong choice between the two makes rain many times too much or too little; files
-    whose rain shows it are refused. daily: daily means of soil moisture and temperature, with hourly rain of ERA5-Land
-    at 00 UTC beside them. Danger: a file of daily rain totals, each stamped 00 UTC of its own day, is taken for the
-    day before. Nothing can detect this, and a forecast then sees tomorrow's rain."""
+    """What the files hold: it decides how a day's rain is made.
+
+    era5-land: hourly ERA5-Land. A day's rain is the value stamped 00 UTC of the next day, the sum since 00 UTC.
+
+    era5: hourly ERA5 single levels. A day's rain is the sum of 24 hourly totals, 01 UTC to 00 UTC of the next day.
+
+    daily: daily means of soil moisture and temperature, and beside them ERA5-Land's rain at 00 UTC. A day's rain is the
+    value stamped 00 UTC of the next day.
+
+    Danger: rain that is a daily total stamped 00 UTC of its own day is put one day too early. No check notices it, and
+    a forecast then sees tomorrow's rain. Move its time stamps one day on before you prepare it.
+    """
 
 
 def prepare_era5(settings: ERA5PrepareSettings) -> None:
