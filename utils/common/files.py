@@ -152,6 +152,11 @@ def code_hash(module: str) -> str:
     """
     if _source_of(module) is None:
         raise ValueError(f"{module} is no module of this project")
+    return hashlib.sha256(repr(sorted(_trees(module).items())).encode()).hexdigest()
+
+
+def _trees(module: str) -> dict[str, str]:
+    """The syntax tree of a module, as text, and of every module of ours that it imports, directly or not."""
     trees: dict[str, str] = {}
     waiting = [module]
     while waiting:
@@ -166,7 +171,7 @@ def code_hash(module: str) -> str:
                 waiting += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return hashlib.sha256(repr(sorted(trees.items())).encode()).hexdigest()
+    return trees
 
 
 def _source_of(module: str) -> Path | None:
