@@ -347,9 +347,9 @@ def test_a_displaced_map_is_moved_by_its_distance():
     grid = Grid(np.arange(64.0, 56, -1), np.arange(10.0, 20))
     values = np.zeros(grid.shape)
     values[4, 3] = 1  # 60° N, 13° E
-    moved = Errors(grid, 1).displaced(values, 2 * 111.2, 0)
+    moved = Errors(grid, 1).displace(values, 2 * 111.2, 0)
     assert moved[2, 3] == 1 and moved.sum() == 1
-    moved = Errors(grid, 1).displaced(values, 0, 111.2)
+    moved = Errors(grid, 1).displace(values, 0, 111.2)
     assert moved[4, 5] == 1 and moved.sum() == 1
 
 
