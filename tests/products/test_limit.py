@@ -94,7 +94,7 @@ def waves() -> Waves:
 def test_weather_goes_on_from_the_present_as_a_markov_chain_of_variance_1():
     ours, ahead = waves(), 4
     history, modes = ours.history(np.random.default_rng(0), 400, keep_from=0)
-    expected = np.stack([ours.expected(today, ahead) for today in modes[:-ahead]])  # day, lead, field, cell
+    expected = np.stack([ours.forecast(today, ahead) for today in modes[:-ahead]])  # day, lead, field, cell
     deviations = ours.deviations(np.random.default_rng(1), 300, ahead)
     assert np.isclose(history["still"][0], ours.on_land(modes[0])[0]).all()
     for lead in range(1, ahead + 1):
@@ -113,7 +113,7 @@ def test_some_fields_alone_behave_as_among_all():
     ours = waves()
     part, rows = ours.only("moving"), ours.rows("moving")
     _, (modes,) = ours.history(np.random.default_rng(0), 1, keep_from=0)
-    np.testing.assert_array_equal(part.expected(modes[rows], 3), ours.expected(modes, 3)[:, rows])
+    np.testing.assert_array_equal(part.forecast(modes[rows], 3), ours.forecast(modes, 3)[:, rows])
 
 
 # --- the sample's limit

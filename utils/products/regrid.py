@@ -34,6 +34,7 @@ class Cells:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
         return len(self.lat), len(self.lon)
 
     def window(self, rows: slice, columns: slice) -> "Cells":

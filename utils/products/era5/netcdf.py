@@ -39,7 +39,7 @@ def scan(file: RawFile) -> list[Part]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what xarray warns of is refused below, or does not matter here
         with _open(file) as ds:
-            wanted = {name: _wanted(ds[name]) for name in ds.variables}
+            wanted = {name: _which_variable(ds[name]) for name in ds.variables}
             return [_scan_variable(file, ds, name, variable) for name, variable in wanted.items() if variable]
 
 
@@ -57,7 +57,7 @@ def _open(file: RawFile) -> xr.Dataset:
         raise Unreadable(f"damaged or truncated: {fold(error)}") from error
 
 
-def _wanted(variable: xr.DataArray) -> str | None:
+def _which_variable(variable: xr.DataArray) -> str | None:
     """Which of RAW a variable of a file is, by its name or by the GRIB number or long name it carries along."""
     attrs = variable.attrs
     for key, raw in RAW.items():

@@ -55,6 +55,7 @@ class MonthRequest:
 
     @property
     def name(self) -> str:
+        """What the ledger and messages call it."""
         return f"smap_l4_{self.first}_{self.last}{'_whole' if self.whole_granules else ''}"
 
 
@@ -170,9 +171,10 @@ class CutGranules:
         )
 
     def fetch(self, request: MonthRequest, folder: Path, ledger: Ledger) -> list[Path]:
+        """The month's granules, cut, put into `folder`. Raises UserError where the job fails on the server."""
         job = ledger.entries.get(request.name, {}).get("job")
         if job is None:
-            wanted = self._wanted(request)
+            wanted = self._harmony_request(request)
             job = retry(lambda: self.client.submit(wanted), f"asking for {request.name}", self.patience)
             ledger.record(request.name, job=job)
         try:
@@ -185,7 +187,7 @@ class CutGranules:
             raise UserError(f"the server's job failed: {fold(error)}") from None
         return [self._download(url, folder) for url in tqdm(urls, desc=request.name, leave=False, disable=None)]
 
-    def _wanted(self, request: MonthRequest) -> Any:
+    def _harmony_request(self, request: MonthRequest) -> Any:
         south, north, west, east = self.box
         return self.harmony.Request(
             collection=self.harmony.Collection(id=self.collection),
@@ -223,6 +225,7 @@ class WholeGranules:
             raise UserError(NO_ACCOUNT) from None
 
     def fetch(self, request: MonthRequest, folder: Path, ledger: Ledger) -> list[Path]:
+        """The month's granules, put into `folder`. Raises UserError where some do not arrive."""
         period = f"{request.first}T00:00:00", f"{request.last}T23:59:59"
         results = retry(
             lambda: self.earthaccess.search_data(short_name="SPL4SMGP", temporal=period),

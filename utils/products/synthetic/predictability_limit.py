@@ -145,7 +145,7 @@ class Truth:
         rng = np.random.default_rng([self.seed, today])
         sampled = self.forcing_ahead(present[self.waves.rows(*DRIVERS)], rng, DAYS[today] + np.arange(1, ahead + 1))
         moisture, temperature = run_land_model(state, self.soil, sampled)
-        error = self.error.expected(present[self.waves.rows(ERROR)], ahead)  # its mean is enough, it is independent
+        error = self.error.forecast(present[self.waves.rows(ERROR)], ahead)  # its mean is enough, it is independent
         without_weather, _ = run_land_model(state, self.soil, self.forcing[other_years(DAYS, today, ahead)])
         return {
             "soil_moisture": add_analysis_error(PRODUCT, moisture, temperature, error),
@@ -159,7 +159,7 @@ class Truth:
 
         Members come in pairs of opposite noise: their means need fewer of them.
         """
-        expected = self.unknown.expected(present, len(days))[:, None]
+        expected = self.unknown.forecast(present, len(days))[:, None]
         noise = self.unknown.deviations(rng, self.members // 2, len(days))
         latent = np.concatenate([expected + noise, expected - noise], axis=1)
         shape = (len(days), self.members, self.land.lat.size)

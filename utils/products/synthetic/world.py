@@ -48,6 +48,7 @@ class Product:
     analysis_noise: float  # of its analysed soil moisture, as a fraction of it
 
     def file(self, resolution: float) -> str:
+        """The name of its sample's file."""
         return f"{self.name.lower().replace('-', '_').replace(' ', '_')}_{resolution:g}deg.nc"
 
 
