@@ -27,7 +27,7 @@ from utils.products.synthetic.land_model import (
 from utils.products.synthetic.weather_generator import Waves
 
 DayOfYear = Int[np.ndarray, "time"]
-Broadcast = Float[np.ndarray, "#time #cell"]
+Broadcast = Float[np.ndarray, "#time #cell"]  # of each day or of one, of each cell or of one
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def precipitation(rank: Broadcast, wet: Broadcast, amount: Broadcast, shape: flo
     return np.where(within > 0, amount / shape * np.interp(within, gamma / gamma[-1], x), 0.0)
 
 
-def potential_evaporation(land: Land, day_of_year: DayOfYear, air_temperature: Days, sunshine: Days) -> Days:
+def potential_evaporation(land: Land, day_of_year: DayOfYear, air_temperature: Days, sunshine: Broadcast) -> Days:
     """mm day-1 after Priestley and Taylor (1972), net radiation as in FAO-56 (Allen et al. 1998, eqs 13, 21–25, 39).
 
     `sunshine` is the actual over the possible duration; the air is taken to hold 60 % of its saturation.
