@@ -5,7 +5,7 @@
 
 Degraded forecasts have SYNTHETIC errors that grow with lead: utils/products/synthetic/forecast_errors.py. How well they
 correlate with the truth is printed and kept in the file. Perfect ones are the truth, an upper bound. Values that the
-data set misses become the cell's mean. docs/forecasts.md describes the format.
+data set misses become the cell's mean. docs/weather_forecasts.md describes the format.
 """
 
 import sys

@@ -7,20 +7,15 @@ from conftest import REAL, tiny
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-import utils.scores.baselines
+import utils.scores.fitting
 from utils.common.periods import Split, spans
 from utils.common.ridge import PENALTIES
 from utils.data_processing import Windows
 from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.scores.baselines import (
-    Pooled,
-    baselines,
-    damped_persistence,
-    decay_scale,
-    ridge_memory,
-)
+from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
+from utils.scores.fitting import Fitting
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"
@@ -35,6 +30,12 @@ def gappy(days: int = 120, share: float = 0.58, gap: slice = slice(50, 57)) -> x
     ds["precipitation"] = ds["precipitation"].where(rng.random(ds["precipitation"].shape) > 0.02)
     ds["soil_moisture"][:80, 1, 1] = np.nan
     return ds.isel(time=np.delete(np.arange(days), gap))
+
+
+def forecasts(training: Windows, test: Windows, days) -> dict[str, np.ndarray]:
+    """Every baseline's, by its name."""
+    fitting = Fitting(training, test, days)
+    return {name: row.forecast(fitting) for name, row in BASELINES.items()}
 
 
 def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-07-28"), lead=3):
@@ -118,12 +119,12 @@ def test_a_forecast_knows_nothing_after_its_last_input_day(lead):
     changed = ds.copy(deep=True)
     for name in changed:
         changed[name][cut:] = changed[name][cut:] * 0.5 + 1e-3
-    before = baselines(training, test, days)
-    after = baselines(*prepared(changed, lead=lead))
+    before = forecasts(training, test, days)
+    after = forecasts(*prepared(changed, lead=lead))
     assert list(before) == NAMES
     for name in NAMES:
-        np.testing.assert_array_equal(before[name][0][:11], after[name][0][:11], err_msg=name)
-    assert not np.array_equal(before["ridge_memory"][0][11:], after["ridge_memory"][0][11:])
+        np.testing.assert_array_equal(before[name][:11], after[name][:11], err_msg=name)
+    assert not np.array_equal(before["ridge_memory"][11:], after["ridge_memory"][11:])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_every_forecast_is_finite_where_there_is_an_observation(train):
     ds["soil_moisture"][10:88, 3, 3] = np.nan
     training, test, days = prepared(ds.sel(time=slice(train[0], None)), train)
     assert np.isfinite(test.observed[:, 0, 2]).any()
-    for name, (forecast, _) in baselines(training, test, days).items():
+    for name, forecast in forecasts(training, test, days).items():
         assert forecast.dtype == np.float32 and forecast.shape == test.observed.shape
         assert np.isfinite(forecast[np.isfinite(test.observed)]).all(), name
 
@@ -160,12 +161,11 @@ def autoregressive(days: int, decay: float, share: float, shape=(4, 5)) -> xr.Da
 def test_the_decay_of_an_autoregressive_soil_is_found_again(decay, share):
     periods = {"train": ("2015-03-31", "2021-12-31"), "test": ("2022-01-01", "2022-01-31")}
     training, test, days = prepared(autoregressive(2600, decay, share), **periods)
-    memory = Memory(training.record)
-    pooled = Pooled.of(training, memory, days)
-    scale = decay_scale(training, memory, pooled)
+    fitting = Fitting(training, test, days)
+    scale = decay_scale(fitting)
     assert np.median(np.exp(-1 / scale)) == pytest.approx(decay, abs=0.02)
     np.testing.assert_allclose(np.exp(-1 / scale), decay, atol=0.05)
-    forecast = damped_persistence(training, test, memory, memory, pooled)
+    forecast = damped_persistence(fitting)
     sample, last = 7, test.target_index[7] - 3
     values = test.record.observed[: last + 1, 2, 2]
     age = int(np.flatnonzero(np.isfinite(values)[::-1])[0])
@@ -176,18 +176,16 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
     ds = autoregressive(600, 0.9, 0)
     ds["soil_moisture"][:, 1, 1] = np.nan
     ds["soil_moisture"][::199, 1, 1] = np.float32([0.22, 0.28, 0.22, 0.28])
-    training, _, days = prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))
-    memory = Memory(training.record)
-    scale = decay_scale(training, memory, Pooled.of(training, memory, days))
+    scale = decay_scale(Fitting(*prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))))
     assert np.isfinite(scale).all() and scale[1, 1] == pytest.approx(np.median(scale), rel=0.3)
 
 
 def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
-    monkeypatch.setattr(utils.scores.baselines, "CORRELATED_DAYS", 0)
+    monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
     memory = Memory(training.record)
-    found = ridge_memory(test, memory, Pooled.of(training, memory, days))
+    found = ridge_memory(Fitting(training, test, days))
     used = [i for i, f in enumerate(FEATURES) if "season" not in f.name and f.unit != "K"]
     last = [FEATURES[i].name for i in used].index("last_anomaly")
 
@@ -216,18 +214,18 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
 def test_the_mean_of_fewer_days_is_less_certain():
     parts = [prepared(tiny(), ("2015-03-31", end)) for end in ("2015-06-15", "2015-04-20")]
     long = parts[0][0]
-    found = [Pooled.of(part, Memory(part.record), days).mean_error for part, _, days in parts]
+    found = [Fitting(*part).pooled.mean_error for part in parts]
     variance = np.nanvar(long.observed - long.record.statistics.cell_mean[1])
-    assert found[0] == pytest.approx(variance * utils.scores.baselines.CORRELATED_DAYS / 77, rel=0.05)
+    assert found[0] == pytest.approx(variance * utils.scores.fitting.CORRELATED_DAYS / 77, rel=0.05)
     assert found[1] > found[0]
 
 
-def rmse(windows: Windows, forecasts: dict) -> dict[str, float]:
+def rmse(windows: Windows, maps: dict) -> dict[str, float]:
     """Over the cell-days whose last observation is at most 7 days old at the last input day."""
     last = windows.target_index - windows.lead_days
     recent = np.any([np.isfinite(windows.record.observed[last - age]) for age in range(8)], axis=0)
     used = recent & np.isfinite(windows.observed)
-    error = {name: (forecast - windows.observed)[used] for name, (forecast, _) in forecasts.items()}
+    error = {name: (forecast - windows.observed)[used] for name, forecast in maps.items()}
     return {name: float(np.sqrt(np.mean(values.astype(float) ** 2))) for name, values in error.items()}
 
 
@@ -243,7 +241,7 @@ def rmse(windows: Windows, forecasts: dict) -> dict[str, float]:
 def test_on_real_observations_every_baseline_is_as_good_as_one_made_by_other_hands(lead, reference):
     with xr.open_dataset(CONUS) as ds:
         training, test, days = prepared(ds.load(), ("2015-04-01", "2015-12-31"), ("2016-01-01", "2016-03-31"), lead)
-    found = rmse(test, baselines(training, test, days))
+    found = rmse(test, forecasts(training, test, days))
     assert found["persistence"] == pytest.approx(reference[0], abs=6e-5)
     for name, best in zip(("damped_persistence", "ridge", "ridge_memory"), reference[1:], strict=True):
         assert found[name] < best, name
@@ -256,6 +254,6 @@ def test_a_real_record_of_thirty_days_is_enough_to_be_no_worse_than_persistence(
     with xr.open_dataset(CONUS) as ds:
         cut = ds.sel(time=slice("2015-12-02", None)).load()
     training, test, days = prepared(cut, ("2015-12-02", "2015-12-25"), ("2016-01-01", "2016-03-31"), lead)
-    found = rmse(test, baselines(training, test, days))
+    found = rmse(test, forecasts(training, test, days))
     assert found["damped_persistence"] < found["persistence"]
     assert found["ridge_memory"] < found["persistence"]

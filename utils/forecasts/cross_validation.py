@@ -25,7 +25,9 @@ from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
 from utils.scores.baselines import climatology, persistence
-from utils.scores.prediction_file import SCORING, described, written
+from utils.scores.fitting import Fitting
+from utils.scores.prediction_file import open_predictions, run_attributes
+from utils.scores.scoring import hash_scoring
 from utils.training import TRAINERS, runs
 from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
 from utils.training.loop import start_fabric
@@ -54,7 +56,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     checkpoint = runs.load_checkpoint(run_dir)
     if not checkpoint.finished:
         raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": hash_scoring()}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
@@ -102,7 +104,7 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
         margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
         parts = make_folds(days, learned, folds, margin)
     first, squares, count = 0, 0.0, 0
-    with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
+    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
                 model, view = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
@@ -112,8 +114,8 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
             for windows, block in zip(samples, view.blocks, strict=True):
                 own = (slice(None), *block.inside)
                 predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
-                simple = {"persistence": persistence(windows)[own]}
-                simple["climatology"] = climatology(windows, windows, fold.training)[0][own]
+                fitting = Fitting(training=windows, test=windows, days=fold.training)
+                simple = {"persistence": persistence(fitting)[own], "climatology": climatology(fitting)[own]}
                 fields = out.put(block, windows, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()

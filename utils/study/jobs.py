@@ -16,10 +16,10 @@ from utils.common.parallel import Job, cores
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
-from utils.figures.style import BASELINES
 from utils.forecasts.cross_validation import cross_validate
-from utils.scores.baseline_runs import Asked, evaluate_baselines
-from utils.scores.prediction_file import SCORING
+from utils.scores.baseline_runs import evaluate_baselines
+from utils.scores.baselines import BASELINES
+from utils.scores.scoring import hash_scoring
 from utils.settings import complete, split_of
 from utils.study.plan import (
     COMPACT,
@@ -71,8 +71,10 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     """Score the baselines on the samples of a task of SMAPtest, where they are missing."""
     settings, *_ = plan.settings(task)
     split = split_of(settings)
-    asked = Asked(
-        learn_from=settings.data,
+    evaluate_baselines(
+        into=plan.runs / "SMAPtest",
+        suffix=suffix(task.target_days),
+        attributes={"experiment": "SMAPtest"},
         data=settings.data,
         train=split.train,
         test=split.test,
@@ -80,7 +82,6 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    evaluate_baselines(asked, plan.runs / "SMAPtest", suffix(task.target_days), {"experiment": "SMAPtest"})
     return {}
 
 
@@ -156,7 +157,7 @@ class Study:
         """metrics.json of a job that is done for these data and periods, else {}; the job itself looks closer."""
         metrics = read_json(self.plan.runs / name / "metrics.json")
         experiment = name.split("/")[0]
-        state = {"data_sha256": data_hash(self.plan.data[experiment]), "scoring": SCORING}
+        state = {"data_sha256": data_hash(self.plan.data[experiment]), "scoring": hash_scoring()}
         state["test"] = [list(self.plan.periods[experiment]["test"])]
         there = {key: metrics.get("state", metrics).get(key) for key in state} == state
         return metrics if there and metrics.get("finished", True) else {}
@@ -216,7 +217,8 @@ class Study:
 
     def _baselines(self, lead: int, target_days: int | None = None) -> Job:
         task = Task("SMAPtest", self.models[0], lead, 0, target_days=target_days)
-        name = f"SMAPtest/{LAST_BASELINE}{suffix(target_days)}/lead{lead}"
+        last = [*BASELINES][-1]  # its folder is there when all are
+        name = f"SMAPtest/{last}{suffix(target_days)}/lead{lead}"
         return Job(name, partial(make_baselines, self.plan, task))
 
     def _find_best(self) -> None:
@@ -227,9 +229,6 @@ class Study:
             for task, name in zip(asked, names, strict=True):
                 errors.setdefault(task.model, []).append(self.results[name]["validation_rmse"])
             self.best = min(errors, key=lambda model: np.mean(errors[model]))
-
-
-LAST_BASELINE = list(BASELINES)[-1]  # its folder is there when all are
 
 
 def side_by_side(plan: Plan, models: Sequence[str]) -> int:

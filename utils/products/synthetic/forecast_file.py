@@ -1,6 +1,6 @@
 """A file of weather forecasts made from the days that a prepared data set has: perfect, or with SYNTHETIC errors.
 
-The format is that of docs/forecasts.md; what the errors are, and how large, is in forecast_errors.py.
+The format is that of docs/weather_forecasts.md; what the errors are, and how large, is in forecast_errors.py.
 """
 
 from collections.abc import Iterator
