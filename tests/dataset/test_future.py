@@ -1,7 +1,5 @@
 """Weather of the days ahead: nothing by default, exactly what is asked for with the flags, and its files."""
 
-import importlib.util
-
 import netCDF4
 import numpy as np
 import pandas as pd
@@ -24,6 +22,7 @@ from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts, kind_of_run
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
+from utils.products.synthetic.forecast_file import ForecastSettings, make_forecasts
 from utils.scores.score_table import show, table
 from utils.settings import TrainSettings
 from utils.study.questions.draw_weather import _weather_figure
@@ -38,11 +37,8 @@ SHORT = ["--lead-days", 2, "--epochs", 1, "--precision", "32-true"]
 
 
 def make(*arguments):
-    """data/make_forecasts.py as a module, its main called."""
-    spec = importlib.util.spec_from_file_location("make_forecasts", ROOT / "data" / "make_forecasts.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(module.Settings(**dict(arguments)))
+    """What data/make_forecasts.py does."""
+    make_forecasts(ForecastSettings(**dict(arguments)))
 
 
 def windows(ds, variables=(), lead_days=3, input_days=2, statistics=None) -> Windows:
@@ -354,9 +350,9 @@ def test_a_displaced_map_is_moved_by_its_distance():
     grid = Grid(np.arange(64.0, 56, -1), np.arange(10.0, 20))
     values = np.zeros(grid.shape)
     values[4, 3] = 1  # 60° N, 13° E
-    moved = Errors(grid, 1).displaced(values, 2 * 111.2, 0)
+    moved = Errors(grid, 1).displace(values, 2 * 111.2, 0)
     assert moved[2, 3] == 1 and moved.sum() == 1
-    moved = Errors(grid, 1).displaced(values, 0, 111.2)
+    moved = Errors(grid, 1).displace(values, 0, 111.2)
     assert moved[4, 5] == 1 and moved.sum() == 1
 
 
