@@ -30,7 +30,7 @@ from utils.study.jobs import Study, side_by_side
 from utils.study.plan import Plan, configured
 from utils.study.report import write_report
 from utils.training.inference import load_script
-from utils.training.runs import epochs_done
+from utils.training.run_directory import epochs_done
 
 
 @dataclass(kw_only=True)

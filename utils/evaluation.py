@@ -33,9 +33,9 @@ from utils.scores.metrics import Sums, well_covered
 from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
 from utils.scores.score_table import show, table
 from utils.settings import RUNS
-from utils.training import runs
+from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, view_of
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import claimed
 from utils.training.setup import check_grid, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
@@ -56,9 +56,9 @@ def evaluate(
     seasonal cycle included, is what the trained model owes to it; the files go to the folder `into`. Raises UserError
     for whatever the user can mend, and writes nothing then.
     """
-    runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
-    with runs.claimed(into or run_dir):
-        checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint_file(run_dir)  # a folder without a run is left as it is
+    with claimed(into or run_dir):
+        checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
         periods = checkpoint.periods.test if test is None else spans("test", test)
@@ -98,7 +98,7 @@ def evaluate(
         found |= {"baselines": references.scores(sums, out.frame)}
         found |= {"data": str(path), "synthetic_data": ds.synthetic, "finished": checkpoint.finished}
         found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": samples.skipped}
-        found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
+        found |= {"data_sha256": data_hash(path), "weights_sha256": checkpoint.weights_hash}
         found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
         found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
         write_scores(into or run_dir, out.frame, sums["predicted"], found)
@@ -112,7 +112,7 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json")
     current = (
         metrics.get("scoring") == SCORING
-        and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
+        and metrics.get("weights_sha256") == checkpoint.weights_hash
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
         and (folder / "predictions.nc").exists()

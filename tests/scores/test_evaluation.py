@@ -25,8 +25,8 @@ from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ri
 from utils.scores.metrics import Sums, region_of
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import restore_model
-from utils.training.runs import load_checkpoint
 
 
 def train_and_test(ds, lead_days=3, input_days=3, **periods):

@@ -16,7 +16,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
 from utils.figures.style import BASELINES
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
 
@@ -68,8 +68,8 @@ def test_fine_tuning_starts_from_the_weights_and_scaling_of_era5test(tmp_path, e
     pretrain(script, era5)
     result = script(*finetune(smap, "--epochs", 0))
     assert result.code == 0, result.err
-    source = runs.load_checkpoint(tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0")
-    tuned = runs.load_checkpoint(tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0")
+    source = load_checkpoint(tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0")
+    tuned = load_checkpoint(tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0")
     assert all(torch.equal(tuned.best[name], source.best[name]) for name in source.best)
     for name in ("low", "high"):
         assert torch.equal(tuned.statistics[name], source.statistics[name])
@@ -313,7 +313,7 @@ def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
     below = study[0] / "results" / "runs"
 
     def settings(name):
-        return runs.load_checkpoint(below / name / "lead1" / "seed0").settings
+        return load_checkpoint(below / name / "lead1" / "seed0").settings
 
     short = settings("finetune-SMAPtest/cnn_30days")
     assert short["target_days"] == 30
@@ -328,7 +328,7 @@ def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
 def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
     folder, _, _ = study
     for path in (folder / "results" / "runs").glob("**/checkpoint.pt"):
-        checkpoint = runs.load_checkpoint(path.parent)
+        checkpoint = load_checkpoint(path.parent)
         smap_test = np.datetime64("2014-01-01") + 900 - 365
         assert max(end for _, end in checkpoint.learned_from) < smap_test
         assert (checkpoint.periods.test[0][1] - checkpoint.periods.test[0][0]).astype(int) == 364

@@ -19,7 +19,7 @@ from utils.dataset.recollection import DYNAMIC, STALE, STATIC, maps_of
 from utils.dataset.record import Record
 from utils.dataset.statistics import Summary
 from utils.models.compact import Compact, MemoryWindows
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.compact import parts_of, products_of, solve_towards
 from utils.training.compact_samples import CellSamples, episodes, rows_of
 
@@ -185,7 +185,7 @@ def trained(tmp_path, script):
 def test_from_pretraining_to_evaluation_on_another_grid(trained, script, tmp_path):
     result, run_dir = trained("tuned")
     assert result.code == 0, result.err
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     assert sum(value.numel() for value in checkpoint.best.values()) < 2000
     assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
     metrics = json.loads((run_dir / "metrics.json").read_text())
@@ -247,7 +247,7 @@ def test_rain_ahead_changes_the_forecast_and_its_name(trained, script, tmp_path)
     result, run_dir = trained("rain", "--future-precipitation")
     assert result.code == 0, result.err
     assert weights(run_dir)["weight"].shape == (len(DYNAMIC) + 3,)
-    assert runs.load_checkpoint(run_dir).model == "compact_future_rain"
+    assert load_checkpoint(run_dir).model == "compact_future_rain"
     assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
 
 

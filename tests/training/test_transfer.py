@@ -17,7 +17,7 @@ from utils.dataset.prepared import write_prepared
 from utils.models.cnn import CNN
 from utils.models.fast_layers import BlockedMatmul
 from utils.settings import FinetuneSettings
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
 from utils.training.transfer import Transfer
 
@@ -134,7 +134,7 @@ def test_patience_waits_until_all_parts_learn(tuned, script):
     flags = ["--transfer", "gradual", "--unfreeze-every", 3, "--patience", 1, "--lr", 0.2]  # worse in every epoch
     command, _, run_dir = tuned("conv3d_lstm", *flags, epochs=20)
     assert script(*command).code == 0
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     assert checkpoint.epoch == max(2 * 3, checkpoint.best_epoch) + 1
 
 
@@ -161,7 +161,7 @@ def test_a_strong_pull_holds_the_weights_and_stays_out_of_the_log(tuned, script)
     for strength in ("1e-9", "1e6"):
         command, source, run_dir = tuned("cnn", "--transfer", "l2sp", "--l2sp", strength, name=strength, epochs=8)
         assert script(*command).code == 0
-        logs.append(np.array([row[1:3] for row in runs.load_checkpoint(run_dir).log]))
+        logs.append(np.array([row[1:3] for row in load_checkpoint(run_dir).log]))
         distances.append(sum(moved(source, run_dir).values()))
     assert distances[1] < distances[0] / 2
     np.testing.assert_allclose(logs[0][0, 0], logs[1][0, 0], rtol=0.5)  # the first epoch begins from the same weights
@@ -209,9 +209,9 @@ def test_a_killed_and_continued_run_ends_with_the_same_weights_bit_for_bit(tuned
     killed, _, killed_dir = tuned("conv3d_lstm", *flags, name="killed", epochs=4)
     assert script(*whole).code == 0
     killed_run(killed, "in an epoch")
-    assert runs.load_checkpoint(killed_dir).epoch == 2
+    assert load_checkpoint(killed_dir).epoch == 2
     assert script(*killed).code == 0
-    one, other = runs.load_checkpoint(whole_dir), runs.load_checkpoint(killed_dir)
+    one, other = load_checkpoint(whole_dir), load_checkpoint(killed_dir)
     assert [row[:4] for row in one.log] == [row[:4] for row in other.log]
     assert one.best_epoch == other.best_epoch and same(one.best, other.best)
 

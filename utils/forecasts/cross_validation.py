@@ -27,10 +27,11 @@ from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
+from utils.training.checkpoint import Checkpoint, load_checkpoint
 from utils.training.compact import refit_compact
-from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
-from utils.training.loop import refit, runs, start_fabric
-from utils.training.runs import Checkpoint
+from utils.training.inference import BATCH, forecast, model_maker, restore_model, script_of, view_of
+from utils.training.loop import refit, start_fabric
+from utils.training.run_directory import claimed
 from utils.training.setup import new_model, start_of, views
 from utils.training.transfer import Transfer
 
@@ -52,14 +53,14 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     sure. Raises UserError where the run's own data or the weights it started from are gone or have changed.
     """
     folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     if not checkpoint.finished:
         raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+    state = {"folds": folds, "weights_sha256": checkpoint.weights_hash, "scoring": SCORING}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
-        with runs.claimed(folder):
+        with claimed(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             rmse = _make(run_dir, folder, checkpoint, folds, quiet)
             write_json(metrics, {**state, "rmse": rmse})
@@ -130,13 +131,13 @@ def refitted(
     module, source = script_of(checkpoint, run_dir), None
     settings = checkpoint.restored_settings(module.Settings)
     if checkpoint.source_hash:
-        source = runs.load_checkpoint(settings.init_from)
-        if runs.weights_hash(source.best) != checkpoint.source_hash:
+        source = load_checkpoint(settings.init_from)
+        if source.weights_hash != checkpoint.source_hash:
             raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
-    model = new_model(settings, module.build, data, source)
+    model = new_model(model_maker(checkpoint, run_dir), settings, data, source)
     learned = Split(days, (), checkpoint.periods.test)
     view, gappy = views(settings, model, data, data.summary(learned), learned, source, future)
-    name = hashlib.sha256(f"{runs.weights_hash(checkpoint.best)} {days}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{checkpoint.weights_hash} {days}".encode()).hexdigest()[:16]
     kept = keep / f".fit-{name}.pt" if keep else None
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))

@@ -21,7 +21,7 @@ from utils.dataset.record import fill_forward
 from utils.forecasts.operational import ForecastRequest, LeadEnsemble, encoding, inits, issue
 from utils.scores.metrics import FORECASTS, Sums
 from utils.scores.prediction_file import score_with_intervals
-from utils.training.runs import claimed
+from utils.training.run_directory import claimed
 
 
 def hindcast(

@@ -43,9 +43,9 @@ from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
 from utils.models import windows_of
 from utils.scores.prediction_file import AGE
-from utils.training import runs
+from utils.training.checkpoint import Checkpoint, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, view_of
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import git_commit
 from utils.training.setup import check_grid, start_of
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
@@ -91,7 +91,7 @@ def order(
     run_dirs: Sequence[Path], data: Path, end: np.datetime64 | None, future_from: Path | None, folds: int
 ) -> ForecastRequest:
     """All that is asked, checked, and each run's forecasts of days held out, made where they are missing."""
-    found = {run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
+    found = {run_dir: load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
     first_dir, first = next(iter(found.items()))
     grid = open_data_set(data).grid
     for run_dir, checkpoint in found.items():
@@ -108,7 +108,7 @@ def order(
         weights = weights_of(files)
         held = OutOfSample.read(files, weights)
         leads.append(LeadEnsemble(days, tuple(those), weights, Calibration.of(held), Climatology.of(held)))
-    hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in found.items()}
+    hashes = {str(run_dir): checkpoint.weights_hash for run_dir, checkpoint in found.items()}
     attributes = _attributes(leads, found, hashes, data)
     if not folds:
         attributes["calibration"] = "on validation days, which chose the runs' best epochs: a little too narrow"
@@ -146,7 +146,7 @@ class TrainedRun:
     """A run with its data, ready to forecast."""
 
     def __init__(self, run_dir: Path, asked: ForecastRequest, leads: int):
-        self.checkpoint = runs.load_checkpoint(run_dir)
+        self.checkpoint = load_checkpoint(run_dir)
         self.model = restore_model(self.checkpoint, run_dir)
         start = start_of(self.checkpoint)
         if start is not None and open_data_set(asked.data).first > start:
@@ -303,7 +303,7 @@ def _attributes(
         "source": "; ".join(lines),
         "data": data.name,
         "data_sha256": data_hash(data),
-        "commit": runs.git_commit(),
+        "commit": git_commit(),
         "history": f"{now} forecast.py",
         "synthetic": str(synthetic).lower(),
     }

@@ -16,7 +16,7 @@ from utils.data_processing import Samples, Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.scores import metrics, significance
 from utils.scores.metrics import FORECASTS, Sums
-from utils.training.runs import Checkpoint
+from utils.training.checkpoint import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
 LONG_NAMES = {

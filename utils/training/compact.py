@@ -19,7 +19,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +36,23 @@ from utils.data_processing import Samples, index_batches
 from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import UNIT, Compact
-from utils.settings import FinetuneSettings, TrainSettings
+from utils.settings import FinetuneSettings, RunSettings
+from utils.training.checkpoint import Checkpoint, save_checkpoint
 from utils.training.compact_samples import CellSamples, episodes, rows_of
-from utils.training.loop import copied, now, runs
-from utils.training.runs import Checkpoint
+from utils.training.loop import copied, now
+from utils.training.run_directory import write_provenance
 
 RIDGE = 10.0  # penalty on the land model, on standardised predictors
-FOREIGN = {  # settings of other models
-    *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
-    *("unfreeze_every", "lr_decay", "l2sp", "future_temperature"),
-}
 DECAY = 0.1  # of the networks' weights, as AdamW has it
 STEPS = 4000  # of the networks, at most
+MACHINE = {"device": "cpu", "precision": "32-true"}  # what it computes with, whatever Fabric has
 
 
 def fit_compact(
     model: Compact,
     training: Samples,
     validation: Samples,
-    settings: TrainSettings,
+    settings: RunSettings,
     checkpoint: Checkpoint,
     run_dir: Path,
     fabric: Fabric,
@@ -63,9 +61,8 @@ def fit_compact(
     """As `training.fit`, whose files it writes; `model` has the pre-trained weights where there are any."""
     if fabric.world_size > 1:
         raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
-    _refuse(settings)
     begun, start = now(), time.perf_counter()
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
+    write_provenance(run_dir, checkpoint, **MACHINE, start=begun, end=None)
     rng = np.random.default_rng(settings.seed)
     held_out = rows_of(validation, rng)
     quiet = True if on_epoch else None
@@ -97,14 +94,14 @@ def fit_compact(
         )
     checkpoint.best_rmse, checkpoint.finished = val_rmse, True
     checkpoint.best = copied(model)
-    runs.save_checkpoint(run_dir, checkpoint)
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
+    save_checkpoint(run_dir, checkpoint)
+    write_provenance(run_dir, checkpoint, **MACHINE, start=begun, end=now())
     if on_epoch:
         on_epoch(checkpoint)
     return checkpoint
 
 
-def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str, share: float) -> Compact:
+def refit_compact(model: Compact, training: Samples, settings: RunSettings, experiment: str, share: float) -> Compact:
     """The model that it becomes on these samples with this share of its networks, without validation or a file."""
     rng = np.random.default_rng(settings.seed)
     learner = Learner(settings, len(training.target_index) + training.skipped, tqdm(disable=True))
@@ -124,13 +121,6 @@ def zero_shot(model: Compact) -> Compact:
 def days_of_means(split: Split) -> Split:
     """The cells' means are those of training and validation days: a short record has no days to spare."""
     return Split((*split.train, *split.val), split.val, split.test)
-
-
-def _refuse(settings: TrainSettings) -> None:
-    """A UserError for settings of other models."""
-    for field in fields(settings):
-        if field.name in FOREIGN and getattr(settings, field.name) != field.default:
-            raise UserError(f"--{field.name.replace('_', '-')} means nothing to the compact model; leave it out.")
 
 
 class Learner:

@@ -32,10 +32,10 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.data_processing import Batch, Samples, Windows, index_batches
-from utils.settings import TrainSettings
-from utils.training import runs
+from utils.settings import RunSettings
+from utils.training.checkpoint import Checkpoint, best_weights, save_checkpoint
 from utils.training.inference import forecast_batches
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import write_provenance
 from utils.training.transfer import Transfer
 
 
@@ -43,7 +43,7 @@ def fit(
     model: nn.Module,
     training: Samples,
     validation: Samples,
-    settings: TrainSettings,
+    settings: RunSettings,
     checkpoint: Checkpoint,
     run_dir: Path,
     fabric: Fabric,
@@ -59,7 +59,7 @@ def fit(
     keep_freed_memory()
     transfer = transfer or Transfer.of(model, settings)
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(transfer.groups(), fused=True))
-    begun = now()
+    begun, machine = now(), {"device": str(fabric.device), "precision": fabric._precision.precision}
     if checkpoint.last:
         model.load_state_dict(checkpoint.last["weights"])
         optimiser.load_state_dict(checkpoint.last["optimiser"])
@@ -70,7 +70,7 @@ def fit(
         checkpoint.best = copied(model)
         _, checkpoint.best_rmse = validate(fabric, model, validation, settings.batch_size)
     if fabric.is_global_zero:
-        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
+        write_provenance(run_dir, checkpoint, **machine, start=begun, end=None)
     bar = tqdm(
         total=settings.epochs * len(training),
         initial=checkpoint.epoch * len(training),
@@ -96,9 +96,9 @@ def fit(
         checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
         return_freed_memory()
         if fabric.is_global_zero:
-            runs.save_checkpoint(run_dir, checkpoint)
+            save_checkpoint(run_dir, checkpoint)
         fabric.barrier()
-        checkpoint.best = runs.best_weights(run_dir)  # in the file, not in memory
+        checkpoint.best = best_weights(run_dir)  # in the file, not in memory
         bar.set_postfix(loss=f"{train_loss:.2e}", val_rmse=f"{val_rmse:.4f}")
         if on_epoch:
             on_epoch(checkpoint)
@@ -108,13 +108,13 @@ def fit(
     checkpoint.last, checkpoint.finished = {}, True
     fabric.barrier()  # until all have read the last file
     if fabric.is_global_zero:
-        runs.save_checkpoint(run_dir, checkpoint)
-        runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
+        save_checkpoint(run_dir, checkpoint)
+        write_provenance(run_dir, checkpoint, **machine, start=begun, end=now())
     return checkpoint
 
 
 def refit(
-    model: nn.Module, training: Samples, settings: TrainSettings, epochs: int, fabric: Fabric, transfer: Transfer
+    model: nn.Module, training: Samples, settings: RunSettings, epochs: int, fabric: Fabric, transfer: Transfer
 ) -> None:
     """Train for so many epochs, without validation and without a file."""
     keep_freed_memory()

@@ -24,20 +24,25 @@ from utils.models.compact import Compact
 from utils.settings import (
     RUNS,
     FinetuneSettings,
-    TrainSettings,
+    RunSettings,
     run_folder,
 )
-from utils.training import runs
+from utils.training.checkpoint import Checkpoint, check_weights, load_finished
 from utils.training.inference import load_weights
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import words
 
 Build = Callable[[Any, Grid], nn.Module]
 
 
-def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> nn.Module:
-    """The model before it learns: its first weights are of its seed, or those of the run it starts from."""
+def new_model(
+    make: Callable[[Grid], nn.Module], settings: RunSettings, data: DataSet, source: Checkpoint | None
+) -> nn.Module:
+    """The model before it learns, made for the grid of the data.
+
+    Its first weights are those of its seed, or those of the run that it starts from.
+    """
     torch.manual_seed(settings.seed)
-    model = build(settings, data.grid)
+    model = make(data.grid)
     if source:
         if halo(model, settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
@@ -46,7 +51,7 @@ def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Chec
 
 
 def views(
-    settings: TrainSettings,
+    settings: RunSettings,
     model: nn.Module,
     data: DataSet,
     summary: Summary,
@@ -63,14 +68,16 @@ def views(
         statistics = statistics.unscaled()
     if source:
         there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
-        statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
-    how = data, statistics, settings.predictors, halo(model, settings.input_days), getattr(settings, "patch", None)
+        match = getattr(settings, "match", "none")
+        statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, match)
+    predictors = getattr(settings, "predictors", tuple(VARIABLES))
+    how = data, statistics, predictors, halo(model, settings.input_days), getattr(settings, "patch", None)
     view = View(*how, future=future)
     gaps = getattr(settings, "gaps", 0)
     return view, View(*how, swath_gaps(data.days, data.grid.lon, gaps, settings.seed), future) if gaps else view
 
 
-def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
+def default_run_dir(experiment: str, model: str, settings: RunSettings) -> Path:
     return RUNS / run_folder(experiment, model, settings.lead_days, settings.seed)
 
 
@@ -82,23 +89,15 @@ def start_of(checkpoint: Checkpoint) -> np.datetime64 | None:
 def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
     """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
     source_dir = settings.init_from
-    command = f"python ERA5test/train_{script}.py --lead-days {settings.lead_days}"
-    command += f" --input-days {settings.input_days}" if settings.input_days != settings.lead_days else ""
-    command += f" --head {settings.head}" if settings.variant else ""
-    command += f" --seed {settings.seed}" if settings.seed else ""
-    if settings.predictors != tuple(VARIABLES):
-        command += f" --predictors {runs.words(settings.predictors)}"
-    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
-    if source_dir != default_run_dir("ERA5test", _source_name(model), settings):
-        command += f" --out {shlex.quote(str(source_dir))}"
+    command = _pretraining_command(settings, script, model)
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
-    source = runs.load_checkpoint(source_dir)
-    if not source.finished:
-        raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
+    source = load_finished(source_dir)
+    check_weights(source, source_dir)
+    predictors = getattr(settings, "predictors", tuple(VARIABLES))
     for name, theirs, ours in (
-        ("model", _source_name(source.model), _source_name(model)),
-        ("predictors", runs.words(source.settings.get("predictors", list(VARIABLES))), runs.words(settings.predictors)),
+        ("model", source_name(source.model), source_name(model)),
+        ("predictors", words(source.predictors), words(predictors)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):
@@ -107,9 +106,10 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     statistics = source.restored_statistics()
     if statistics.knots is not None:
         raise UserError(f"{source_dir} was itself matched to another climate; start from the run it began with.")
-    if settings.match in ("mean_variance", "cdf") and statistics.climate is None:
+    match = getattr(settings, "match", "none")
+    if match in ("mean_variance", "cdf") and statistics.climate is None:
         raise UserError(
-            f"{source_dir} does not say how its soil moisture is distributed, which --match {settings.match} needs; "
+            f"{source_dir} does not say how its soil moisture is distributed, which --match {match} needs; "
             f"make one that does with: {command} --overwrite"
         )
     if (day := overlap(source.learned_from, split.test)) is not None:
@@ -120,7 +120,25 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     return source
 
 
-def _source_name(model: str) -> str:
+def _pretraining_command(settings: FinetuneSettings, script: str, model: str) -> str:
+    """The command that makes the run to start from."""
+    command = f"python ERA5test/train_{script}.py --lead-days {settings.lead_days}"
+    if settings.input_days != settings.lead_days:
+        command += f" --input-days {settings.input_days}"
+    if settings.variant:
+        command += f" --head {settings.head}"
+    if settings.seed:
+        command += f" --seed {settings.seed}"
+    predictors = getattr(settings, "predictors", tuple(VARIABLES))
+    if predictors != tuple(VARIABLES):
+        command += f" --predictors {words(predictors)}"
+    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
+    if settings.init_from != default_run_dir("ERA5test", source_name(model), settings):
+        command += f" --out {shlex.quote(str(settings.init_from))}"
+    return command
+
+
+def source_name(model: str) -> str:
     """The model to start from: past days have perfect forecasts, whatever the fine-tuning will have to do with."""
     return model.replace(FROM_FILE, PERFECT)
 
