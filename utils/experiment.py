@@ -18,7 +18,7 @@ from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import halo, windows_of
 from utils.models.compact import Compact
-from utils.settings import FinetuneSettings, RunSettings, architecture_of, complete, grouped, plain, split_of
+from utils.settings import FinetuneSettings, RunSettings, architecture_of, complete, groups_of, plain, split_of
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.compact import days_of_means, fit_compact
 from utils.training.inference import model_maker
@@ -46,7 +46,7 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
         if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes speaks for all
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         arguments = sys.argv[1:]
-        chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, grouped(settings))
+        chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, groups_of(settings))
         given = given_on_command_line(list(plain(chosen)), arguments)
         _echo(chosen, settings(), sorted(given))
         result = run(name, chosen, build, dict.fromkeys(given, "command line"))

@@ -157,10 +157,10 @@ def group_of(name: str) -> str:
     return next((group for group, names in GROUPS.items() if name in names), ARCHITECTURE)
 
 
-def grouped(kind: type) -> dict[str, list[str]]:
-    """The settings of a script by the group in which --help shows them."""
-    names = [setting.name for setting in fields(kind)]
-    return {group: [name for name in names if group_of(name) == group] for group in GROUPS}
+def groups_of(kind: type) -> dict[str, tuple[str, ...]]:
+    """GROUPS, with the architecture of a script's settings filled in."""
+    own = tuple(setting.name for setting in fields(kind) if group_of(setting.name) == ARCHITECTURE)
+    return GROUPS | {ARCHITECTURE: own}
 
 
 def architecture_of(values: dict[str, Any]) -> dict[str, Any]:

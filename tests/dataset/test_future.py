@@ -25,10 +25,10 @@ from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecast
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.scores.score_table import show, table
-from utils.settings import TrainSettings
 from utils.study.questions.draw_weather import _weather_figure
 from utils.study.questions.weather_forecasts import weather
 from utils.training.checkpoint import load_checkpoint, save_checkpoint
+from utils.training.inference import load_script
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")
 SPLIT = Split(*(spans(name, tuple(PERIODS[i : i + 2])) for name, i in (("train", 1), ("val", 4), ("test", 7))))
@@ -68,7 +68,7 @@ def test_by_default_nothing_of_a_later_day_than_the_last_input_day_is_seen():
     sample = np.array([20])
     last = int(before.last_index(sample)[0])
     features = before.batch(sample).features
-    assert features.shape[2] == TrainSettings(data=ROOT, train=(), val=("", ""), test=("", "")).channels == 3
+    assert features.shape[2] == load_script(ROOT / "SMAPtest" / "train_cnn.py").Settings().channels == 3
     after = windows(changed(ds, last + 1, ALL), statistics=before.record.statistics)
     assert torch.equal(after.batch(sample).features, features)
     assert not torch.equal(after.batch(sample).target, before.batch(sample).target)

@@ -252,9 +252,10 @@ def test_rain_ahead_changes_the_forecast_and_its_name(trained, script, tmp_path)
 
 
 @pytest.mark.parametrize("options", [("--freeze", "inner"), ("--match", "mean"), ("--patience", "3")])
-def test_settings_of_other_models_are_refused(trained, options):
+def test_settings_of_other_models_are_refused(trained, options, tmp_path):
     result, _ = trained("refused", *options)
-    assert result.sentence() == f"error: {options[0]} means nothing to the compact model; leave it out."
+    assert result.sentence() == f"error: Unrecognized options: {', '.join(options)} (--help lists every setting)."
+    assert not (tmp_path / "refused").exists()
 
 
 def test_seeds_differ(trained):

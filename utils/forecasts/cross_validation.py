@@ -27,7 +27,7 @@ from utils.models import windows_of
 from utils.models.compact import Compact
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
-from utils.training.checkpoint import Checkpoint, load_checkpoint
+from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
 from utils.training.compact import refit_compact
 from utils.training.inference import BATCH, forecast, model_maker, restore_model, script_of, view_of
 from utils.training.loop import refit, start_fabric
@@ -53,9 +53,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     sure. Raises UserError where the run's own data or the weights it started from are gone or have changed.
     """
     folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
-    checkpoint = load_checkpoint(run_dir)
-    if not checkpoint.finished:
-        raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+    checkpoint = load_finished(run_dir)
     state = {"folds": folds, "weights_sha256": checkpoint.weights_hash, "scoring": SCORING}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"

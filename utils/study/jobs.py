@@ -46,7 +46,7 @@ PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     """Train and evaluate a run, whatever of it is missing: validation and test RMSE, m3 m-3, and whether it trained."""
     settings, script, build = plan.settings(task)
-    origins = dict.fromkeys([*STUDY, *plan.changed(task)], "reproduce.py")
+    origins = dict.fromkeys([*STUDY, "unfreeze_every", *plan.changed(task)], "reproduce.py")
     made = experiment.run(f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None)
     metrics = (not made.trained and current_metrics(made.dir, made.checkpoint)) or evaluate(made.dir)
     return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}

@@ -44,6 +44,7 @@ def new_model(
     torch.manual_seed(settings.seed)
     model = make(data.grid)
     if source:
+        check_weights(source, settings.init_from)
         if halo(model, settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
@@ -93,7 +94,6 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
     source = load_finished(source_dir)
-    check_weights(source, source_dir)
     predictors = getattr(settings, "predictors", tuple(VARIABLES))
     for name, theirs, ours in (
         ("model", source_name(source.model), source_name(model)),

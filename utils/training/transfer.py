@@ -14,9 +14,7 @@ from utils.common.cli import UserError
 from utils.models.fast_layers import BLOCK
 from utils.settings import FinetuneSettings, RunSettings
 
-RATE_DIVISOR = (
-    2.6  # discriminative divides the learning rate by this for each part below the head (Howard & Ruder 2018)
-)
+RATE_DIVISOR = 2.6  # of discriminative, for each part below the head (Howard & Ruder 2018)
 
 
 @dataclass(frozen=True)
