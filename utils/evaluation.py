@@ -8,10 +8,11 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 import xarray as xr
 from tqdm import tqdm
 from tyro.conf import Positional
@@ -120,9 +121,12 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     return metrics if current else {}
 
 
+RunDirs = Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN_DIR ...]")]
+
+
 @dataclass
 class EvalSettings:
-    run_dirs: Positional[tuple[Path, ...]] = ()  # run directories; none: all runs of this folder
+    run_dirs: RunDirs = ()  # run directories; none: all runs of this folder
     data: Path | None = None  # a prepared data set instead of each run's own
     test: Period = OWN  # target days START END instead of each run's own test period
 

@@ -4,6 +4,8 @@ import html
 import json
 import re
 import shutil
+from dataclasses import make_dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,8 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
 from utils.figures.style import BASELINES
+from utils.settings import EXPERIMENTS
+from utils.study import plan
 from utils.training.checkpoint import load_checkpoint
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
@@ -445,3 +449,14 @@ def test_the_same_scripts_run_on_real_gappy_uneven_data(tmp_path, script):
         np.testing.assert_array_equal(ds["lat"], data["lat"])
         assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
         assert ds.attrs["synthetic"] == "false"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_the_reduced_study_trains_at_least_one_epoch(epochs, monkeypatch):
+    """A third of one or two epochs would be none, which is refused, and in a fine-tuning silently zero-shot."""
+    for name in EXPERIMENTS:
+        script = plan.load_script(ROOT / name / "train_cnn.py")
+        few = make_dataclass("Settings", [("epochs", int, epochs)], bases=(script.Settings,), kw_only=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "load_script", lambda path, few=few: SimpleNamespace(Settings=few))
+            assert plan.configured(name, "cnn", full=False)[0].epochs == 1
