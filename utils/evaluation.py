@@ -37,7 +37,7 @@ from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.run_directory import claimed
-from utils.training.setup import check_grid, start_of
+from utils.training.setup import check_grid, check_weather, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
@@ -70,8 +70,7 @@ def evaluate(
         if data is None and own.exists() and not own_is_there:
             raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
         future = KnownWeather.of(checkpoint.settings)
-        if future and future.hash() != checkpoint.future_hash:
-            raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+        check_weather(future, checkpoint, run_dir)
         path = own if data is None else data
         about = described(checkpoint)
         if permuted:

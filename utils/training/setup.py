@@ -146,3 +146,9 @@ def source_name(model: str) -> str:
 def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:
     if not checkpoint.restored_grid().matches(grid):
         raise UserError(f"{data} has {grid}, but {run_dir} was trained on {checkpoint.restored_grid()}.")
+
+
+def check_weather(weather: KnownWeather | None, checkpoint: Checkpoint, run_dir: Path) -> None:
+    """A UserError where the weather ahead is no longer that on which a run was trained."""
+    if weather and weather.hash() != checkpoint.future_hash:
+        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
