@@ -1,10 +1,12 @@
 """The whole study: every experiment, model, lead and seed that is missing, then the table, the figures and the report.
 
-python reproduce.py   the synthetic sample, reduced epochs: minutes
-python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
-python reproduce.py --strategies --weather   ways of transfer, known weather: docs/transfer.md
-python reproduce.py --scheduler tcp://node1:8786   on the workers of a Dask scheduler
-python reproduce.py --job-array > runs.txt   as a job array, round by round: docs/cluster.md
+    python reproduce.py                                  the synthetic sample, reduced epochs: minutes
+    python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --published-epochs      your own pair
+    python reproduce.py --strategies --weather           ways of transfer, known weather: docs/transfer.md
+    python reproduce.py --scheduler tcp://node1:8786     on the workers of a Dask scheduler
+    python reproduce.py --job-array > runs.txt           as a job array, round by round: docs/cluster.md
+
+A call that was stopped goes on when it is given again.
 """
 
 import contextlib
