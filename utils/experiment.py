@@ -13,18 +13,28 @@ from types import MappingProxyType
 import torch
 
 from utils.common.cli import UserError, given_on_command_line, one_sentence, parse
-from utils.data_processing import Samples
-from utils.dataset.open import data_hash, open_data_set
+from utils.data_processing import Samples, View
+from utils.dataset.blocks import DataSet
+from utils.dataset.open import open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import halo, windows_of
 from utils.models.compact import Compact
-from utils.settings import FinetuneSettings, RunSettings, architecture_of, complete, groups_of, plain, split_of
+from utils.settings import FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.compact import days_of_means, fit_compact
 from utils.training.inference import model_maker
 from utils.training.loop import fit, start_fabric
-from utils.training.run_directory import claimed, clear, git_commit, resumable_run, words, write_config
-from utils.training.setup import Build, default_run_dir, new_model, pretrained, source_name, views
+from utils.training.run_directory import claimed, clear, resumable_run, words, write_config
+from utils.training.setup import (
+    Build,
+    default_run_dir,
+    inherited_origins,
+    new_checkpoint,
+    new_model,
+    pretrained,
+    source_name,
+    views,
+)
 from utils.training.transfer import Transfer
 
 
@@ -91,22 +101,11 @@ def run(
     if isinstance(settings, FinetuneSettings):
         settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
         source = pretrained(settings, script, model_name, split)
-    inherited = architecture_of(source.settings) if source else {}
     make = partial(build, settings) if build else model_maker(source, settings.init_from)
-    future = KnownWeather.of(plain(settings))
-    checkpoint = Checkpoint(
-        experiment=experiment,
-        script=script,
-        model=model_name,
-        settings=inherited | plain(settings),
-        split=split.plain(),
-        pretraining=[[str(start), str(end)] for start, end in source.learned_from] if source else [],
-        data_hash=data_hash(settings.data),
-        source_hash=source.weights_hash if source else "",
-        commit=git_commit(),
-        future=future.note() if future else "",
-        future_hash=future.hash() if future else "",
+    checkpoint = new_checkpoint(
+        experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
     )
+    future = KnownWeather.of(checkpoint.settings)
     # on one input day there is no recurrence, and gradual unfreezes late: such weights get no gradient
     idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
     fabric = start_fabric(settings.precision, idle_weights=idle)
@@ -134,11 +133,16 @@ def run(
         training.require_targets(summary.observed)
         validation.require_targets(summary.observed)
         if begun is None:
-            checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
-            checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
-            checkpoint.statistics = view.statistics.to_tensors()
+            _fill_in(checkpoint, data, view, training)
             if fabric.is_global_zero:
                 clear(run_dir)
-                write_config(run_dir, checkpoint, dict.fromkeys(inherited, "pre-trained run") | dict(origins))
+                write_config(run_dir, checkpoint, inherited_origins(source) | dict(origins))
         what = model, training, validation, settings, begun or checkpoint, run_dir, fabric, on_epoch
         return RunResult(run_dir, fit_compact(*what) if compact else fit(*what, transfer), trained=True)
+
+
+def _fill_in(checkpoint: Checkpoint, data: DataSet, view: View, training: Samples) -> None:
+    """What a new checkpoint keeps of its data: grid, statistics, and how many training days had no full window."""
+    checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
+    checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
+    checkpoint.statistics = view.statistics.to_tensors()

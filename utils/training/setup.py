@@ -15,6 +15,7 @@ from utils.common.periods import Split, overlap
 from utils.data_processing import View
 from utils.dataset.bias_correction import matched
 from utils.dataset.blocks import DataSet
+from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.statistics import Summary
@@ -25,13 +26,48 @@ from utils.settings import (
     RUNS,
     FinetuneSettings,
     RunSettings,
+    architecture_of,
+    plain,
     run_folder,
 )
 from utils.training.checkpoint import Checkpoint, check_weights, load_finished
 from utils.training.inference import load_weights
-from utils.training.run_directory import words
+from utils.training.run_directory import git_commit, words
 
 Build = Callable[[Any, Grid], nn.Module]
+
+
+def new_checkpoint(
+    *,
+    experiment: str,
+    script: str,
+    model: str,
+    settings: RunSettings,
+    split: Split,
+    source: Checkpoint | None,
+) -> Checkpoint:
+    """The checkpoint of a run before it begins. That of a fine-tuning holds the architecture of its source."""
+    inherited = architecture_of(source.settings) if source else {}
+    values = inherited | plain(settings)
+    future = KnownWeather.of(values)
+    return Checkpoint(
+        experiment=experiment,
+        script=script,
+        model=model,
+        settings=values,
+        split=split.plain(),
+        pretraining=[[str(start), str(end)] for start, end in source.learned_from] if source else [],
+        data_hash=data_hash(settings.data),
+        source_hash=source.weights_hash if source else "",
+        commit=git_commit(),
+        future=future.note() if future else "",
+        future_hash=future.hash() if future else "",
+    )
+
+
+def inherited_origins(source: Checkpoint | None) -> dict[str, str]:
+    """Where the settings of a fine-tuning come from that neither its script nor the command line has."""
+    return dict.fromkeys(architecture_of(source.settings), "pre-trained run") if source else {}
 
 
 def new_model(
