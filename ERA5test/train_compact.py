@@ -7,9 +7,10 @@ Data, periods, lead time and seed of all scripts of this folder: ERA5Settings in
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
+from tyro.conf import arg
 
 from utils.common.grid import Grid
 from utils.experiment import train
@@ -21,7 +22,7 @@ from utils.settings import ERA5Settings
 class Settings(ERA5Settings):
     input_days: int | None = None  # days that the baselines beside it see; it needs no window itself. None: lead_days
     # training
-    episodes: int = 12  # stretches of up to a year in which it sees gaps and noise like a satellite's
+    pseudo_satellite_years: Annotated[int, arg(aliases=["--episodes"])] = 12  # of gaps and noise like a satellite's
     epochs: int = 3  # of the networks
     batch_size: int = 2048  # samples of single cells per step
     lr: float = 3e-3  # highest learning rate of AdamW

@@ -17,13 +17,11 @@ from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo, windows_of
-from utils.models.compact import Compact
-from utils.settings import FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
+from utils.settings import RENAMED, FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
+from utils.training import TRAINERS, Run
 from utils.training.checkpoint import Checkpoint, write_log
-from utils.training.compact import days_of_means, fit_compact
 from utils.training.inference import model_maker
-from utils.training.loop import fit, start_fabric
+from utils.training.loop import start_fabric
 from utils.training.run_directory import claimed, clear, resumable_run, words, write_config
 from utils.training.setup import (
     Build,
@@ -35,7 +33,6 @@ from utils.training.setup import (
     source_name,
     views,
 )
-from utils.training.transfer import Transfer
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, groups_of(settings))
-        given = given_on_command_line(list(plain(chosen)), arguments)
+        given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
+        given = {RENAMED.get(name, name) for name in given}
         _echo(chosen, settings(), sorted(given))
         result = run(name, chosen, build, dict.fromkeys(given, "command line"))
         checkpoint = result.checkpoint
@@ -106,9 +104,9 @@ def run(
         experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
     )
     future = KnownWeather.of(checkpoint.settings)
-    # on one input day there is no recurrence, and gradual unfreezes late: such weights get no gradient
-    idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
-    fabric = start_fabric(settings.precision, idle_weights=idle)
+    # on a single day a recurrence gets no gradient, and in gradual unfreezing a part that waits for its turn
+    find_unused_parameters = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
+    fabric = start_fabric(settings.precision, find_unused_parameters)
     with claimed(run_dir) if fabric.is_global_zero else nullcontext():
         begun = resumable_run(run_dir, checkpoint, settings.overwrite)
         fabric.barrier()
@@ -117,19 +115,18 @@ def run(
             return RunResult(run_dir, begun, trained=False)
         data = open_data_set(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
         model = new_model(make, settings, data, source)
-        if getattr(settings, "patch", None) and halo(model, settings.input_days) is None:
+        if getattr(settings, "patch", None) and model.receptive_radius(settings.input_days) is None:
             raise UserError(f"--patch asks for a model free of the grid, {model_name} is bound to it.")
-        compact = isinstance(model, Compact)
-        transfer = None if compact else Transfer.of(model, settings, source.best if source else None, fabric.device)
+        trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
-        learned = days_of_means(split) if compact and experiment != "ERA5test" else split
+        learned = model.days_of_means(split, experiment)
         summary = data.summary(learned)
         view, gappy = views(settings, model, data, summary, learned, source, future)
-        asked, kind = (settings.lead_days, 1 if compact else settings.input_days), windows_of(model)
-        training = Samples(gappy, split.train, *asked, "training", kind)
-        validation = Samples(view, split.val, *asked, "validation", kind)
-        Samples(view, split.test, *asked, "test")  # refused now rather than after the training
+        days = {"lead_days": settings.lead_days, "input_days": settings.input_days}
+        training = model.learning_samples(gappy, split.train, name="training", **days)
+        validation = model.learning_samples(view, split.val, name="validation", **days)
+        model.scoring_samples(view, split.test, name="test", **days)  # refused now rather than after the training
         training.require_targets(summary.observed)
         validation.require_targets(summary.observed)
         if begun is None:
@@ -137,8 +134,8 @@ def run(
             if fabric.is_global_zero:
                 clear(run_dir)
                 write_config(run_dir, checkpoint, inherited_origins(source) | dict(origins))
-        what = model, training, validation, settings, begun or checkpoint, run_dir, fabric, on_epoch
-        return RunResult(run_dir, fit_compact(*what) if compact else fit(*what, transfer), trained=True)
+        checkpoint = trainer.fit(Run(training, validation, begun or checkpoint, run_dir, on_epoch))
+        return RunResult(run_dir, checkpoint, trained=True)
 
 
 def _fill_in(checkpoint: Checkpoint, data: DataSet, view: View, training: Samples) -> None:

@@ -142,12 +142,13 @@ GROUPS = {
         *("future_precipitation", "future_temperature", "future_from", "gaps", "match"),
     ),
     "training": (
-        *("init_from", "transfer", "freeze", "l2sp", "unfreeze_every", "prior_days", "episodes", "patch"),
+        *("init_from", "transfer", "freeze", "l2sp", "unfreeze_every", "prior_days", "pseudo_satellite_years", "patch"),
         *("epochs", "batch_size", "lr", "patience"),
     ),
     ARCHITECTURE: (),
     "run": ("seed", "precision", "out", "overwrite"),
 }
+RENAMED = {"episodes": "pseudo_satellite_years"}  # settings in older checkpoints, and their names of today
 FORMER = {"part_lr": [], "lr_decay": 2.6}  # settings of earlier versions: values of no effect
 _PATHS = ("data", "out", "init_from", "future_from")
 

@@ -17,7 +17,7 @@ from utils.common.grid import Grid
 from utils.common.periods import Span, Split
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import TERMS, Statistics
-from utils.settings import EXPERIMENTS, RunSettings, from_plain
+from utils.settings import EXPERIMENTS, RENAMED, RunSettings, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 SMALL = 2**20  # bytes: parts of a checkpoint whose checksum is looked at when it is loaded
@@ -109,6 +109,7 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
     try:
         _check_small_parts(path)
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        checkpoint.settings = {RENAMED.get(name, name): value for name, value in checkpoint.settings.items()}
         names = (checkpoint.script, checkpoint.model)
         if checkpoint.experiment not in EXPERIMENTS or not all(re.fullmatch(r"\w+", name) for name in names):
             raise ValueError("it names no experiment or model")

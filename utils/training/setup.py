@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
@@ -20,8 +19,7 @@ from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.statistics import Summary
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
-from utils.models import halo
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.settings import (
     RUNS,
     FinetuneSettings,
@@ -34,7 +32,7 @@ from utils.training.checkpoint import Checkpoint, check_weights, load_finished
 from utils.training.inference import load_weights
 from utils.training.run_directory import git_commit, words
 
-Build = Callable[[Any, Grid], nn.Module]
+Build = Callable[[Any, Grid], ForecastModel]
 
 
 def new_checkpoint(
@@ -71,8 +69,8 @@ def inherited_origins(source: Checkpoint | None) -> dict[str, str]:
 
 
 def new_model(
-    make: Callable[[Grid], nn.Module], settings: RunSettings, data: DataSet, source: Checkpoint | None
-) -> nn.Module:
+    make: Callable[[Grid], ForecastModel], settings: RunSettings, data: DataSet, source: Checkpoint | None
+) -> ForecastModel:
     """The model before it learns, made for the grid of the data.
 
     Its first weights are those of its seed, or those of the run that it starts from.
@@ -81,7 +79,7 @@ def new_model(
     model = make(data.grid)
     if source:
         check_weights(source, settings.init_from)
-        if halo(model, settings.input_days) is None:
+        if model.receptive_radius(settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
     return model
@@ -89,7 +87,7 @@ def new_model(
 
 def views(
     settings: RunSettings,
-    model: nn.Module,
+    model: ForecastModel,
     data: DataSet,
     summary: Summary,
     learned: Split,
@@ -101,14 +99,19 @@ def views(
     `summary` is that of the days `learned`.
     """
     statistics = summary.statistics(learned)
-    if isinstance(model, Compact):
+    if not model.scaled:
         statistics = statistics.unscaled()
     if source:
         there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
         match = getattr(settings, "match", "none")
         statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, match)
-    predictors = getattr(settings, "predictors", tuple(VARIABLES))
-    how = data, statistics, predictors, halo(model, settings.input_days), getattr(settings, "patch", None)
+    how = (
+        data,
+        statistics,
+        getattr(settings, "predictors", tuple(VARIABLES)),
+        model.receptive_radius(settings.input_days),
+        getattr(settings, "patch", None),
+    )
     view = View(*how, future=future)
     gaps = getattr(settings, "gaps", 0)
     return view, View(*how, swath_gaps(data.days, data.grid.lon, gaps, settings.seed), future) if gaps else view
