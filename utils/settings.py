@@ -37,7 +37,7 @@ class RunSettings:
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
     future_precipitation: bool = False  # see the rain of the days up to the target too, as a perfect forecast
-    future_from: Path | None = None  # a file of weather forecasts (docs/forecasts.md); None: the data set itself
+    future_from: Path | None = None  # a file of weather forecasts (docs/weather_forecasts.md); None: the data set
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate

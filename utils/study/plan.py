@@ -1,6 +1,6 @@
 """The study's runs: which there are, in which order, and how each differs from its train script's own settings.
 
-Besides every model at every lead (contract 5), three questions need runs of their own, told by the model's name:
+Besides every model at every lead, three questions need runs of their own, told by the model's name:
 convlstm_without_precipitation, convlstm_with_season; convlstm_30days (learned from the last 30 SMAP days before the
 test); and more leads of the best model. Two more are asked for by a flag: convlstm_l2sp_90days (strategies of transfer
 by SMAP days), convlstm_forecast_rain (the weather of the days ahead).
