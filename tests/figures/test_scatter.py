@@ -12,6 +12,7 @@ from scipy.stats import linregress
 from utils.common.cli import UserError
 from utils.figures import scatter, style
 from utils.figures.scatter import draw_scatter, draw_scatters
+from utils.scores.baselines import BASELINES
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 
@@ -64,7 +65,7 @@ def test_baselines_and_forecasts_differ_in_grey():
     def look(color, style="solid"):
         return round(float(np.dot(to_rgb(color), (0.299, 0.587, 0.114))), 2), style
 
-    looks = [look(*how) for how in style.BASELINES.values()]
+    looks = [look(row.colour, row.line) for row in BASELINES.values()]
     for (grey, dashes), (other, line) in combinations(looks, 2):
         assert dashes != line or abs(grey - other) > 0.25
     assert abs(look(style.FORECASTS[0])[0] - look(style.FORECASTS[1])[0]) > 0.2

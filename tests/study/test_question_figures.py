@@ -11,6 +11,7 @@ from matplotlib.patches import StepPatch
 
 from utils.common.cli import UserError
 from utils.figures import style
+from utils.scores.baselines import BASELINES
 from utils.study.questions.error_by_lead import _leads_figure, draw_leads
 from utils.study.questions.maps_and_series import _series_figure, draw_series
 from utils.study.questions.models import _study_figure, draw_study
@@ -33,7 +34,7 @@ def runs(models=style.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tupl
         (experiment, model, lead, seed, rng.uniform(0.02, 0.05), rng.uniform(0.8, 0.95), rng.uniform(-0.4, 0.4))
         for experiment in experiments
         for lead in leads
-        for model in (*models, *style.BASELINES)
+        for model in (*models, *BASELINES)
         for seed in (seeds if model in models else (0,))
     ]
     table = pd.DataFrame(rows, columns=["experiment", "model", "lead_days", "seed", *SCORES])
@@ -64,7 +65,7 @@ def lead_scores(models=("convlstm",), leads=range(1, 11)) -> pd.DataFrame:
     rows = []
     for lead in leads:
         persistence = 0.012 * np.sqrt(lead)
-        for k, name in enumerate((*style.BASELINES, *models)):
+        for k, name in enumerate((*BASELINES, *models)):
             rmse = 0.04 if name == "climatology" else persistence * (1 - 0.004 * k * lead)
             rows.append((name, lead, rmse, rmse - 0.001, rmse + 0.002, 1 - (rmse / persistence) ** 2))
     return pd.DataFrame(rows, columns=["model", "lead_days", "rmse", "low", "high", "skill"])
@@ -166,11 +167,11 @@ def test_the_study_shows_mean_interval_and_seeds_of_every_score_and_every_baseli
         ticks = sorted((at[m, d], v) for m, d, v in zip(each["model"], each["lead_days"], each[score], strict=True))
         np.testing.assert_allclose(sorted(map(tuple, seeds.get_offsets())), ticks)
         stairs = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
-        for i, baseline in enumerate(style.BASELINES):
+        for i, baseline in enumerate(BASELINES):
             rows = here[here["model"] == baseline].sort_values("lead_days")
             for drawn in stairs[5 * i : 5 * i + 5]:
                 np.testing.assert_allclose(drawn.get_data().values, rows[score])
-                assert drawn.get_edgecolor() == to_rgba(style.BASELINES[baseline][0])
+                assert drawn.get_edgecolor() == to_rgba(BASELINES[baseline].colour)
         assert not marks(ax)
     for row in range(3):
         assert len({ax.get_ylim() for ax in figure.axes[3 * row : 3 * row + 3]}) == 1
@@ -211,7 +212,7 @@ def test_skill_far_below_persistence_does_not_stretch_the_axis_even_where_it_is_
         runs((*style.MODELS, "simvp", LONGEST), leads=(1, 3, 5, 7, 10)),
         runs(models=("cnn",), leads=(3,), experiments=("SMAPtest",)),
         runs(experiments=("SMAPtest", "finetune-SMAPtest")),
-        runs()[lambda t: ~t["model"].isin(style.BASELINES)],
+        runs()[lambda t: ~t["model"].isin(BASELINES)],
         runs()[lambda t: (t["model"] != "cnn") | (t["lead_days"] == 3)],
         runs().assign(rmse=lambda t: t["rmse"].where(t["model"] != "lstm")),
         runs()[["experiment", "model", "lead_days", "seed", "rmse"]],
@@ -290,7 +291,7 @@ def test_leads_show_rmse_with_its_band_and_skill():
     figure = _leads_figure(table, TITLE)
     assert_tidy_plot(figure)
     for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
-        for name in ("convlstm", *style.BASELINES):
+        for name in ("convlstm", *BASELINES):
             rows = table[table["model"] == name].sort_values("lead_days")
             np.testing.assert_allclose(curve(ax, name), rows[["lead_days", score]])
         np.testing.assert_array_equal(ax.get_xticks(), range(1, 11))
@@ -409,7 +410,7 @@ def test_series_of_one_cell_with_five_forecasts_are_tidy():
 def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
     attempts = [
         (draw_study, runs().assign(rmse=np.nan)),
-        (draw_study, runs()[lambda t: t["model"].isin(style.BASELINES)]),
+        (draw_study, runs()[lambda t: t["model"].isin(BASELINES)]),
         (draw_target_days, target_days().assign(rmse=np.nan)),
         (draw_target_days, target_days(())),
         (draw_leads, lead_scores().assign(rmse=np.nan)),

@@ -16,3 +16,8 @@ def format_percent(share: float | None) -> str:
 def format_days(count: int) -> str:
     """A number of days with its unit: "1 day", "3 days"."""
     return f"{count} day{'' if count == 1 else 's'}"
+
+
+def format_unit(unit: str) -> str:
+    """A CF unit as it is printed, with superscripts: "m3 m-3" is "m³ m⁻³", and "1" is nothing."""
+    return "" if unit == "1" else unit.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

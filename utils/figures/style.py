@@ -24,6 +24,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 
 from utils.common.files import whole_file
+from utils.scores.baselines import BASELINES
 
 SINGLE, DOUBLE = 8.5 / 2.54, 17.0 / 2.54  # widths of a journal's columns, inches
 TALLEST = 22.5 / 2.54  # what fits on a page above a caption, inches
@@ -42,13 +43,6 @@ EXPERIMENTS = {
     "finetune-SMAPtest": "ERA5-Land, then fine-tuned on SMAP",
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
-BASELINES = {  # colour and line style: they differ in grey too
-    "persistence": ("#a50026", "solid"),
-    "damped_persistence": ("#d6604d", (0, (4, 1, 1, 1))),
-    "climatology": ("#e08214", (0, (3, 1.2))),
-    "ridge": ("#7f3b08", (0, (1, 0.8))),
-    "ridge_memory": ("#9e86c8", "solid"),
-}
 FORECASTS = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9")  # of Okabe and Ito: colour-blind readers tell them apart
 MARKERS = "os^Dv"  # of leads or of forecasts, where colours alone would not do in grey
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
@@ -125,8 +119,7 @@ def finite_rows(table: pd.DataFrame, *numbers: str) -> pd.DataFrame:
 
 def baseline_line(name: str, width: float = 1.0) -> dict[str, Any]:
     """Colour, style and width (points) of a baseline's line."""
-    color, style = BASELINES[name]
-    return {"color": color, "linestyle": style, "linewidth": width}
+    return {"color": BASELINES[name].colour, "linestyle": BASELINES[name].line, "linewidth": width}
 
 
 def line_of(name: str, names: list[str]) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from utils.common.parallel import Job, cores
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
-from utils.figures.style import BASELINES
 from utils.forecasts.cross_validation import cross_validate
-from utils.scores.baseline_runs import Asked, evaluate_baselines
-from utils.scores.prediction_file import SCORING
+from utils.scores.baseline_runs import evaluate_baselines
+from utils.scores.baselines import BASELINES
+from utils.scores.scoring import hash_scoring
 from utils.settings import complete, split_of
 from utils.study.plan import (
     COMPACT,
@@ -36,7 +36,7 @@ from utils.study.plan import (
     target_day_tasks,
     weather_tasks,
 )
-from utils.training.runs import load_checkpoint
+from utils.training.checkpoint import load_checkpoint
 
 STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
@@ -46,12 +46,10 @@ PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     """Train and evaluate a run, whatever of it is missing: validation and test RMSE, m3 m-3, and whether it trained."""
     settings, script, build = plan.settings(task)
-    origins = dict.fromkeys([*STUDY, *plan.changed(task)], "reproduce.py")
-    run_dir, checkpoint, trained = experiment.run(
-        f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None
-    )
-    metrics = (not trained and current_metrics(run_dir, checkpoint)) or evaluate(run_dir)
-    return {"validation_rmse": checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": trained}
+    origins = dict.fromkeys([*STUDY, "unfreeze_every", *plan.changed(task)], "reproduce.py")
+    made = experiment.run(f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None)
+    metrics = (not made.trained and current_metrics(made.dir, made.checkpoint)) or evaluate(made.dir)
+    return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
@@ -71,8 +69,10 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     """Score the baselines on the samples of a task of SMAPtest, where they are missing."""
     settings, *_ = plan.settings(task)
     split = split_of(settings)
-    asked = Asked(
-        learn_from=settings.data,
+    evaluate_baselines(
+        into=plan.runs / "SMAPtest",
+        suffix=suffix(task.target_days),
+        attributes={"experiment": "SMAPtest"},
         data=settings.data,
         train=split.train,
         test=split.test,
@@ -80,7 +80,6 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    evaluate_baselines(asked, plan.runs / "SMAPtest", suffix(task.target_days), {"experiment": "SMAPtest"})
     return {}
 
 
@@ -156,7 +155,7 @@ class Study:
         """metrics.json of a job that is done for these data and periods, else {}; the job itself looks closer."""
         metrics = read_json(self.plan.runs / name / "metrics.json")
         experiment = name.split("/")[0]
-        state = {"data_sha256": data_hash(self.plan.data[experiment]), "scoring": SCORING}
+        state = {"data_sha256": data_hash(self.plan.data[experiment]), "scoring": hash_scoring()}
         state["test"] = [list(self.plan.periods[experiment]["test"])]
         there = {key: metrics.get("state", metrics).get(key) for key in state} == state
         return metrics if there and metrics.get("finished", True) else {}
@@ -216,7 +215,8 @@ class Study:
 
     def _baselines(self, lead: int, target_days: int | None = None) -> Job:
         task = Task("SMAPtest", self.models[0], lead, 0, target_days=target_days)
-        name = f"SMAPtest/{LAST_BASELINE}{suffix(target_days)}/lead{lead}"
+        last = [*BASELINES][-1]  # its folder is there when all are
+        name = f"SMAPtest/{last}{suffix(target_days)}/lead{lead}"
         return Job(name, partial(make_baselines, self.plan, task))
 
     def _find_best(self) -> None:
@@ -227,9 +227,6 @@ class Study:
             for task, name in zip(asked, names, strict=True):
                 errors.setdefault(task.model, []).append(self.results[name]["validation_rmse"])
             self.best = min(errors, key=lambda model: np.mean(errors[model]))
-
-
-LAST_BASELINE = list(BASELINES)[-1]  # its folder is there when all are
 
 
 def side_by_side(plan: Plan, models: Sequence[str]) -> int:

@@ -18,9 +18,11 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
-from utils.figures.style import BASELINES
+from utils.common.text import format_unit
 from utils.scores import significance
-from utils.scores.score_table import show
+from utils.scores.baselines import BASELINES
+from utils.scores.metrics import METRICS
+from utils.scores.score_table import metric_columns, show, verdict_columns
 from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers
@@ -29,23 +31,6 @@ from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-COLUMNS = {
-    "lead_days": Column("lead", "days"),
-    "rmse": Column("RMSE", "m³ m⁻³", ".4f"),
-    "rmse_low": Column("from", "", ".4f"),
-    "rmse_high": Column("to", "", ".4f"),
-    "r2": Column("R²", "", ".3f"),
-    "skill_over_persistence": Column("skill over persistence", "", ".3f"),
-    "bias": Column("bias", "m³ m⁻³", ".4f"),
-    "ubrmse": Column("ubRMSE", "m³ m⁻³", ".4f"),
-    "kge": Column("KGE", "", ".3f"),
-    "acc": Column("anomaly correlation", "", ".3f"),
-    "r2_median_cell": Column("R² of the median cell", "", ".3f"),
-    "vs_persistence": Column("against persistence"),
-    "vs_ridge_memory": Column("against ridge with memory"),
-    "vs_scratch": Column("against no transfer"),
-    "n": Column("cell-days"),
-}
 COMPARED = {
     "lead_days": Column("lead", "days"),
     "mse_difference": Column("MSE difference", "m⁶ m⁻⁶", ".2e"),
@@ -78,8 +63,6 @@ def write_report(out: Path) -> pd.DataFrame:
         partial.write_text(_in_words(results, sections), encoding="utf-8")
     provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
-    shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
-    unclear = (long["vs_persistence"] == "not significant").to_numpy()
     different = (compared["verdict"] == "not significant").to_numpy()
     write_page(
         out / "report.html",
@@ -87,7 +70,7 @@ def write_report(out: Path) -> pd.DataFrame:
         sections,
         [
             Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
-            Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
+            tabulate_scores(long),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
             *share_tables(results),
             *probability_tables(results),
@@ -99,6 +82,28 @@ def write_report(out: Path) -> pd.DataFrame:
         NOTICE if results.synthetic else "",
     )
     return long
+
+
+def tabulate_scores(long: pd.DataFrame) -> Table:
+    """The report's table of the scores of all runs and baselines."""
+    columns = score_columns()
+    shown = ["model", "experiment", "lead_days", "seed", *(name for name in columns if name != "lead_days")]
+    unclear = (long["vs_persistence"] == "not significant").to_numpy()
+    return Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], columns, unclear)
+
+
+def score_columns() -> dict[str, Column]:
+    """The columns of the table of scores, from the rows of METRICS and BASELINES that have a heading."""
+    shown: dict[str, Column] = {"lead_days": Column("lead", "days")}
+    for name in metric_columns():
+        if name != "n" and (row := METRICS[name]).heading:
+            shown[name] = Column(row.heading, format_unit(row.unit), f".{row.digits}f")
+        if name == "rmse":
+            shown |= {"rmse_low": Column("from", "", ".4f"), "rmse_high": Column("to", "", ".4f")}
+    shown["r2_median_cell"] = Column("R² of the median cell", "", ".3f")
+    headings = {column: BASELINES[name].heading for column, name in verdict_columns().items()}
+    shown |= {column: Column(heading) for column, heading in headings.items() if heading}
+    return shown | {"vs_scratch": Column("against no transfer"), "n": Column(METRICS["n"].heading)}
 
 
 def _in_words(results: Results, sections: list[Section]) -> str:

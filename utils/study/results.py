@@ -13,8 +13,8 @@ from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
-from utils.figures.style import BASELINES
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.scores.score_table import TRANSFER, table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
@@ -66,7 +66,7 @@ class Results:
         return self.table[(seeds == 1) | self.table["seed"].isna()].set_index(["experiment", "model", "lead_days"])
 
     def main(self) -> pd.DataFrame:
-        """The rows of contract 5's study: every model and baseline at every lead, without variants."""
+        """The rows of the main study: every model and baseline at every lead, without variants."""
         rows = self.table[self.table["model"].isin([*self.models, *BASELINES])]
         return rows[rows["lead_days"].isin(self.leads)]
 

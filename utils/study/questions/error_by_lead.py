@@ -12,8 +12,9 @@ from matplotlib.patches import Patch
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import style
-from utils.figures.style import BASELINES, MODELS, UNITS
+from utils.figures.style import MODELS, UNITS
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 

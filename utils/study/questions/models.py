@@ -15,7 +15,8 @@ from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import style
 from utils.figures.points_by_lead import LeadLook, draw_points, lead_keys, lead_looks, prepare_groups
-from utils.figures.style import BASELINES, EXPERIMENTS, MODELS, UNITS
+from utils.figures.style import EXPERIMENTS, MODELS, UNITS
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
 from utils.study.results import TRANSFERRED, Results

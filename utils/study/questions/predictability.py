@@ -15,9 +15,10 @@ from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import style
 from utils.figures.points_by_lead import draw_points, lead_keys, lead_looks, prepare_groups
-from utils.figures.style import BASELINES, MODELS
+from utils.figures.style import MODELS
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.results import SCRATCH, TRANSFERRED, Results

@@ -16,8 +16,9 @@ from utils.common.text import format_days, format_number
 from utils.dataset.prepared import SEASON, VARIABLES
 from utils.figures import style
 from utils.figures.points_by_lead import offsets
-from utils.figures.style import BASELINES, DOT, UNITS
+from utils.figures.style import DOT, UNITS
 from utils.scores import metrics, significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
 from utils.study.results import SCRATCH, TRANSFERRED, Results

@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import style
-from utils.figures.style import BASELINES, UNITS
+from utils.figures.style import UNITS
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results

@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import style
-from utils.figures.style import BASELINES, UNITS
+from utils.figures.style import UNITS
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Plot
 from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError, fold
-from utils.common.files import read_json
 from utils.common.text import format_days, format_number, format_percent
+from utils.dataset.weather_forecasts import kind_of_run
 from utils.figures import style
 from utils.figures.style import UNITS
 from utils.scores import significance
@@ -134,7 +134,7 @@ def _read(run_dirs: Sequence[Path], kind: str) -> dict[tuple[int, int], xr.Datas
                 run = ds.load()
         except Exception as error:  # every layer below raises its own kinds
             raise UserError(f"{path} cannot be read ({fold(error)[:100]}); evaluate the run first.") from error
-        if _weather_ahead(run_dir) != kind:
+        if kind_of_run(run.attrs) != kind:
             raise UserError(
                 f"{run.attrs['model']} was given as a run with {kind} weather ahead, but it "
                 f"{run.attrs.get('future') or 'knows none of it'}."
@@ -143,14 +143,6 @@ def _read(run_dirs: Sequence[Path], kind: str) -> dict[tuple[int, int], xr.Datas
     if not predictions:
         raise UserError("What the weather ahead is worth needs evaluated runs of each kind.")
     return predictions
-
-
-def _weather_ahead(run_dir: Path) -> str:
-    """What a run knows of the weather ahead, from run.json; a degraded forecast comes from a file."""
-    record = read_json(run_dir / "run.json")
-    if not record.get("future_weather"):
-        return "none"
-    return "degraded" if record.get("future_sha256") else "perfect"
 
 
 def draw_weather(table: pd.DataFrame, title: str, path: Path) -> None:
