@@ -10,10 +10,11 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 import xarray as xr
 from tqdm import tqdm
 from tyro.conf import Positional
@@ -23,7 +24,7 @@ from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, Span, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted, Samples
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
@@ -42,10 +43,10 @@ from utils.scores.score_table import show, table
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
-from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
-from utils.training.runs import Checkpoint
-from utils.training.setup import check_grid, start_of
+from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
+from utils.training.run_directory import claimed
+from utils.training.setup import check_grid, check_weather, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
@@ -65,10 +66,10 @@ def evaluate(
     folder `into`. The skill that is lost then, that of the variable's seasonal cycle included, is what the trained
     model owes to the variable. Raises UserError for whatever the user can mend, and writes nothing then.
     """
-    runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
+    checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
-    with runs.claimed(folder):
-        checkpoint = runs.load_checkpoint(run_dir)
+    with claimed(folder):
+        checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
         periods = _choose_periods(checkpoint, run_dir, test)
@@ -89,12 +90,12 @@ def evaluate(
             # data
             "data": str(path),
             "data_sha256": data_hash(path),
-            "synthetic_data": samples.view.data.synthetic,
+            "synthetic_data": samples.data.synthetic,
             "test": [[str(first), str(last)] for first, last in periods],
             "skipped_days": samples.skipped,
             # run
             **attributes,
-            "weights_sha256": runs.weights_hash(checkpoint.best),
+            "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
             "epochs": checkpoint.settings["epochs"],
             "best_epoch": checkpoint.best_epoch,
@@ -126,48 +127,44 @@ def _choose_data(checkpoint: Checkpoint, run_dir: Path, data: Path | None) -> tu
 
 def _open_samples(
     checkpoint: Checkpoint, run_dir: Path, model: ForecastModel, path: Path, periods: tuple[Span, ...]
-) -> Samples:
+) -> Windows:
     """The samples of these periods as the model sees them.
 
     Raises UserError where the grid is not the run's, or where the weather forecasts that it knows have changed.
     """
     weather = KnownWeather.of(checkpoint.settings)
-    if weather and weather.hash() != checkpoint.future_hash:
-        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    check_weather(weather, checkpoint, run_dir)
     data = open_data_set(path, start_of(checkpoint))
     check_grid(checkpoint, data.grid, path, run_dir)
-    view = view_of(checkpoint, model, data, weather)
-    return model.scoring_samples(
-        view, periods, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="test"
-    )
+    return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
 
 
-def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Samples, learn_from: Path) -> FittedBaselines:
+def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path) -> FittedBaselines:
     """The baselines, which learn from the training period alone and forecast the run's samples."""
     statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
     if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
         # the cells' means are of other days than the baselines may know
         data = open_data_set(learn_from, start)
-        statistics = data.summary(checkpoint.periods).statistics(checkpoint.periods)
+        statistics = data.statistics(checkpoint.periods)
     return fit_baselines(
         statistics=statistics,
         learn_from=learn_from,
-        data=samples.view.data.path,
+        data=samples.data.path,
         train=checkpoint.periods.train,
         test=samples.periods,
         lead_days=samples.lead_days,
         input_days=samples.input_days,
         start=start,
-        in_blocks=samples.view.free,
+        in_blocks=samples.receptive_radius is not None,
     )
 
 
 def _forecast_blocks(
-    out: Predictions, model: ForecastModel, samples: Samples, baselines: FittedBaselines, permuted: str | None
+    out: Predictions, model: ForecastModel, samples: Windows, baselines: FittedBaselines, permuted: str | None
 ) -> None:
     """Forecast every block of the map by the model and the baselines, and add both to predictions.nc."""
-    for windows, block in zip(samples, samples.view.blocks, strict=True):
-        inputs = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
+    for windows, block in zip(samples, samples.blocks, strict=True):
+        inputs = windows.permuted(list(VARIABLES).index(permuted)) if permuted else windows
         predicted = forecast(model, inputs, BATCH, torch.device("cpu"))
         own_cells = (slice(None), *block.inside)
         out.add(block, windows, predicted[own_cells], baselines.forecasts(block))
@@ -181,7 +178,7 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json")
     current = (
         metrics.get("scoring") == hash_scoring()
-        and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
+        and metrics.get("weights_sha256") == checkpoint.weights_hash
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
         and (folder / "predictions.nc").exists()
@@ -189,9 +186,12 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     return metrics if current else {}
 
 
+RunDirs = Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN_DIR ...]")]
+
+
 @dataclass
 class EvalSettings:
-    run_dirs: Positional[tuple[Path, ...]] = ()  # run directories; none: all runs of this folder
+    run_dirs: RunDirs = ()  # run directories; none: all runs of this folder
     data: Path | None = None  # a prepared data set instead of each run's own
     test: Period = OWN  # target days START END instead of each run's own test period
 

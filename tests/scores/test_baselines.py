@@ -1,4 +1,4 @@
-"""The memory of past days and the baselines built on it, against loops, scikit-learn and real observations."""
+"""Antecedent features and the baselines built on them, against loops, scikit-learn and real observations."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ import utils.scores.fitting
 from utils.common.periods import Split, spans
 from utils.common.ridge import PENALTIES
 from utils.data_processing import Windows
-from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.antecedent_features import FEATURES as TABLE
+from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
-from utils.scores.fitting import Fitting
+from utils.scores.fitting import FEATURES, Fitting
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"
@@ -43,14 +44,14 @@ def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-0
     split = Split(spans("train", train), spans("val", train), spans("test", test))
     record = Record(ds, Statistics.fit(ds, split))
     return (
-        Windows(record, split.train, lead, lead, "training"),
-        Windows(record, split.test, lead, lead, "test"),
+        Windows(record, periods=split.train, lead_days=lead, input_days=lead, name="training"),
+        Windows(record, periods=split.test, lead_days=lead, input_days=lead, name="test"),
         split.train,
     )
 
 
 def remembered(record: Record, day: int, row: int, column: int) -> dict[str, float]:
-    """One cell's memory at the end of a day, one earlier day after the other, backwards to the start or a gap."""
+    """One cell's features of the past at the end of a day, found day by day backwards to the start or a gap."""
     mean = record.statistics.cell_mean[:, row, column].astype(float)
     low, span = record.statistics.low.astype(float), record.statistics.span.astype(float)
     filled = record.features[:, :, row, column].numpy() * span + low
@@ -74,23 +75,23 @@ def remembered(record: Record, day: int, row: int, column: int) -> dict[str, flo
     return found | {f"root_rain_lag_{lag}": rain[min(lag, len(rain) - 1)] for lag in (0, 1, 2)}
 
 
-def test_every_memory_is_what_a_loop_over_the_past_days_finds():
+def test_every_feature_of_the_past_is_what_a_loop_over_the_past_days_finds():
     training, _, _ = prepared(gappy())
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     for day in (0, 1, 4, 49, 50, 51, 60, 112):  # the week without days lies before day 50
         for row, column in ((0, 0), (1, 1), (4, 6)):
             expected = remembered(training.record, day, row, column)
-            assert set(expected) == {feature.name for feature in DAILY}
+            assert set(expected) == {name for name in FEATURES if TABLE[name].kind == "past"}
             for name, value in expected.items():
                 assert memory[name][day, row, column] == pytest.approx(value, rel=1e-4, abs=2e-4), (name, day)
 
 
 def test_all_features_have_a_name_and_a_map_and_are_finite():
     training, _, _ = prepared(gappy())
-    memory, index = Memory(training.record), np.array([0, 30, 100])
-    found = dict(zip([feature.name for feature in FEATURES], np.moveaxis(memory.at(index), 1, 0), strict=True))
+    memory, index = AntecedentFeatures(training.record, FEATURES), np.array([0, 30, 100])
+    found = dict(zip(FEATURES, np.moveaxis(memory.at(index), 1, 0), strict=True))
     assert len(found) == len(FEATURES) and all(np.isfinite(values).all() for values in found.values())
-    assert all(feature.unit for feature in FEATURES)
+    assert all(feature.unit for feature in TABLE.values())
     scored, statistics = training.record.statistics.scored, training.record.statistics
     np.testing.assert_array_equal(found["mean_soil_moisture"][1][scored], statistics.cell_mean[1][scored])
     np.testing.assert_array_equal(found["last_anomaly"], memory["last_anomaly"][index])
@@ -99,14 +100,14 @@ def test_all_features_have_a_name_and_a_map_and_are_finite():
     assert not memory.at(index)[:, :, ~scored].any() and not scored.all()
 
 
-def test_a_gap_in_time_starts_the_memory_afresh():
+def test_a_gap_in_time_starts_the_features_afresh():
     ds = gappy()
     changed = ds.copy(deep=True)
     for name, other in (("soil_moisture", 0.4), ("precipitation", 77.0), ("soil_temperature", 250.0)):
         changed[name][:50] = changed[name][:50].where(changed[name][:50].isnull(), other)
     training, _, _ = prepared(ds)
     statistics = training.record.statistics
-    one, other = (Memory(Record(values, statistics)).daily for values in (ds, changed))
+    one, other = (AntecedentFeatures(Record(values, statistics), FEATURES).past for values in (ds, changed))
     np.testing.assert_array_equal(one[50:], other[50:])
     assert not np.array_equal(one[:50], other[:50])
 
@@ -184,10 +185,10 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
     monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     found = ridge_memory(Fitting(training, test, days))
-    used = [i for i, f in enumerate(FEATURES) if "season" not in f.name and f.unit != "K"]
-    last = [FEATURES[i].name for i in used].index("last_anomaly")
+    used = [i for i, name in enumerate(FEATURES) if "season" not in name and TABLE[name].unit != "K"]
+    last = [FEATURES[i] for i in used].index("last_anomaly")
 
     def inputs(windows):
         return np.moveaxis(memory.at(windows.target_index - 4)[:, used].astype(float), 1, -1)

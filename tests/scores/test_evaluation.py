@@ -24,16 +24,16 @@ from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
 from utils.scores.sums import Sums, region_of
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import restore_model
-from utils.training.runs import load_checkpoint
 
 
 def train_and_test(ds, lead_days=3, input_days=3, **periods):
     chosen = split(**periods)
     record = Record(ds, Statistics.fit(ds, chosen))
     return (
-        Windows(record, chosen.train, lead_days, input_days, "training"),
-        Windows(record, chosen.test, lead_days, input_days, "test"),
+        Windows(record, periods=chosen.train, lead_days=lead_days, input_days=input_days, name="training"),
+        Windows(record, periods=chosen.test, lead_days=lead_days, input_days=input_days, name="test"),
         chosen,
     )
 
@@ -219,7 +219,7 @@ def test_forecasts_are_the_output_of_the_model_and_nothing_is_zeroed(evaluated):
     checkpoint = load_checkpoint(run_dir)
     network = restore_model(checkpoint, run_dir)
     record = Record(read_prepared(path), checkpoint.restored_statistics())
-    windows = Windows(record, checkpoint.periods.test, 5, 5, "test")
+    windows = Windows(record, periods=checkpoint.periods.test, lead_days=5, input_days=5, name="test")
     with torch.no_grad():
         scaled = network(windows.batch(np.arange(len(windows))).features).numpy()
     low, high = (checkpoint.statistics[name][1].item() for name in ("low", "high"))

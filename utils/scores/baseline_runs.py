@@ -13,7 +13,7 @@ from jaxtyping import Float
 from utils.common.files import read_json
 from utils.common.grid import Tile
 from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
 from utils.scores.baselines import BASELINES
@@ -48,15 +48,15 @@ class FittedBaselines:
         target = source if data == learn_from else open_data_set(data, start)
         if statistics is None:
             split = Split(train, (), test)
-            statistics = source.summary(split).statistics(split)
+            statistics = source.statistics(split)
         # neither scaled nor matched: the last digits of a regression would depend on whose scaling it was
-        statistics = replace(statistics.unscaled(), knots=None)
-        halo = 0 if in_blocks else None
-        view = View(source, statistics, halo=halo)
-        test_view = view if target is source else View(target, statistics, halo=halo)
+        statistics = replace(statistics.unscaled(), matching=None)
+        window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
+        windows = Windows(source, statistics, **window)
+        test_windows = windows if target is source else Windows(target, statistics, **window)
         self.train = train
-        self.training = Samples(view, train, lead_days, input_days, "training")
-        self.test = Samples(test_view, test, lead_days, input_days, "test")
+        self.training = windows.in_periods(train, "training")
+        self.test = test_windows.in_periods(test, "test")
         self._notes: dict[str, str] = {}
         self._forecasts: dict[str, np.ndarray] = {}  # of an only block
         self._scores: dict[str, dict[str, Any]] = {}
@@ -69,14 +69,14 @@ class FittedBaselines:
         fitting = Fitting(self.training.of(own), self.test.of(own), days=self.train, whole_map=self._whole_map)
         forecasts = {name: row.forecast(fitting) for name, row in BASELINES.items()}
         self._notes = {name: row.note(fitting) for name, row in BASELINES.items()}
-        if len(self.test.view.blocks) == 1:
+        if len(self.test.blocks) == 1:
             self._forecasts = forecasts
         return forecasts
 
     @functools.cached_property
     def _whole_map(self) -> Pooled | None:
         """Sums over the training samples of all blocks; None where one block is the whole map."""
-        if len(self.test.view.blocks) == 1:
+        if len(self.test.blocks) == 1:
             return None
         parts = (Fitting(training=windows, test=windows, days=self.train).pooled for windows in self.training)
         return functools.reduce(operator.add, parts)
@@ -121,16 +121,15 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     if all(_is_current(folder, state) for folder in folders.values()):
         return
     baselines = FittedBaselines(**samples, learn_from=samples["data"])
-    view = baselines.test.view
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
         with open_predictions(folder, baselines.test, about) as out:
-            for windows, block in zip(baselines.test, view.blocks, strict=True):
+            for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
                 forecasts = baselines.forecasts(block)
                 out.add(block, windows, forecasts[name], forecasts)
         sums = out.sums()
         content = baselines.scores(sums, out.frame)[name] | about
-        content |= {"state": state, "synthetic_data": view.data.synthetic}
+        content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
         write_scores(folder, out.frame, sums[name], content)
 
 

@@ -31,9 +31,11 @@ from jaxtyping import Float
 from utils.common.periods import annual_harmonics
 from utils.common.ridge import PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL
+from utils.dataset import antecedent_features
+from utils.dataset.antecedent_features import OLDEST, shifts
 from utils.scores.fitting import (
     BATCH,
+    FEATURES,
     Fitting,
     Predictors,
     last_input_days,
@@ -48,8 +50,8 @@ SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle
 DECAY_SCALES = np.geomspace(1, 1000, 100)  # days: candidates of a cell's e-folding time
 DECAY_SHRINKAGE = 40  # samples of the mean over cells that count in a cell's decay
 PENALTY = 1.0  # of ridge, on standardised predictors
-NAMES = [feature.name for feature in FEATURES]
-UNSEASONAL = np.array([feature not in SEASONAL and feature.unit != "K" for feature in FEATURES])
+ROWS = [antecedent_features.FEATURES[name] for name in FEATURES]
+UNSEASONAL = np.array([row.kind != "season" and row.unit != "K" for row in ROWS])
 
 Forecasts = Float[np.ndarray, "sample lat lon"]  # m3 m-3, of the samples of `Fitting.test`
 
@@ -162,7 +164,7 @@ def ridge_memory(fitting: Fitting) -> Forecasts:
     rows = pooled.memory[:, :1, :1]
     products = pooled.memory + rows * pooled.mean_error * np.outer(shift, shift)
     used = UNSEASONAL | pooled.all_year
-    regression = Regression(products, used, towards=NAMES.index("last_anomaly"))
+    regression = Regression(products, used, towards=FEATURES.index("last_anomaly"))
     penalty = regression.best(np.array(PENALTIES) * regression.rows / pooled.samples)
     start = last_input_days(test)
     anomaly = _predict(test, lambda samples: memory_predictors(memory, start[samples]), regression.fit(penalty))
@@ -171,9 +173,7 @@ def ridge_memory(fitting: Fitting) -> Forecasts:
 
 def _shift_by_mean() -> Float[np.ndarray, "term"]:
     """What an error of the cell's mean does to (1, FEATURES, target): every anomaly is off by it, and the mean."""
-    anomalies = {"last_anomaly", *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES)}
-    features = [float(name in anomalies) - float(name == "mean_soil_moisture") for name in NAMES]
-    return np.array([0, *features, 1])
+    return np.array([0, *shifts(FEATURES), 1])
 
 
 def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Forecasts:

@@ -10,10 +10,29 @@ from jaxtyping import Bool, Float, Int
 from utils.common.periods import Span, fills_a_year, in_spans
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
-from utils.dataset.memory import OLDEST, Memory
+from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
 from utils.dataset.record import Record
 from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
 
+FEATURES = (  # what ridge_memory sees, in the order of its weights; damped_persistence takes two of them
+    "moisture_anomaly_5",
+    "moisture_anomaly_20",
+    "moisture_anomaly_60",
+    "root_rain_3",
+    "root_rain_10",
+    "root_rain_30",
+    "root_rain_lag_0",
+    "root_rain_lag_1",
+    "root_rain_lag_2",
+    "last_anomaly",
+    "last_anomaly_age",
+    "soil_temperature_anomaly",
+    "mean_precipitation",
+    "mean_soil_moisture",
+    "mean_soil_temperature",
+    "season_cosine",
+    "season_sine",
+)
 BATCH = 64  # samples whose predictors are in memory at once
 Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]]  # of samples by number
 
@@ -31,7 +50,7 @@ class Pooled:
     memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
 
     @classmethod
-    def of(cls, training: Windows, memory: Memory, days: tuple[Span, ...]) -> "Pooled":
+    def of(cls, training: Windows, memory: AntecedentFeatures, days: tuple[Span, ...]) -> "Pooled":
         """`memory` is that of the training record, `days` the training period."""
         record, target = training.record, moisture_anomaly(training)
         moisture = record.observed[training.target_index]
@@ -78,16 +97,16 @@ class Fitting:
     whole_map: Pooled | None = None  # sums over all cells, where these are only a part of the map
 
     @cached_property
-    def training_memory(self) -> Memory:
+    def training_memory(self) -> AntecedentFeatures:
         """Antecedent features of the training record."""
-        return Memory(self.training.record)
+        return AntecedentFeatures(self.training.record, FEATURES)
 
     @cached_property
-    def test_memory(self) -> Memory:
+    def test_memory(self) -> AntecedentFeatures:
         """Antecedent features of the test record."""
         if self.test.record is self.training.record:
             return self.training_memory
-        return Memory(self.test.record)
+        return AntecedentFeatures(self.test.record, FEATURES)
 
     @cached_property
     def pooled(self) -> Pooled:
@@ -122,7 +141,7 @@ def moisture_anomaly(windows: Windows) -> Float[np.ndarray, "sample lat lon"]:
     return windows.record.observed[windows.target_index] - training_mean(windows.record)
 
 
-def sum_by_age(training: Windows, memory: Memory) -> Float[np.ndarray, "3 age lat lon"]:
+def sum_by_age(training: Windows, memory: AntecedentFeatures) -> Float[np.ndarray, "3 age lat lon"]:
     """Sums over valid samples of target · last anomaly, of its square, and their number, by its age in days."""
     target, start = moisture_anomaly(training), last_input_days(training)
     last, age = memory["last_anomaly"][start], memory["last_anomaly_age"][start]
@@ -145,7 +164,7 @@ def window_predictors(windows: Windows, samples: np.ndarray) -> Float[np.ndarray
     return np.moveaxis(np.concatenate([inputs, means], axis=1), 1, -1).astype(np.float64)
 
 
-def memory_predictors(memory: Memory, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
+def memory_predictors(memory: AntecedentFeatures, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
     """All FEATURES at the end of the days at these positions in the record."""
     return np.moveaxis(memory.at(index), 1, -1).astype(np.float64)
 

@@ -12,13 +12,13 @@ from jaxtyping import Float
 
 from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile, cell_area
-from utils.data_processing import Samples, Windows
+from utils.data_processing import Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import FORECASTS, REGIONS, Sums, region_of
-from utils.training.runs import Checkpoint
+from utils.training.checkpoint import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
 AGE = "days from the last observation of soil moisture to the last input day"
@@ -29,11 +29,13 @@ def run_attributes(checkpoint: Checkpoint) -> dict[str, Any]:
     """What predictions.nc says about its run."""
     names = ("model", "experiment", "lead_days", "input_days", "seed", "commit")
     known = {"future": checkpoint.future} if checkpoint.future else {}  # of the weather ahead
+    if checkpoint.future and checkpoint.weather_kind != "none":  # older checkpoints do not say it
+        known["weather_kind"] = checkpoint.weather_kind
     return {name: getattr(checkpoint, name) for name in names} | known
 
 
 @contextlib.contextmanager
-def open_predictions(folder: Path, samples: Samples, attributes: dict[str, Any]) -> Iterator["Predictions"]:
+def open_predictions(folder: Path, samples: Windows, attributes: dict[str, Any]) -> Iterator["Predictions"]:
     """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well."""
     frame = _frame(samples, attributes)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
@@ -45,9 +47,9 @@ def open_predictions(folder: Path, samples: Samples, attributes: dict[str, Any])
             yield Predictions(file, frame)
 
 
-def _chunks(samples: Samples, days: int) -> tuple[int, int, int] | None:
+def _chunks(samples: Windows, days: int) -> tuple[int, int, int] | None:
     """Chunk sizes that fit how the file is written; None for a map that is written at once: the library's own."""
-    blocks = samples.view.blocks
+    blocks = samples.blocks
     if len(blocks) == 1:
         return None
     rows, columns = blocks[0].own
@@ -101,10 +103,10 @@ class Predictions:
         return {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
 
 
-def _frame(samples: Samples, attributes: dict[str, Any]) -> xr.Dataset:
+def _frame(samples: Windows, attributes: dict[str, Any]) -> xr.Dataset:
     """predictions.nc without its forecasts."""
-    data, statistics = samples.view.data, samples.view.statistics
-    days = data.days[samples.target_index]
+    data, statistics = samples.data, samples.statistics
+    days = samples.valid_time
     regions = {
         "flag_values": np.arange(len(REGIONS), dtype=np.int8),
         "flag_meanings": " ".join(REGIONS),

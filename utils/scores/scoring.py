@@ -14,7 +14,7 @@ from utils.scores.metrics import METRICS
 
 SOURCES = (
     "utils/common/ridge.py",
-    "utils/dataset/memory.py",
+    "utils/dataset/antecedent_features.py",
     "utils/scores/baseline_runs.py",
     "utils/scores/baselines.py",
     "utils/scores/fitting.py",

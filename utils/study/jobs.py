@@ -36,7 +36,7 @@ from utils.study.plan import (
     target_day_tasks,
     weather_tasks,
 )
-from utils.training.runs import load_checkpoint
+from utils.training.checkpoint import load_checkpoint
 
 STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
@@ -46,12 +46,10 @@ PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     """Train and evaluate a run, whatever of it is missing: validation and test RMSE, m3 m-3, and whether it trained."""
     settings, script, build = plan.settings(task)
-    origins = dict.fromkeys([*STUDY, *plan.changed(task)], "reproduce.py")
-    run_dir, checkpoint, trained = experiment.run(
-        f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None
-    )
-    metrics = (not trained and current_metrics(run_dir, checkpoint)) or evaluate(run_dir)
-    return {"validation_rmse": checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": trained}
+    origins = dict.fromkeys([*STUDY, "unfreeze_every", *plan.changed(task)], "reproduce.py")
+    made = experiment.run(f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None)
+    metrics = (not made.trained and current_metrics(made.dir, made.checkpoint)) or evaluate(made.dir)
+    return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:

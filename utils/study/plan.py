@@ -1,6 +1,6 @@
 """The study's runs: which there are, in which order, and how each differs from its train script's own settings.
 
-Besides every model at every lead (contract 5), three questions need runs of their own, told by the model's name:
+Besides every model at every lead, three questions need runs of their own, told by the model's name:
 convlstm_without_precipitation, convlstm_with_season; convlstm_30days (learned from the last 30 SMAP days before the
 test); and more leads of the best model. Two more are asked for by a flag: convlstm_l2sp_90days (strategies of transfer
 by SMAP days), convlstm_forecast_rain (the weather of the days ahead).
@@ -23,7 +23,7 @@ from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
 from utils.settings import (
     EXPERIMENTS,
     FinetuneSettings,
-    TrainSettings,
+    RunSettings,
     complete,
     run_folder,
     split_of,
@@ -40,7 +40,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
     "full": {},  # all weights learn, as published
     "zero_shot": {"epochs": 0},
     "head": {"transfer": "head"},
-    "gradual": {"transfer": "gradual", "unfreeze_every": 1},
+    "gradual": {"transfer": "gradual"},
     "discriminative": {"transfer": "discriminative"},
     "l2sp": {"transfer": "l2sp"},
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
@@ -166,8 +166,8 @@ class Plan:
         data = {name: source if name == "ERA5test" else target for name in EXPERIMENTS}
         return cls(data, study_periods(source, target), full, runs)
 
-    def settings(self, task: Task) -> tuple[TrainSettings, str, experiment.Build]:
-        """Complete settings of a task's run, the name of its script, and the script's build function."""
+    def settings(self, task: Task) -> tuple[RunSettings, str, experiment.Build | None]:
+        """Complete settings of a task's run, the name of its script, and the script's build function if it has one."""
         chosen, script, build = configured(task.experiment, task.model, self.full)
         chosen = replace(
             chosen,
@@ -175,7 +175,6 @@ class Plan:
             **self.periods[task.experiment],
             lead_days=task.lead_days,
             seed=task.seed,
-            predictors=task.predictors,
             out=self.runs / task.folder,
             **self.changed(task),
         )
@@ -198,6 +197,10 @@ class Plan:
     def changed(self, task: Task) -> dict[str, Any]:
         """Settings by which the task's strategy, and what it knows of the weather ahead, differ from the script's."""
         settings = dict(STRATEGIES[task.strategy])
+        if task.model != COMPACT:
+            settings["predictors"] = task.predictors
+        elif task.predictors != tuple(VARIABLES):
+            raise UserError("--predictors means nothing to the compact model; give --no-details, or another model.")
         if task.weather:
             settings["future_precipitation"] = True
         if task.weather == "degraded":
@@ -241,8 +244,8 @@ def periods_of(first: np.datetime64, last: np.datetime64, path: Path) -> dict[st
     return {"train": (str(first), str(val - 1)), "val": (str(val), str(test - 1)), "test": (str(test), str(last))}
 
 
-def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, experiment.Build]:
-    """A train script's own settings with the study's epochs, the script's model name, and its build function."""
+def configured(name: str, model: str, full: bool) -> tuple[RunSettings, str, experiment.Build | None]:
+    """A train script's own settings with the study's epochs, the script's name, and its build function if any."""
     script, _, head = (model, "", "") if (ROOT / name / f"train_{model}.py").exists() else model.rpartition("_")
     path = ROOT / name / f"train_{script}.py"
     module = load_script(path) if path.exists() else None
@@ -251,5 +254,6 @@ def configured(name: str, model: str, full: bool) -> tuple[TrainSettings, str, e
         raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
     if not full and script != "compact":  # which takes a minute as it is
-        settings = replace(settings, epochs=(settings.epochs or settings.published_epochs) // 3, patience=5)
-    return settings, script, module.build
+        third = max(1, (settings.epochs or settings.published_epochs) // 3)
+        settings = replace(settings, epochs=third, patience=5)
+    return settings, script, getattr(module, "build", None)

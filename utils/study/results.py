@@ -66,7 +66,7 @@ class Results:
         return self.table[(seeds == 1) | self.table["seed"].isna()].set_index(["experiment", "model", "lead_days"])
 
     def main(self) -> pd.DataFrame:
-        """The rows of contract 5's study: every model and baseline at every lead, without variants."""
+        """The rows of the main study: every model and baseline at every lead, without variants."""
         rows = self.table[self.table["model"].isin([*self.models, *BASELINES])]
         return rows[rows["lead_days"].isin(self.leads)]
 

@@ -19,7 +19,7 @@ time.
 import copy
 import math
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,23 +31,19 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
-from utils.data_processing import Samples, index_batches
-from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
+from utils.data_processing import Windows, index_batches
+from utils.dataset.antecedent_features import shifts
 from utils.dataset.statistics import CORRELATED_DAYS
-from utils.models.compact import UNIT, Compact
-from utils.settings import FinetuneSettings, TrainSettings
+from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
+from utils.settings import FinetuneSettings, RunSettings
+from utils.training.checkpoint import Checkpoint
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
-from utils.training.runs import Checkpoint
 from utils.training.trainer import Run, Trainer, copy_weights, now
 
 LAND_MODEL_PENALTY = 10.0  # of the regression on the land model, on standardised predictors
 WEIGHT_DECAY = 0.1  # of the networks, as AdamW has it
 MOST_STEPS = 4000  # of the networks
 SAMPLES_AT_ONCE = 2**16  # that are forecast
-FOREIGN = {  # settings of other models
-    *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
-    *("unfreeze_every", "lr_decay", "l2sp", "future_temperature"),
-}
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,16 @@ class Fit:
 class CompactTrainer(Trainer):
     """Fits the compact model in one process. The weights that it starts from are in the model."""
 
-    def __init__(
-        self, model: Compact, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
-    ):
+    def __init__(self, model: Compact, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None):
         super().__init__(model, settings, fabric, source)
         if fabric.world_size > 1:
             raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
-        _refuse(settings)
         self.pretrained = isinstance(settings, FinetuneSettings)
         self.bar = tqdm(disable=True)  # counts the networks' steps
+
+    @property
+    def machine(self) -> dict[str, str]:
+        return {"device": "cpu", "precision": "32-true"}
 
     def fit(self, run: Run) -> Checkpoint:
         start, start_time = time.perf_counter(), now()
@@ -96,7 +93,7 @@ class CompactTrainer(Trainer):
             run.on_epoch(checkpoint)
         return checkpoint
 
-    def refit(self, training: Samples, finished: Checkpoint) -> Compact:
+    def refit(self, training: Windows, finished: Checkpoint) -> Compact:
         rng = np.random.default_rng(self.settings.seed)
         if is_pretraining(finished):
             years = draw_pseudo_satellite_years(training, self.settings.pseudo_satellite_years, rng)
@@ -111,7 +108,7 @@ class CompactTrainer(Trainer):
         """Fits to the training days alone, and to training and validation days."""
         number = self.settings.pseudo_satellite_years
         trial = self.fit_to_land_model(draw_pseudo_satellite_years(run.training, number, rng))
-        all_days = replace(run.training, periods=(*run.training.periods, *run.validation.periods))
+        all_days = run.training.in_periods((*run.training.periods, *run.validation.periods), "training")
         rng = np.random.default_rng(self.settings.seed)
         return trial, self.fit_to_land_model(draw_pseudo_satellite_years(all_days, number, rng))
 
@@ -236,7 +233,7 @@ def is_pretraining(checkpoint: Checkpoint) -> bool:
     return checkpoint.experiment == "ERA5test"
 
 
-def count_days(samples: Samples) -> int:
+def count_days(samples: Windows) -> int:
     """Target days of a period, with or without a full window."""
     return len(samples.target_index) + samples.skipped
 
@@ -245,13 +242,6 @@ def drop_networks(model: Compact) -> Compact:
     """Leave the regression alone: untrained for another product's means, the networks are not to be trusted."""
     model.share.zero_()
     return model
-
-
-def _refuse(settings: TrainSettings) -> None:
-    """A UserError for settings of other models."""
-    for field in fields(settings):
-        if field.name in FOREIGN and getattr(settings, field.name) != field.default:
-            raise UserError(f"--{field.name.replace('_', '-')} means nothing to the compact model; leave it out.")
 
 
 # ------------------------------------------------------------------------------------------- errors of the cells' means
@@ -267,8 +257,8 @@ def mean_error_std(samples: CellSamples, days: int) -> float:
 
 def mean_error_effects(dynamic: int) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:
     """What a mean that is too low by 1 adds to x and to the static features; to the target it adds 1."""
-    on_x = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
-    return on_x, -np.array([name == "mean_soil_moisture" for name in STATIC], np.float32)
+    on_x = np.concatenate([shifts(DYNAMIC), np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
+    return on_x, shifts(STATIC).astype(np.float32)
 
 
 def perturb_cell_mean(samples: CellSamples, std: float, rng: np.random.Generator) -> CellSamples:

@@ -28,12 +28,11 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.common.glibc import keep_freed_memory, return_freed_memory
-from utils.data_processing import Batch, Samples, Windows, index_batches
+from utils.data_processing import Batch, Windows, index_batches
 from utils.models import ForecastModel
-from utils.settings import TrainSettings
-from utils.training import runs
+from utils.settings import RunSettings
+from utils.training.checkpoint import Checkpoint, best_weights, save_checkpoint
 from utils.training.inference import forecast_batches, to_device
-from utils.training.runs import Checkpoint
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
 
@@ -42,7 +41,7 @@ class GradientDescent(Trainer):
     """Adam on maps. `source` are the pre-trained weights, towards which the strategy l2sp pulls."""
 
     def __init__(
-        self, model: ForecastModel, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
+        self, model: ForecastModel, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
     ):
         super().__init__(model, settings, fabric, source)
         self.transfer = Transfer.of(model, settings, source, fabric.device)
@@ -52,7 +51,7 @@ class GradientDescent(Trainer):
         wrapped, optimiser = self.set_up()
         start_time = self.restore(run, optimiser)
         self.write_start(run, start_time)
-        samples = len(run.training)
+        samples = run.training.epoch_size
         total, done = settings.epochs * samples, checkpoint.epoch * samples
         with self.progress_bar(run, unit=" samples", total=total, initial=done) as bar:
             while checkpoint.epoch < settings.epochs and not self.has_stalled(checkpoint):
@@ -74,7 +73,7 @@ class GradientDescent(Trainer):
         self.write_end(run, start_time)
         return checkpoint
 
-    def refit(self, training: Samples, finished: Checkpoint) -> ForecastModel:
+    def refit(self, training: Windows, finished: Checkpoint) -> ForecastModel:
         """As many epochs as the best of the finished run."""
         wrapped, optimiser = self.set_up()
         for epoch in range(finished.best_epoch):
@@ -108,7 +107,7 @@ class GradientDescent(Trainer):
         return patience > 0 and checkpoint.epoch - waiting_since >= patience
 
     def learn_one_epoch(
-        self, wrapped: nn.Module, optimiser: Optimizer, training: Samples, bar: tqdm | None = None
+        self, wrapped: nn.Module, optimiser: Optimizer, training: Windows, bar: tqdm | None = None
     ) -> float:
         """Go through the samples once and forget the gradients; returns the training loss."""
         loss = train_epoch(
@@ -132,9 +131,9 @@ class GradientDescent(Trainer):
         checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
         return_freed_memory()  # what the epoch leaves would stand beside what the checkpoint needs
         if self.fabric.is_global_zero:
-            runs.save_checkpoint(run.run_dir, checkpoint)
+            save_checkpoint(run.run_dir, checkpoint)
         self.fabric.barrier()
-        checkpoint.best = runs.best_weights(run.run_dir)  # in the file, not in memory
+        checkpoint.best = best_weights(run.run_dir)  # in the file, not in memory
 
     def report_epoch(self, run: Run, bar: tqdm) -> None:
         """Tell whoever follows the run of its last epoch: `on_epoch`, the bar, or a line where there is neither."""
@@ -183,7 +182,7 @@ def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimiser: Optimizer,
-    training: Samples,
+    training: Windows,
     batch_size: int,
     bar: tqdm | None = None,
     transfer: Transfer | None = None,
@@ -211,7 +210,7 @@ def train_epoch(
     return total / max(count, 1)
 
 
-def validate(fabric: Fabric, model: nn.Module, validation: Samples, batch_size: int) -> tuple[float, float]:
+def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
     total, squares, count = 0.0, 0.0, 0
     own_batches = {"first": fabric.global_rank, "step": fabric.world_size}
