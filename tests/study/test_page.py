@@ -35,7 +35,8 @@ def page(tmp_path):
 
     def write(tables=(), sections=(), title="Results", provenance=None, citation="Li et al. (2021)", **more):
         path = tmp_path / "report.html"
-        write_page(path, title, list(sections), list(tables), provenance or {}, citation, **more)
+        content = {"title": title, "sections": sections, "tables": tables, "citation": citation, **more}
+        write_page(path, provenance=provenance or {}, **content)
         return path.read_text(encoding="utf-8")
 
     return write
@@ -214,10 +215,15 @@ def test_empty_parts_are_left_out(page):
 
 
 def test_protocol_paragraphs_and_lists(page):
-    protocol = "One\nline & `x<y`.\n\nTwo:\n- a\n  goes on\n\n* b\n\n1. c\n2) d\nThe end - of 3.5 days."
-    found = page(protocol=protocol).split("How it was done</h2>\n")[1].split("</section>")[0]
-    lists = "<ul>\n<li>a goes on</li>\n<li>b</li>\n</ul>\n<ol>\n<li>c</li>\n<li>d</li>\n</ol>\n"
-    assert found == f"<p>One line &amp; <code>x&lt;y</code>.</p>\n<p>Two:</p>\n{lists}<p>The end - of 3.5 days.</p>\n"
+    """It is Markdown: its title is left out, since the page has a heading of its own, and links lead nowhere."""
+    protocol = "# Title\n\nOne\nline & `x<y`, see [data](../data/README.md).\n\n## More\nTwo:\n- a\n  goes on\n- b\n\n"
+    protocol += "1. c\n2. d\n\nThe end - of 3.5 days."
+    found = page(protocol=protocol).split('<div class="protocol">\n')[1].split("</div>")[0]
+    lists = "<ul>\n<li>a\ngoes on</li>\n<li>b</li>\n</ul>\n<ol>\n<li>c</li>\n<li>d</li>\n</ol>\n"
+    assert found == (
+        "<p>One\nline &amp; <code>x&lt;y</code>, see data.</p>\n<h3>More</h3>\n<p>Two:</p>\n"
+        f"{lists}<p>The end - of 3.5 days.</p>\n"
+    )
 
 
 def test_provenance_is_a_list_of_definitions(page):

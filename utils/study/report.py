@@ -83,9 +83,9 @@ def write_report(out: Path) -> pd.DataFrame:
     different = (compared["verdict"] == "not significant").to_numpy()
     write_page(
         out / "report.html",
-        results.title("Soil-moisture forecasts with and without transfer"),
-        sections,
-        [
+        title=results.title("Soil-moisture forecasts with and without transfer"),
+        sections=sections,
+        tables=[
             Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
             Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
             Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
@@ -93,10 +93,10 @@ def write_report(out: Path) -> pd.DataFrame:
             *probability_tables(results),
             *strategy_tables(results),
         ],
-        _made_by(results, provenance),
-        (ROOT / "CITATION.cff").read_text(encoding="utf-8"),
-        (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
-        NOTICE if results.synthetic else "",
+        provenance=_made_by(results, provenance),
+        citation=(ROOT / "CITATION.cff").read_text(encoding="utf-8"),
+        protocol=(ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
+        notice=NOTICE if results.synthetic else "",
     )
     return long
 
