@@ -22,7 +22,7 @@ from utils.dataset.prepared import read_prepared
 from utils.products.synthetic.land_model import Forcing, first_state, land_days, run_land_model
 from utils.products.synthetic.predictability_limit import SAMPLE, Members, hindcasts, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
-from utils.study.plan import YEAR
+from utils.study.plan import TEST_DAYS as YEAR
 from utils.training.inference import load_script
 
 twin = load_script(ROOT / "data" / "make_sample.py")

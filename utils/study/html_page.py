@@ -110,7 +110,9 @@ def write_page(
         notice=notice.strip(),
         summary=summary,
         caveats=caveats.strip(),
-        contents=_contents(sections, tables=tables, protocol=protocol.strip(), provenance=provenance, cite=citation.strip()),
+        contents=_contents(
+            sections, tables=tables, protocol=protocol.strip(), provenance=provenance, cite=citation.strip()
+        ),
         sections=sections,
         tables=[_prepare_table(table) for table in tables],
         protocol=_render_markdown(protocol),

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
+from utils.common.text import days, number
 from utils.figures.style import BASELINES
 from utils.scores import significance
 from utils.scores.score_table import show
@@ -55,97 +56,175 @@ COMPARED = {
     "p": Column("p", "", ".3f"),
 }
 NOTICE = "Every number on this page is of a SYNTHETIC sample and says nothing about real SMAP."
-CLAIMED = {"lead_days": Column("lead", "days")}
-CLAIMED |= {f"R² {where}": Column(form=".3f") for where in ("in the paper", "here")}
-CLAIMED |= {f"RMSE {where}": Column(f"RMSE {where}", "m³ m⁻³", ".4f") for where in ("in the paper", "here")}
-CHANCE = "the difference may be chance"
+CLAIMED = {
+    "lead_days": Column("lead", "days"),
+    "R² in the paper": Column(form=".3f"),
+    "R² here": Column(form=".3f"),
+    "RMSE in the paper": Column("", "m³ m⁻³", ".4f"),
+    "RMSE here": Column("", "m³ m⁻³", ".4f"),
+}
+PAPERS_SCORES = ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247))  # lead in days, R², RMSE in m³ m⁻³
+CHANCE = "no significant difference"
+OUTCOMES = {  # of the test of the best model against persistence, as a part of a sentence
+    "better": "which is significantly better",
+    "worse": "which is significantly worse",
+    "not significant": "a difference that is not significant",
+    "too few days": "with too few days for a test",
+}
 
 
-def write_report(out: Path) -> pd.DataFrame:
-    """Draw and write everything from the runs below `out`, as its study.json lists them; return the table."""
+def write_report(out: Path) -> Results:
+    """Draw and write everything from the runs below `out`, as its study.json lists them; return the results."""
     keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
-    long, compared = results.table, comparisons(results)
-    tables = {"table.csv": long, "comparisons.csv": compared, "strategies.csv": scores(results)}
-    for name, frame in (tables | {"uncertainty.csv": scores_of_quantiles(results)}).items():
-        if frame is None:  # a study without such runs
-            (out / name).unlink(missing_ok=True)
-            continue
-        with whole_file(out / name) as partial:
-            frame.to_csv(partial, index=False, float_format="%.8g")
+    compared = compare_models(results)
+    _write_csv(out / "table.csv", results.table)
+    _write_csv(out / "comparisons.csv", compared)
+    _write_csv(out / "strategies.csv", scores(results))
+    _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
     sections = answers(results, out / "figures")
     with whole_file(out / "answers.md") as partial:
-        partial.write_text(_in_words(results, sections), encoding="utf-8")
-    provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
+        partial.write_text(_write_markdown(results, sections), encoding="utf-8")
+    provenance = {**results.study, "runs": [_read_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
-    shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
-    unclear = (long["vs_persistence"] == "not significant").to_numpy()
-    different = (compared["verdict"] == "not significant").to_numpy()
     write_page(
         out / "report.html",
         title=results.title("Soil-moisture forecasts with and without transfer"),
-        sections=sections,
-        tables=[
-            Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
-            Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], COLUMNS, unclear),
-            Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
-            *share_tables(results),
-            *probability_tables(results),
-            *strategy_tables(results),
-        ],
-        provenance=_made_by(results, provenance),
-        citation=(ROOT / "CITATION.cff").read_text(encoding="utf-8"),
-        protocol=(ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
         notice=NOTICE if results.synthetic else "",
+        summary=summarise(results),
+        caveats=results.caveats,
+        sections=sections,
+        tables=_list_tables(results, compared),
+        protocol=(ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
+        provenance=_shorten_provenance(results, provenance),
+        citation=(ROOT / "CITATION.cff").read_text(encoding="utf-8"),
     )
-    return long
+    return results
 
 
-def _in_words(results: Results, sections: list[Section]) -> str:
+def print_results(results: Results) -> None:
+    """The table for a terminal, and what it says in sentences."""
+    print(show(results.table))
+    print("\n" + "\n".join(summarise(results)))
+
+
+def summarise(results: Results) -> list[str]:
+    """What the table says of each lead: the best model with transfer, and how the models compare with persistence."""
+    statements = []
+    for lead in results.leads:
+        rows = results.rows.xs((TRANSFERRED, lead), level=("experiment", "lead_days"))
+        models = rows.loc[results.models]
+        best = models["rmse"].idxmin()
+        verdicts = list(models["vs_persistence"])
+        better, worse = verdicts.count("better"), verdicts.count("worse")
+        statements.append(
+            f"{days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
+            f"{number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {number(rows.loc['persistence', 'rmse'], 4)} of "
+            f"persistence, {OUTCOMES[models.loc[best, 'vs_persistence']]}. {better} of {len(models)} models "
+            f"{'is' if better == 1 else 'are'} significantly better than persistence and {worse} significantly worse."
+        )
+    return statements
+
+
+def compare_models(results: Results) -> pd.DataFrame:
+    """Each model against each baseline, the others, and itself without transfer: over all seeds, on the same samples."""
+    rows = []
+    for experiment, model in product((SCRATCH, TRANSFERRED), results.models):
+        rivals = [(SCRATCH, name, name) for name in BASELINES]
+        rivals += [(experiment, name, name) for name in results.models if name != model]
+        if experiment == TRANSFERRED:
+            rivals.append((SCRATCH, model, f"{model} without transfer"))
+        for lead, (place, rival, name) in product(results.leads, rivals):
+            difference, change = (
+                results.estimate(score, experiment, model, lead, rival=(place, rival))
+                for score in (significance.mse_difference, significance.rmse_change)
+            )
+            rows.append(
+                {
+                    "model": model,
+                    "experiment": experiment,
+                    "against": name,
+                    "lead_days": lead,
+                    "seeds": len(results.seeds_of(experiment, model, lead)),
+                    "mse_difference": difference.value,
+                    "low": difference.low,
+                    "high": difference.high,
+                    "rmse_change": 100 * change.value,
+                    "p": difference.p,
+                    "verdict": significance.verdict(difference),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def list_claims(results: Results) -> pd.DataFrame:
+    """The figures of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
+    comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
+    rows = []
+    for lead, r2, rmse in PAPERS_SCORES:
+        for model, name in ((PAPERS_BEST, f"{PAPERS_BEST} with transfer"), ("persistence", "persistence")):
+            if (TRANSFERRED, model, lead) not in results.rows.index:
+                continue
+            ours = results.rows.loc[(TRANSFERRED, model, lead)]
+            row = {"forecast": name, "lead_days": lead}
+            if model == PAPERS_BEST:
+                row |= {"R² in the paper": r2, "RMSE in the paper": rmse}
+            rows.append(row | {"R² here": ours["r2"], "RMSE here": ours["rmse"], "comparable": comparable})
+    return pd.DataFrame(rows)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame | None) -> None:
+    """A table as CSV; one that this study does not have is removed, since it is of an earlier study."""
+    if frame is None:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as partial:
+        frame.to_csv(partial, index=False, float_format="%.8g")
+
+
+def _write_markdown(results: Results, sections: list[Section]) -> str:
     """The answers alone, as Markdown."""
-    parts = [f"**{NOTICE}**\n"] if results.synthetic else []
+    parts = []
+    if results.synthetic:
+        parts.append(f"**{NOTICE}**\n")
+    if results.caveats:
+        parts.append(f"*{results.caveats}*\n")
     for section in sections:
-        parts.append(f"## {section.question}\n\n{section.answer}\n" + (f"\n*{section.note}*\n" if section.note else ""))
+        parts.append(f"## {section.question}\n\n{section.answer}\n")
+        if section.points:
+            parts.append("".join(f"- {point}\n" for point in section.points))
+        if section.note:
+            parts.append(f"*{section.note}*\n")
     return "\n".join(parts)
 
 
-def comparisons(results: Results) -> pd.DataFrame:
-    """Each model against each baseline, the others, and itself without transfer: over all seeds, same samples."""
-    rows = []
-    for experiment in (SCRATCH, TRANSFERRED):
-        for model in results.models:
-            rivals = [(SCRATCH, name, name) for name in BASELINES]
-            rivals += [(experiment, name, name) for name in results.models if name != model]
-            rivals += [(SCRATCH, model, f"{model} without transfer")] if experiment == TRANSFERRED else []
-            for lead, (place, rival, name) in product(results.leads, rivals):
-                sums = results.sums(experiment, model, lead, rival=(place, rival))
-                found = significance.estimate(sums, significance.mse_difference)
-                change = significance.estimate(sums, significance.rmse_change).value
-                rows.append(
-                    {"model": model, "experiment": experiment, "against": name, "lead_days": lead}
-                    | {"seeds": len(sums), "mse_difference": found.value, "low": found.low, "high": found.high}
-                    | {"rmse_change": 100 * change, "p": found.p, "verdict": significance.verdict(found)}
-                )
-    return pd.DataFrame(rows)
+def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
+    """The tables of the page."""
+    long = results.table
+    shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
+    return [
+        Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", list_claims(results), CLAIMED),
+        Table(
+            "Scores",
+            f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
+            long[shown],
+            COLUMNS,
+            not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
+        ),
+        Table(
+            "Comparisons",
+            f"Pairs of models, each over all its seeds. n.s.: {CHANCE}.",
+            compared,
+            COMPARED,
+            not_significant=(compared["verdict"] == "not significant").to_numpy(),
+        ),
+        *share_tables(results),
+        *probability_tables(results),
+        *strategy_tables(results),
+    ]
 
 
-def claims(results: Results) -> pd.DataFrame:
-    """The abstract's figures beside ours on the same setting, and persistence. Nothing is comparable to the digit."""
-    comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
-    rows = []
-    for lead, r2, rmse in ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247)):
-        for model, name in ((PAPERS_BEST, f"{PAPERS_BEST} with transfer"), ("persistence", "persistence")):
-            if (key := (TRANSFERRED, model, lead)) in results.rows.index:
-                ours = results.rows.loc[key]
-                paper = {"R² in the paper": r2, "RMSE in the paper": rmse} if model == PAPERS_BEST else {}
-                rows.append(
-                    {"forecast": name, "lead_days": lead, **paper, "R² here": ours["r2"], "RMSE here": ours["rmse"]}
-                    | {"comparable": comparable}
-                )
-    return pd.DataFrame(rows)
-
-
-def _made_by(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
+def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to make the page again; every run's own record is in provenance.json."""
     runs, study = provenance["runs"], results.study
     return {
@@ -163,7 +242,7 @@ def _made_by(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance(results: Results, folder: str) -> dict[str, Any]:
+def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
     """run.json without the place of the data on the machine that ran it; a permuted run has that of its model."""
     experiment, model, *place = folder.split("/")
     content = read_json(results.out.joinpath("runs", experiment, model.split("_permuted_")[0], *place) / "run.json")
@@ -178,5 +257,5 @@ class Settings:
 if __name__ == "__main__":
     with one_sentence():
         folder = parse(Settings, sys.argv[1:], __doc__).results
-        print(show(write_report(folder)))
+        print_results(write_report(folder))
         print(f"\n{folder / 'report.html'}")
