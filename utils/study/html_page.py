@@ -97,12 +97,13 @@ def write_page(
     summary: Sequence[str] = (),
     caveats: str = "",
 ) -> None:
-    """Write the HTML file `path`, whole or not at all. Every text is plain text and is escaped; what is empty is left out.
+    """Write the HTML file `path`, whole or not at all. Every text is plain and is escaped; what is empty is left out.
 
     `protocol` is Markdown. `notice` is a warning in a box above everything, `summary` the main results in sentences,
     `caveats` what holds for all of them. Raises UserError where a figure is missing or no PNG, ValueError where
     `not_significant` does not fit its table.
     """
+    protocol, citation = protocol.strip(), citation.strip()
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     template = _environment().get_template("page.html.j2")
     page = template.render(
@@ -110,14 +111,12 @@ def write_page(
         notice=notice.strip(),
         summary=summary,
         caveats=caveats.strip(),
-        contents=_contents(
-            sections, tables=tables, protocol=protocol.strip(), provenance=provenance, cite=citation.strip()
-        ),
+        contents=_list_contents(sections, tables=tables, protocol=protocol, provenance=provenance, cite=citation),
         sections=sections,
         tables=[_prepare_table(table) for table in tables],
         protocol=_render_markdown(protocol),
         provenance=_as_texts(provenance),
-        citation=citation.strip(),
+        citation=citation,
         style=Markup(style),
         script=Markup(script),
         policy=_security_policy(style, script),
@@ -139,7 +138,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _contents(sections: Sequence[Section], **parts: Any) -> dict[str, str]:
+def _list_contents(sections: Sequence[Section], **parts: Any) -> dict[str, str]:
     """The headings of the page by their names in it: the questions, then those of `parts` that hold something."""
     contents = {f"q{number}": section.question for number, section in enumerate(sections, start=1)}
     return contents | {name: PARTS[name] for name, content in parts.items() if content}

@@ -5,7 +5,6 @@ A study of transfer strategies leaves strategies.csv too, one with days held out
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from itertools import product
@@ -47,6 +46,8 @@ COLUMNS = {
     "vs_scratch": Column("against no transfer"),
     "n": Column("cell-days"),
 }
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of that table
+FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
     "mse_difference": Column("MSE difference", "m⁶ m⁻⁶", ".2e"),
@@ -120,14 +121,19 @@ def summarise(results: Results) -> list[str]:
         statements.append(
             f"{days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
             f"{number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {number(rows.loc['persistence', 'rmse'], 4)} of "
-            f"persistence, {OUTCOMES[models.loc[best, 'vs_persistence']]}. {better} of {len(models)} models "
-            f"{'is' if better == 1 else 'are'} significantly better than persistence and {worse} significantly worse."
+            f"persistence, {OUTCOMES[models.loc[best, 'vs_persistence']]}. Of the {len(models)} models, "
+            f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
         )
     return statements
 
 
+def _count(number_of: int) -> str:
+    """A number of models as the start of a predicate."""
+    return {0: "none is", 1: "1 is"}.get(number_of, f"{number_of} are")
+
+
 def compare_models(results: Results) -> pd.DataFrame:
-    """Each model against each baseline, the others, and itself without transfer: over all seeds, on the same samples."""
+    """Each model against the baselines, the other models and itself without transfer: all seeds, the same samples."""
     rows = []
     for experiment, model in product((SCRATCH, TRANSFERRED), results.models):
         rivals = [(SCRATCH, name, name) for name in BASELINES]
@@ -158,7 +164,7 @@ def compare_models(results: Results) -> pd.DataFrame:
 
 
 def list_claims(results: Results) -> pd.DataFrame:
-    """The figures of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
+    """The scores of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
     comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
     rows = []
     for lead, r2, rmse in PAPERS_SCORES:
@@ -200,17 +206,9 @@ def _write_markdown(results: Results, sections: list[Section]) -> str:
 
 def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
     """The tables of the page."""
-    long = results.table
-    shown = ["model", "experiment", "lead_days", "seed", *(c for c in COLUMNS if c != "lead_days")]
     return [
         Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", list_claims(results), CLAIMED),
-        Table(
-            "Scores",
-            f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
-            long[shown],
-            COLUMNS,
-            not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
-        ),
+        tabulate_scores(results.table),
         Table(
             "Comparisons",
             f"Pairs of models, each over all its seeds. n.s.: {CHANCE}.",
@@ -222,6 +220,17 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
         *probability_tables(results),
         *strategy_tables(results),
     ]
+
+
+def tabulate_scores(long: pd.DataFrame) -> Table:
+    """The page's table of the scores of all runs and baselines; the verdicts stand beside the RMSE."""
+    return Table(
+        "Scores",
+        f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
+        long[[*FIRST, *(name for name in COLUMNS if name not in FIRST)]],
+        COLUMNS,
+        not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
+    )
 
 
 def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -236,10 +245,14 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
         "leads (days)": ", ".join(map(str, results.leads)),
         "seeds": ", ".join(map(str, results.seeds)),
         "epochs": "published" if study["full"] else "at most a third of the published ones, early stopping",
-        "periods": {name: json.dumps(periods) for name, periods in study["periods"].items()},
+        "periods": {name: _describe_periods(periods) for name, periods in study["periods"].items()},
         "versions": runs[0].get("versions", {}),
         "machine": runs[0].get("machine", {}),
     }
+
+
+def _describe_periods(periods: dict[str, list[str]]) -> str:
+    return ", ".join(f"{name} {first} to {last}" for name, (first, last) in periods.items())
 
 
 def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
