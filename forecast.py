@@ -1,10 +1,11 @@
-"""Forecast maps with their uncertainty, from trained runs and a prepared data set that ends yesterday.
+"""Forecast maps of the days ahead, with their uncertainty, from trained runs and a prepared data set.
 
-python forecast.py runs/finetune-SMAPtest/compact/lead*/seed0 --data latest.nc --out forecast.nc
-python forecast.py RUN_DIR ... --data latest.nc --init 2021-07-01                     from a day inside the record
-python forecast.py RUN_DIR ... --data latest.nc --init 2021-01-01 2021-12-31          hindcasts from each day, scored
+    python forecast.py runs/finetune-SMAPtest/compact/lead*/seed0 --data latest.nc --out forecast.nc
+    python forecast.py RUN_DIR ... --data latest.nc --init 2021-07-01               from a day inside the record
+    python forecast.py RUN_DIR ... --data latest.nc --init 2021-01-01 2021-12-31    hindcasts from each day, scored
 
-Runs of the same lead (seeds, models) are combined; docs/forecast.md tells what the file holds and how sure it is.
+Runs of the same lead time (seeds or models) are combined into one forecast. docs/forecast.md describes the file and its
+uncertainty.
 """
 
 import sys
@@ -22,20 +23,22 @@ from utils.common.text import days as in_days
 from utils.dataset.open import open_data_set
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
-from utils.forecasts.hindcasts import hindcast, scored
-from utils.forecasts.operational import encoding, inits, is_forecast, issue, last_observed, order
+from utils.forecasts.forecast_file import encoding, is_forecast
+from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
+from utils.forecasts.operational import find_inits, forecast_maps, last_observed
+from utils.forecasts.request import ForecastRequest, make_request
 
 
 @dataclass
 class Settings:
-    run_dirs: Positional[tuple[Path, ...]]  # trained runs of one or several leads, all trained on the same data
-    data: Path  # a prepared data set, at best one that ends yesterday
-    out: Path = Path("forecast.nc")  # NetCDF; figures and scores go beside it
-    init: tuple[str, ...] = ()  # the last input day; none: the last day with soil moisture; START END: hindcasts
-    future_from: Path | None = None  # a file of weather forecasts, for runs that know the weather ahead
-    folds: int = FOLDS  # blocks of days held out in turn for the uncertainty; 0: validation days alone, without fits
-    gif: bool = False  # also a moving picture of the leads
-    jobs: int | None = None  # processes of a hindcast; None: one a core
+    run_dirs: Positional[tuple[Path, ...]]  # trained runs of one or several lead times, trained on the same data
+    data: Path  # a prepared data set; its last day with soil moisture is the initial day
+    out: Path = Path("forecast.nc")  # NetCDF; figures and scores are written beside it
+    init: tuple[str, ...] = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
+    future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
+    folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
+    gif: bool = False  # also write an animation of the lead times
+    jobs: int | None = None  # processes for hindcasts; None: one for each core
 
 
 def main(settings: Settings) -> None:
@@ -47,28 +50,39 @@ def main(settings: Settings) -> None:
         raise UserError(f"--folds is {settings.folds}, expected 0, or 2 or more.")
     if settings.jobs is not None and settings.jobs < 1:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
-    first, last = asked_days(settings)
+    first, last = find_period(settings)
     single = first == last
     if settings.gif and not single:
         raise UserError("--gif shows the leads of one forecast; give --init a single date.")
     prepare_out(settings.out)
-    asked = order(settings.run_dirs, settings.data, first if single else None, settings.future_from, settings.folds)
-    if not single:
-        made = hindcast(asked, first, last, settings.out, settings.jobs)
-        left_out = int((last - first).astype(int)) + 1 - len(made)
-        print(f"{settings.out}: {len(made)} inits, {left_out} days without the input days or outside the record")
-        report(scored(asked, settings.out), settings.out)
+    request = make_request(
+        settings.run_dirs,
+        settings.data,
+        end=first if single else None,
+        future_from=settings.future_from,
+        folds=settings.folds,
+    )
+    if request.warnings:
+        print(f"note: intervals are calibrated {request.calibration_note}")
+    if single:
+        write_forecast(request, first, settings)
         return
-    ds = issue(asked, inits(asked, first, first)).isel(init_time=0)
+    inits = write_hindcasts(request, first, last, settings.out, settings.jobs)
+    left_out = int((last - first).astype(int)) + 1 - len(inits)
+    print(f"{settings.out}: {len(inits)} inits, {left_out} days without the input days or outside the record")
+    report_scores(score_hindcasts(request, settings.out), settings.out)
+
+
+def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Settings) -> None:
+    """Write the forecast from one day, and its figures."""
+    ds = forecast_maps(request, find_inits(request, init, init)).isel(init_time=0)
     if not np.isfinite(ds["soil_moisture"]).any():
-        raise UserError(f"{settings.data} has no soil moisture up to {first} since the last gap; nothing is forecast.")
+        raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
-    old = (np.datetime64(datetime.now(UTC).date()) - first).astype(int)
-    leads = ", ".join(str(lead.days) for lead in asked.leads)
-    if "calibration" in asked.attributes:
-        print(f"note: {asked.attributes['calibration']}")
-    print(f"{settings.out}: initialised on {first}, {in_days(int(old))} ago; leads of {leads} days")
+    age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
+    leads = ", ".join(str(lead.days) for lead in request.leads)
+    print(f"{settings.out}: initialised on {init}, {in_days(int(age))} ago; leads of {leads} days")
     draw_forecast(ds, settings.out.with_suffix(".png"))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
@@ -77,7 +91,7 @@ def main(settings: Settings) -> None:
 
 
 def prepare_out(out: Path) -> None:
-    """Make its folder, and remove what an earlier forecast of this name left beside it. A UserError for other files."""
+    """Make the folder, and remove what an earlier forecast of this name left there. A UserError for other files."""
     if out.suffix != ".nc" or (out.exists() and not is_forecast(out)):
         raise UserError(f"--out is {out}, expected the name of a new file, or of an earlier forecast, ending in .nc.")
     with write_errors(out):
@@ -86,14 +100,15 @@ def prepare_out(out: Path) -> None:
             out.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def asked_days(settings: Settings) -> tuple[np.datetime64, np.datetime64]:
-    """First and last init. A UserError for days that the data set does not have."""
+def find_period(settings: Settings) -> tuple[np.datetime64, np.datetime64]:
+    """The first and the last initial day. Raises UserError for days that the data set does not have."""
     data = open_data_set(settings.data)
     if not settings.init:
-        return (last_observed(settings.data),) * 2
+        newest = last_observed(settings.data)
+        return newest, newest
     if len(settings.init) > 2:
         raise UserError(f"--init has {len(settings.init)} dates, expected a date, or START END.")
-    ((first, last),) = spans("init", settings.init * (3 - len(settings.init)))
+    ((first, last),) = spans("init", (settings.init[0], settings.init[-1]))
     if first < data.days[0] or last > data.days[-1]:
         raise UserError(
             f"{settings.data} has the days {data.days[0]} to {data.days[-1]}, --init asks for {first} to {last}."
@@ -103,7 +118,7 @@ def asked_days(settings: Settings) -> tuple[np.datetime64, np.datetime64]:
     return first, last
 
 
-def report(rows: list[dict], out: Path) -> None:
+def report_scores(rows: list[dict], out: Path) -> None:
     """Print the scores of hindcasts and write them beside the file."""
     if not rows:
         print("no valid day is observed in the data set: nothing to score")
@@ -111,14 +126,18 @@ def report(rows: list[dict], out: Path) -> None:
     write_json(out.with_suffix(".scores.json"), {"leads": rows})
     print("RMSE in m³ m⁻³ with its 95 % interval; coverage of the 90 % interval")
     for row in rows:
-        bounds = [row["rmse_low"], row["rmse_high"]]
-        interval = " to ".join("–" if value is None else f"{value:.4f}" for value in bounds)
-        skill = row["skill_over_persistence"]
+        low, high = format_score(row["rmse_low"], ".4f"), format_score(row["rmse_high"], ".4f")
+        skill = format_score(row["skill_over_persistence"], "+.3f")
         print(
-            f"{in_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({interval}), skill over persistence "
-            f"{'–' if skill is None else f'{skill:+.3f}'}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
+            f"{in_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({low} to {high}), "
+            f"skill over persistence {skill}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
         )
     print(out.with_suffix(".scores.json"))
+
+
+def format_score(value: float | None, form: str) -> str:
+    """A score as text; a dash where it is not defined."""
+    return "–" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

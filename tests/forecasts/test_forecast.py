@@ -15,7 +15,7 @@ from test_compact import gappy
 from utils.common.files import read_json
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
-from utils.forecasts import hindcasts, operational
+from utils.forecasts import hindcasts, operational, request
 from utils.forecasts.calibration import LEVELS
 
 LAST = "2015-07-28"  # of the record of `smap`
@@ -49,7 +49,7 @@ def forecast(script, trained, tmp_path):
     """Run forecast.py on these runs; the result and the file."""
 
     def run(*arguments, runs=("cnn0", "cnn1"), data="smap.nc", folds=2):
-        operational._kept.clear()
+        operational.open_runs.cache_clear()
         out = tmp_path / "forecast.nc"
         where = ["--data", trained / data, "--out", out, "--folds", folds]
         return script("forecast.py", *(trained / name for name in runs), *where, *arguments), out
@@ -125,7 +125,7 @@ def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
 
 def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_scores(forecast, trained, monkeypatch):
     """In parts of four inits, the last of which have no observation yet."""
-    monkeypatch.setattr(operational, "TOGETHER", 4)
+    monkeypatch.setattr(request, "MAX_INITS", 4)
     single = opened(forecast("--init", "2015-07-10", runs=["cnn0"]))
     result, out = forecast("--init", "2015-06-28", "2015-07-28", "--jobs", 1, runs=["cnn0"])
     ds = opened((result, out))
@@ -141,9 +141,9 @@ def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_sco
 
 
 def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
-    monkeypatch.setattr(operational, "TOGETHER", 8)
+    monkeypatch.setattr(request, "MAX_INITS", 8)
     whole = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"]))
-    calls, real = [], hindcasts.issue
+    calls, real = [], hindcasts.forecast_maps
 
     def failing(asked, days):
         calls.append(len(days))
@@ -151,7 +151,7 @@ def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
             raise KeyboardInterrupt
         return real(asked, days)
 
-    monkeypatch.setattr(hindcasts, "issue", failing)
+    monkeypatch.setattr(hindcasts, "forecast_maps", failing)
     result, _ = forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"])
     assert result.code == 130
     again = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1, runs=["cnn0"]))
@@ -160,7 +160,7 @@ def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
 
 
 def test_hindcasts_in_two_processes(forecast, monkeypatch):
-    monkeypatch.setattr(operational, "TOGETHER", 10)
+    monkeypatch.setattr(request, "MAX_INITS", 10)
     one = opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 1))
     xr.testing.assert_equal(opened(forecast("--init", "2015-07-01", "2015-07-28", "--jobs", 2)), one)
 
@@ -259,6 +259,24 @@ def test_a_run_that_knows_the_weather_ahead_asks_for_forecasts_of_it(forecast, t
     np.testing.assert_allclose(ds["soil_moisture"][0], predicted(out, "2015-07-10", 3), atol=1e-6)
     result, _ = forecast("--init", "2015-07-27", "--future-from", trained / "rain.nc", runs=["rain"])
     assert "rain.nc" in result.sentence()
+
+
+def test_both_reasons_for_narrow_intervals_are_said_and_the_climatology_keeps_its_days(forecast, trained, script):
+    """Without cross-validation, and with runs that learned from perfect forecasts of the rain."""
+    out = trained / "perfect_rain"
+    options = ["--data", trained / "smap.nc", *PERIODS, "--epochs", 1, "--future-precipitation", "--out", out]
+    assert script("SMAPtest/train_cnn.py", *options).code == 0
+    make = ["--data", trained / "smap.nc", "--out", trained / "rain3.nc", "--lead-days", 3, "--error", "perfect"]
+    assert script("data/make_forecasts.py", *make).code == 0
+    arguments = ["--init", "2015-07-10", "--future-from", trained / "rain3.nc"]
+    result, path = forecast(*arguments, runs=["perfect_rain"], folds=0)
+    ds = opened((result, path))
+    for text in (ds.attrs["calibration"], ds["soil_moisture_quantile"].attrs["comment"], result.out):
+        assert "validation days" in text and "perfect forecasts" in text
+    assert "of the validation days" in ds["anomaly"].attrs["long_name"]
+    ds = opened(forecast(*arguments, runs=["perfect_rain"], folds=2))
+    assert "perfect forecasts" in ds.attrs["calibration"] and "validation" not in ds.attrs["calibration"]
+    assert "of the days that the runs learned from" in ds["anomaly"].attrs["long_name"]
 
 
 def test_a_single_init_reads_no_later_day(trained):

@@ -22,7 +22,7 @@ from utils.dataset.statistics import Statistics
 from utils.forecasts import cross_validation
 from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, OutOfSample, age_class
 from utils.forecasts.climatology import Climatology
-from utils.forecasts.cross_validation import Fold, cross_validate, folds_of, refitted
+from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
@@ -61,7 +61,7 @@ def test_classes_of_age_by_hand():
 
 def test_quantiles_by_a_loop():
     held = world(count=400)
-    found = Calibration._of(held)  # before it is stretched
+    found = Calibration._before_stretch(held)  # before it is stretched
     residual = held.observed - held.forecast
     kind = age_class(held.age)
     region_squares = {r: np.nanmean(residual[:, held.region == r] ** 2) for r in range(3)}
@@ -101,14 +101,14 @@ def test_years_that_differ_make_intervals_wider():
     bias = np.float32([0.1, -0.1, 0.12, -0.12])[year][:, None, None]
     wetter = np.float32(0.3)  # far from the limits
     biased = replace(held, forecast=held.forecast + wetter, observed=held.observed + wetter + bias)
-    plain, stretched = Calibration._of(biased), Calibration.of(biased)
+    plain, stretched = Calibration._before_stretch(biased), Calibration.of(biased)
     ratio = np.ptp(stretched.table, axis=2) / np.ptp(plain.table, axis=2)
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
     np.testing.assert_allclose(stretched.table[..., MEDIAN], plain.table[..., MEDIAN])
     inside = []
     for number in range(4):  # the same by the definition: judged by the others, with the others' quantiles stretched
-        here, rest = biased.on(np.flatnonzero(year == number)), biased.on(np.flatnonzero(year != number))
-        judge = Calibration._of(rest)
+        here, rest = biased.select(np.flatnonzero(year == number)), biased.select(np.flatnonzero(year != number))
+        judge = Calibration._before_stretch(rest)
         middle = judge.table[..., [MEDIAN]]
         judge = replace(judge, table=middle + ratio[0, 0] * (judge.table - middle))
         low, high = judge.quantiles(here.forecast, here.age, here.days, [0, len(LEVELS) - 1])
@@ -196,14 +196,15 @@ def test_blocks_of_days_by_hand():
     day = np.datetime64
     periods = ((day("2015-01-01"), day("2015-01-20")), (day("2015-02-01"), day("2015-02-20")))
     days = np.concatenate([days_from("2015-01-01", 20), days_from("2015-02-01", 20)])
-    first, second, third, fourth = folds_of(days, periods, 4, 2)
+    first, second, third, fourth = make_folds(days, periods, 4, 2)
     assert first == Fold(
-        ((day("2015-01-01"), day("2015-01-10")),), ((day("2015-01-13"), day("2015-01-20")), periods[1])
+        training=((day("2015-01-13"), day("2015-01-20")), periods[1]),
+        validation=((day("2015-01-01"), day("2015-01-10")),),
     )
-    assert third.held_out == ((day("2015-02-01"), day("2015-02-10")),)
-    assert third.rest == (periods[0], (day("2015-02-13"), day("2015-02-20")))
-    assert second.rest[0] == (day("2015-01-01"), day("2015-01-08"))
-    assert fourth.rest == (periods[0], (day("2015-02-01"), day("2015-02-08")))
+    assert third.validation == ((day("2015-02-01"), day("2015-02-10")),)
+    assert third.training == (periods[0], (day("2015-02-13"), day("2015-02-20")))
+    assert second.training[0] == (day("2015-01-01"), day("2015-01-08"))
+    assert fourth.training == (periods[0], (day("2015-02-01"), day("2015-02-08")))
 
 
 def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_others(tmp_path, smap, script):
@@ -212,7 +213,7 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
     assert script("SMAPtest/train_cnn.py", *options, *PERIODS, "--out", tmp_path / "run").code == 0
     checkpoint = runs.load_checkpoint(tmp_path / "run")
     rest = spans("train", ("2015-03-31", "2015-05-31"))
-    model, _ = refitted(tmp_path / "run", checkpoint, DataSet(smap), rest, None)
+    model, _ = refit_run(tmp_path / "run", checkpoint, DataSet(smap), rest, None)
     periods = "--train 2015-03-31 2015-05-31 --val 2015-06-10 2015-06-12 --test 2015-07-01 2015-07-28".split()
     assert script("SMAPtest/train_cnn.py", *options, *periods, "--out", tmp_path / "rest").code == 0
     expected = runs.load_checkpoint(tmp_path / "rest").best

@@ -1,10 +1,11 @@
-"""What a run would have said of the days it learned from, had it not seen them: what its uncertainty is measured by.
+"""Cross-validation in blocks of time: a run's out-of-sample forecasts, from which its uncertainty is learned.
 
-The training and validation days are cut into blocks of time. For each, a model of the same settings learns from the
-days of the others alone, as many epochs as the run's best, from the same pre-trained weights if there are any, and
-forecasts the block; days near the block are left out of both, and the baselines beside it are fitted the same way.
-RUN_DIR/held_out/predictions.nc holds all of these forecasts, and looks like the run's own of its test period. Other
-numbers of blocks than FOLDS have folders of their own. What was fitted before a call was killed is found by the next.
+The training and validation days are cut into blocks of time. For each block, a model with the run's settings is trained
+on the other blocks: for as many epochs as the run's best, and from the same pre-trained weights. Then it forecasts the
+block. Days near the block are left out of both. The baselines are fitted in the same way.
+
+RUN_DIR/held_out/predictions.nc holds all of these forecasts. It looks like the run's predictions.nc of its test period.
+Another number of blocks than FOLDS has a folder of its own. If a call is killed, the next one finds the finished fits.
 """
 
 import hashlib
@@ -39,17 +40,18 @@ FOLDS = 4  # a year each of the three years of training and one of validation of
 
 @dataclass(frozen=True)
 class Fold:
-    """Target days to forecast, and those to learn from meanwhile."""
+    """The target days that a model learns from, and those that it then forecasts."""
 
-    held_out: tuple[Span, ...]
-    rest: tuple[Span, ...]
+    training: tuple[Span, ...]
+    validation: tuple[Span, ...]
 
 
 def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
-    """Make the file where it is missing, and return it.
+    """Make the file of out-of-sample forecasts where it is missing, and return its path.
 
-    With `folds` 0, the run itself forecasts its validation days, which chose its best epoch: quick, and a little too
-    sure. Raises UserError where the run's own data or the weights it started from are gone or have changed.
+    With `folds` 0, the run itself forecasts its validation days. That is quick, but these days chose its best epoch, so
+    its errors are a little too small. Raises UserError where the run's data or the weights it started from are gone or
+    have changed.
     """
     folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
     checkpoint = runs.load_checkpoint(run_dir)
@@ -61,28 +63,33 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     if not (path.exists() and state.items() <= read_json(metrics).items()):
         with runs.claimed(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
-            rmse = _make(run_dir, folder, checkpoint, folds, quiet)
+            rmse = _write_forecasts(run_dir, folder, checkpoint, folds, quiet)
             write_json(metrics, {**state, "rmse": rmse})
     return path
 
 
-def folds_of(days: np.ndarray, periods: tuple[Span, ...], count: int, margin: int) -> list[Fold]:
-    """`days` in `count` blocks of time, as parts of the periods; `margin` days beside a block belong to neither."""
-    found = []
+def make_folds(days: np.ndarray, periods: tuple[Span, ...], count: int, margin: int) -> list[Fold]:
+    """Cut `days` into `count` blocks of time, as parts of the periods.
+
+    The `margin` days beside a block are neither trained on nor forecast with it.
+    """
+    folds = []
     for block in np.array_split(days, count):
         first, last = block[0], block[-1]
-        before, after = (periods[0][0], first - margin - 1), (last + margin + 1, periods[-1][1])
-        found.append(Fold(_within(periods, first, last), (*_within(periods, *before), *_within(periods, *after))))
-    return found
+        before = _clip(periods, periods[0][0], first - margin - 1)
+        after = _clip(periods, last + margin + 1, periods[-1][1])
+        folds.append(Fold(training=(*before, *after), validation=_clip(periods, first, last)))
+    return folds
 
 
-def _within(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) -> tuple[Span, ...]:
-    cut = ((max(start, first), min(end, last)) for start, end in periods)
-    return tuple((start, end) for start, end in cut if start <= end)
+def _clip(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) -> tuple[Span, ...]:
+    """The parts of the periods from `first` to `last`."""
+    clipped = ((max(start, first), min(end, last)) for start, end in periods)
+    return tuple((start, end) for start, end in clipped if start <= end)
 
 
-def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool) -> float:
-    """Write the forecasts; returns their RMSE, m3 m-3."""
+def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool) -> float:
+    """Write the forecasts of all folds; returns their RMSE, m3 m-3."""
     path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
@@ -92,21 +99,23 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     learned = (*periods.train, *periods.val) if folds else periods.val
     everything = Samples(view, learned, *reach, "training")
     days = data.days[everything.target_index]
-    parts = [Fold(learned, periods.train)]
+    parts = [Fold(training=periods.train, validation=learned)]
     if folds:
-        parts = folds_of(days, learned, folds, min(sum(reach), len(days) // (4 * folds)))
+        margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
+        parts = make_folds(days, learned, folds, margin)
     first, squares, count = 0, 0.0, 0
     with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
-                model, view = refitted(run_dir, checkpoint, data, fold.rest, future, keep=folder)
-            samples = Samples(view, fold.held_out, *reach, "held-out", windows_of(model))
-            rows = slice(first, first := first + len(samples.target_index))
+                model, view = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
+            samples = Samples(view, fold.validation, *reach, "held-out", windows_of(model))
+            rows = slice(first, first + len(samples.target_index))
+            first = rows.stop
             for windows, block in zip(samples, view.blocks, strict=True):
                 own = (slice(None), *block.inside)
                 predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
                 simple = {"persistence": persistence(windows)[own]}
-                simple["climatology"] = climatology(windows, windows, fold.rest)[0][own]
+                simple["climatology"] = climatology(windows, windows, fold.training)[0][own]
                 fields = out.put(block, windows, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
@@ -115,7 +124,7 @@ def _make(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet
     return float(np.sqrt(squares / max(count, 1)))
 
 
-def refitted(
+def refit_run(
     run_dir: Path,
     checkpoint: Checkpoint,
     data: DataSet,
@@ -123,9 +132,9 @@ def refitted(
     future: KnownWeather | None,
     keep: Path | None = None,
 ) -> tuple[nn.Module, View]:
-    """A model with the settings of a run that learned from these target days, and the data as it sees them.
+    """Train a model with the settings of a run on these target days; returns it, and the data as it sees them.
 
-    Its weights are put into the folder `keep`, where a later call finds them.
+    Its weights are kept in the folder `keep`, where a later call finds them.
     """
     module, source = script_of(checkpoint, run_dir), None
     settings = checkpoint.restored_settings(module.Settings)

@@ -1,4 +1,4 @@
-"""Forecasts from every day of a period: made part by part, side by side, into one file; and how good they were."""
+"""Hindcasts: forecasts from every day of a period, made part by part into one file, and their scores."""
 
 import contextlib
 import shutil
@@ -18,111 +18,134 @@ from utils.common.parallel import Job, cores, finish, processes
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
-from utils.forecasts.operational import ForecastRequest, LeadEnsemble, encoding, inits, issue
+from utils.forecasts.forecast_file import encoding
+from utils.forecasts.operational import find_inits, forecast_maps
+from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.metrics import FORECASTS, Sums
 from utils.scores.prediction_file import score_with_intervals
 from utils.training.runs import claimed
 
 
-def hindcast(
-    asked: ForecastRequest, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None
+def write_hindcasts(
+    request: ForecastRequest, first: np.datetime64, last: np.datetime64, out: Path, jobs: int | None
 ) -> np.ndarray:
-    """Write the forecasts of all inits from `first` to `last` to `out`; returns the inits.
+    """Write the forecasts from all initial days from `first` to `last` to `out`; returns these days.
 
-    Parts are kept beside it until it is whole, and found again by the next call.
+    Finished parts are kept beside `out` until it is whole. If a call is killed, the next one finds them.
     """
-    days = inits(asked, first, last)
+    inits = find_inits(request, first, last)
     folder = out.with_name(f".{out.name}.parts")
     with claimed(folder):
-        _make(asked, days, folder, out, jobs)
+        parts = [inits[i : i + request.max_inits] for i in range(0, len(inits), request.max_inits)]
+        files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
+        _write_parts(request, parts, files, jobs)
+        _join(files, out)
         shutil.rmtree(folder)
-    return days
+    return inits
 
 
-def _make(asked: ForecastRequest, days: np.ndarray, folder: Path, out: Path, jobs: int | None) -> None:
-    """The parts that are missing, then the whole."""
-    parts = [days[i : i + asked.at_once] for i in range(0, len(days), asked.at_once)]
-    files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
-    missing = [(part, file) for part, file in zip(parts, files, strict=True) if not _made(file, asked)]
-    at_once = min(jobs or cores(), len(missing))
-    bar = tqdm(total=len(days), desc="hindcasts", unit=" inits", disable=None)
-    bar.update(len(days) - sum(len(part) for part, _ in missing))
-    if at_once == 1:
-        for part, file in missing:
-            bar.update(make_part(asked, part, file))
-    elif missing:
-        todo = [Job(file.name, partial(make_part, asked, part, file)) for part, file in missing]
+def _write_parts(
+    request: ForecastRequest, parts: Sequence[np.ndarray], files: Sequence[Path], jobs: int | None
+) -> None:
+    """Write the parts that are missing, side by side where there are several cores."""
+    missing = [(part, file) for part, file in zip(parts, files, strict=True) if not _is_part(file, request)]
+    count = sum(len(part) for part in parts)
+    with tqdm(total=count, desc="hindcasts", unit=" inits", disable=None) as bar:
+        bar.update(count - sum(len(part) for part, _ in missing))
+        at_once = min(jobs or cores(), len(missing))
+        if at_once == 1:
+            for part, file in missing:
+                bar.update(write_part(request, part, file))
+        elif missing:
+            todo = [Job(file.name, partial(write_part, request, part, file)) for part, file in missing]
 
-        def on_result(job: Job, count: int) -> Sequence[Job]:
-            bar.update(count)
-            return ()
+            def on_result(job: Job, count: int) -> Sequence[Job]:
+                bar.update(count)
+                return ()
 
-        with processes(at_once) as executor:
-            finish(todo, executor, at_once, on_result)
-    bar.close()
-    _join(files, out)
+            with processes(at_once) as executor:
+                finish(todo, executor, at_once, on_result)
 
 
-def make_part(asked: ForecastRequest, days: np.ndarray, file: Path) -> int:
-    """Forecast and write these inits; returns how many they are."""
-    ds = issue(asked, days)
+def write_part(request: ForecastRequest, inits: np.ndarray, file: Path) -> int:
+    """Forecast from these initial days and write the maps; returns the number of days."""
+    ds = forecast_maps(request, inits)
     with whole_file(file) as partial_file:
         ds.to_netcdf(partial_file, engine="netcdf4", encoding=encoding(ds), unlimited_dims=["init_time"])
-    return len(days)
+    return len(inits)
 
 
-def _made(file: Path, asked: ForecastRequest) -> bool:
-    """Whether a part is there, of the same request."""
+def _is_part(file: Path, request: ForecastRequest) -> bool:
+    """Whether the file is there and belongs to the same request."""
     with contextlib.suppress(OSError), netCDF4.Dataset(file) as part:
-        return getattr(part, "request", "") == asked.attributes["request"]
+        return getattr(part, "request", "") == request.attributes["request"]
     return False
 
 
-def scored(asked: ForecastRequest, out: Path) -> list[dict[str, Any]]:
-    """A row of scores a lead, beside persistence and climatology; none where no valid day was observed.
+def score_hindcasts(request: ForecastRequest, out: Path) -> list[dict[str, Any]]:
+    """A row of scores for each lead, with persistence and climatology; no row where no valid day was observed.
 
-    `coverage_90` is the share of observations inside the interval from the 0.05 to the 0.95 quantile.
+    `coverage_90` is the share of observations between the 0.05 and the 0.95 quantile.
     """
-    data, rows = open_data_set(asked.data, beyond=max(lead.days for lead in asked.leads)), []
-    with xr.open_dataset(out) as made:
-        start = made["init_time"].values.astype("datetime64[D]")
-        for number, lead in enumerate(asked.leads):
-            parts: dict[str, list] = {name: [] for name in FORECASTS}
-            inside = 0
-            for block in data.blocks():
-                fields, within = _fields(data, block, start, lead, made.isel(lead_time=number))
-                region, inside = lead.calibration.region[block.own], inside + within
-                for name in FORECASTS:
-                    sums = Sums.of(fields | {"predicted": fields[name]}, region)
-                    parts[name].append((sums, block.own))
-            sums = {name: Sums.joined(parts[name], asked.grid.shape) for name in FORECASTS}
-            if not (count := int(sums["predicted"].of_days("n").sum())):
-                continue
-            area = (("lat", "lon"), cell_area(asked.grid.lat, asked.grid.lon))
-            frame = xr.Dataset({"cell_area": area}, {"time": (start + lead.days).astype("datetime64[ns]")})
-            found = score_with_intervals("predicted", sums, frame)
-            rows.append({"lead_days": lead.days, "coverage_90": inside / count, **found})
+    data = open_data_set(request.data, beyond=max(lead.days for lead in request.leads))
+    rows = []
+    with xr.open_dataset(out) as forecasts:
+        for number, lead in enumerate(request.leads):
+            row = _score_lead(request, lead, data, forecasts.isel(lead_time=number))
+            if row:
+                rows.append(row)
     return rows
 
 
-def _fields(
-    data: DataSet, block: Tile, start: np.ndarray, lead: LeadEnsemble, made: xr.Dataset
+def _score_lead(
+    request: ForecastRequest, lead: LeadEnsemble, data: DataSet, forecasts: xr.Dataset
+) -> dict[str, Any] | None:
+    """The scores of one lead; None where no valid day was observed."""
+    parts: dict[str, list] = {name: [] for name in FORECASTS}
+    inside = 0
+    for block in data.blocks():
+        fields, inside_block = _read_block(data, block, lead, forecasts)
+        inside += inside_block
+        region = lead.calibration.region[block.own]
+        for name in FORECASTS:
+            sums = Sums.of(fields | {"predicted": fields[name]}, region)
+            parts[name].append((sums, block.own))
+    sums = {name: Sums.joined(parts[name], request.grid.shape) for name in FORECASTS}
+    count = int(sums["predicted"].of_days("n").sum())
+    if not count:
+        return None
+    valid_time = forecasts["init_time"].values + np.timedelta64(lead.days, "D")
+    area = (("lat", "lon"), cell_area(request.grid.lat, request.grid.lon))
+    frame = xr.Dataset({"cell_area": area}, {"time": valid_time})
+    return {
+        "lead_days": lead.days,
+        "coverage_90": inside / count,
+        **score_with_intervals("predicted", sums, frame),
+    }
+
+
+def _read_block(
+    data: DataSet, block: Tile, lead: LeadEnsemble, forecasts: xr.Dataset
 ) -> tuple[dict[str, np.ndarray], int]:
     """Forecasts and observations of a block's own cells, m3 m-3, and how many of these are inside the 90 % interval."""
+    inits = forecasts["init_time"].values.astype("datetime64[D]")
+    valid_days = inits + lead.days
     moisture = data.read(block.own)["soil_moisture"].values
-    made = made.isel(lat=block.own_rows, lon=block.own_columns)
-    predicted = made["soil_moisture"].values
-    first, valid = (np.searchsorted(data.days, days) for days in (start, start + lead.days))
-    observed = np.where(np.isfinite(predicted), moisture[valid], np.nan)
-    low, high = (made["soil_moisture_quantile"].isel(quantile=i).values for i in (0, -1))
-    climatology = lead.usual.expected(start + lead.days)[:, *block.own]
-    found = {"predicted": predicted, "persistence": fill_forward(moisture, data.days)[first]}
-    found |= {"climatology": climatology, "observed": observed}
-    return found, int(((low <= observed) & (observed <= high)).sum())
+    forecasts = forecasts.isel(lat=block.own_rows, lon=block.own_columns)
+    predicted = forecasts["soil_moisture"].values
+    observed = np.where(np.isfinite(predicted), moisture[np.searchsorted(data.days, valid_days)], np.nan)
+    low, high = (forecasts["soil_moisture_quantile"].isel(quantile=position).values for position in (0, -1))
+    fields = {
+        "predicted": predicted,
+        "persistence": fill_forward(moisture, data.days)[np.searchsorted(data.days, inits)],
+        "climatology": lead.climatology.expected(valid_days)[:, *block.own],
+        "observed": observed,
+    }
+    return fields, int(((low <= observed) & (observed <= high)).sum())
 
 
 def _join(files: Sequence[Path], out: Path) -> None:
-    """All parts in one file, as they are stored, one part in memory at a time."""
+    """Put all parts into one file as they are stored, with one part in memory at a time."""
     with whole_file(out) as whole:
         shutil.copyfile(files[0], whole)
         with netCDF4.Dataset(whole, "a") as file:

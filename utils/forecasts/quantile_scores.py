@@ -1,9 +1,9 @@
 """How good quantile forecasts were: coverage of intervals, reliability of quantiles, CRPS.
 
-CRPS         continuous ranked probability score, m3 m-3: twice the mean pinball loss over the LEVELS (Gneiting and
-             Ranjan 2011, doi:10.1198/jbes.2010.08110); the tails beyond the outer quantiles are left out
-reliability  share of observations below each quantile, which should be its level
-coverage     share of observations inside the 90 % interval
+CRPS         The continuous ranked probability score, m3 m-3: twice the mean pinball loss over the LEVELS (Gneiting and
+             Ranjan 2011, doi:10.1198/jbes.2010.08110). The tails beyond the outer quantiles are left out.
+reliability  The share of observations below each quantile. It should be the quantile's level.
+coverage     The share of observations inside the 90 % interval.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ class QuantileScores:
 
     @classmethod
     def of(cls, test: OutOfSample, calibration: Calibration) -> "QuantileScores":
-        """One level at a time, so that all quantiles are never in memory together."""
+        """Score the quantiles that a calibration gives to these forecasts.
+
+        Goes level by level, so that all quantiles are never in memory together.
+        """
         valid = np.isfinite(test.observed) & (test.region >= 0)
         belongs = (test.region.ravel()[:, None] == np.arange(len(REGIONS))).astype(np.float64)
 
@@ -47,16 +50,29 @@ class QuantileScores:
                 ends.append(quantile)
         inside = valid & (ends[0] <= test.observed) & (test.observed <= ends[1])
         width = float((ends[1] - ends[0])[valid].mean()) if valid.any() else np.nan
-        return cls(by_region(valid), by_region(inside), below, crps, width, season_of(test.days))
+        return cls(
+            n=by_region(valid),
+            inside=by_region(inside),
+            below=below,
+            crps=crps,
+            width=width,
+            season=season_of(test.days),
+        )
 
     @property
     def coverage(self) -> float:
+        """Share of all observations inside the 90 % interval."""
         return float(self.inside.sum() / max(self.n.sum(), 1))
 
     @property
     def by_season(self) -> dict[str, float]:
         """Coverage in the seasons that have an observation."""
-        return {name: self._share(self.season == i) for i, name in enumerate(SEASONS) if self._has(self.season == i)}
+        coverage = {}
+        for number, name in enumerate(SEASONS):
+            days = self.season == number
+            if self.n[days].any():
+                coverage[name] = float(self.inside[days].sum() / self.n[days].sum())
+        return coverage
 
     @property
     def by_region(self) -> dict[str, float]:
@@ -66,15 +82,10 @@ class QuantileScores:
 
     @property
     def mean_crps(self) -> float:
+        """CRPS over all observations, m3 m-3."""
         return float(self.crps.sum() / max(self.n.sum(), 1))
 
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
-        """As significance takes them, with the CRPS in the place of the squared error."""
-        nothing = np.zeros(len(self.n))
-        return np.column_stack([self.n.sum(axis=1), nothing, nothing, self.crps, reference.crps])
-
-    def _share(self, days: np.ndarray) -> float:
-        return float(self.inside[days].sum() / self.n[days].sum())
-
-    def _has(self, days: np.ndarray) -> bool:
-        return bool(self.n[days].any())
+        """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
+        unused = np.zeros(len(self.n))
+        return np.column_stack([self.n.sum(axis=1), unused, unused, self.crps, reference.crps])

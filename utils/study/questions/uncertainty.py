@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from utils.common.text import days, number
-from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, weights_of
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
 from utils.settings import run_folder
@@ -44,7 +44,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
             held = [folder / "held_out" / "predictions.nc" for folder in folders]
             if not held or not all(path.exists() for path in held):
                 continue
-            weights = weights_of(held)
+            weights = combination_weights(held)
             names = {model: "predicted"} | ({name: name for name in SIMPLE} if not found else {})
             for name, variable in names.items():
                 calibration = Calibration.of(OutOfSample.read(held, weights, variable))

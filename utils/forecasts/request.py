@@ -1,0 +1,210 @@
+"""What a forecast is made of: trained runs, grouped by lead time, with their weights, calibration and climatology.
+
+Runs of the same lead, be they seeds or models, are one forecast. It is their mean, weighted by 1 / MSE on the held-out
+days that all of them have (Bates and Granger 1969, doi:10.1057/jors.1969.103).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.common.cli import UserError
+from utils.common.grid import Grid
+from utils.dataset.open import data_hash, open_data_set
+from utils.dataset.weather_forecasts import KnownWeather, WeatherForecasts
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
+from utils.forecasts.climatology import Climatology
+from utils.forecasts.cross_validation import cross_validate
+from utils.training import runs
+from utils.training.runs import Checkpoint
+from utils.training.setup import check_grid
+
+MAX_MAPS = 2**24  # values of a variable that are forecast together, at most
+MAX_INITS = 100  # initial days that are forecast together, at most
+CROSS_VALIDATED = "on days held out, by climate region and season"
+ON_VALIDATION_DAYS = "on validation days, which chose the runs' best epochs: a little too narrow"
+ON_PERFECT_WEATHER = "of runs that know the weather ahead: with perfect forecasts of it, too narrow"
+
+
+@dataclass(frozen=True)
+class LeadEnsemble:
+    """The runs of one lead time, and what their out-of-sample forecasts say."""
+
+    days: int
+    run_dirs: tuple[Path, ...]
+    weights: tuple[float, ...]  # sum to 1
+    calibration: Calibration
+    climatology: Climatology
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastRequest:
+    """What is to be forecast. It can be pickled, so that another process can do a part of it.
+
+    Two requests are equal where their runs, data, weather forecasts, code and last day are the same.
+    """
+
+    leads: tuple[LeadEnsemble, ...]
+    data: Path
+    future_from: Path | None  # weather forecasts
+    grid: Grid
+    end: np.datetime64 | None  # no later day of the data is read; None: all days may be read
+    cross_validated: bool  # whether the intervals come from cross-validation; otherwise from the validation days
+    warnings: tuple[str, ...]  # why the intervals may be too narrow
+    attributes: dict[str, Any]  # global attributes of the file
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ForecastRequest) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    @property
+    def identity(self) -> tuple[str, np.datetime64 | None]:
+        return self.attributes["request"], self.end
+
+    @property
+    def run_dirs(self) -> list[Path]:
+        return [run_dir for lead in self.leads for run_dir in lead.run_dirs]
+
+    @property
+    def calibration_note(self) -> str:
+        """How the intervals were calibrated, for the file and for the terminal."""
+        return "; ".join(self.warnings) or CROSS_VALIDATED
+
+    @property
+    def max_inits(self) -> int:
+        """How many initial days fit in memory together."""
+        values = len(self.leads) * len(LEVELS) * np.prod(self.grid.shape)
+        return int(np.clip(MAX_MAPS // values, 1, MAX_INITS))
+
+
+def make_request(
+    run_dirs: Sequence[Path], data: Path, end: np.datetime64 | None, future_from: Path | None, folds: int
+) -> ForecastRequest:
+    """Check all that is asked for, and make each run's out-of-sample forecasts where they are missing.
+
+    Raises UserError for runs that are not finished, do not fit each other, or do not fit the data.
+    """
+    checkpoints = {
+        run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)
+    }
+    grid = open_data_set(data).grid
+    _check_runs(checkpoints, grid, data, future_from)
+    leads = []
+    for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
+        same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
+        leads.append(_make_ensemble(days, same_lead, folds))
+    weather, weather_is_perfect = _weather_attributes(checkpoints, future_from)
+    warnings = []
+    if not folds:
+        warnings.append(ON_VALIDATION_DAYS)
+    if weather_is_perfect:
+        warnings.append(ON_PERFECT_WEATHER)
+    hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in checkpoints.items()}
+    attributes = _file_attributes(leads, checkpoints, hashes, data) | weather
+    if warnings:
+        attributes["calibration"] = "; ".join(warnings)
+    attributes["request"] = _fingerprint(hashes, folds, attributes)
+    return ForecastRequest(
+        leads=tuple(leads),
+        data=data,
+        future_from=future_from,
+        grid=grid,
+        end=end,
+        cross_validated=folds > 0,
+        warnings=tuple(warnings),
+        attributes=attributes,
+    )
+
+
+def weather_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) -> KnownWeather | None:
+    """The weather ahead that a run needs; None where it needs none. A UserError where nobody can know it."""
+    settings = dict(checkpoint.settings)
+    if future_from:
+        settings["future_from"] = str(future_from)
+    weather = KnownWeather.of(settings)
+    if weather and not isinstance(weather, WeatherForecasts):
+        raise UserError(
+            f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
+            "(docs/weather_forecasts.md)."
+        )
+    if weather and not future_from and weather.hash() != checkpoint.future_hash:
+        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    return weather
+
+
+def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, future_from: Path | None) -> None:
+    first_dir, first = next(iter(checkpoints.items()))
+    for run_dir, checkpoint in checkpoints.items():
+        if not checkpoint.finished:
+            raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+        if checkpoint.data_hash != first.data_hash:
+            raise UserError(f"{run_dir} and {first_dir} were trained on different data; forecast with one kind.")
+        check_grid(checkpoint, grid, data, run_dir)
+        weather_of(checkpoint, run_dir, future_from)
+
+
+def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int) -> LeadEnsemble:
+    files = [cross_validate(run_dir, folds) for run_dir in run_dirs]
+    weights = combination_weights(files)
+    out_of_sample = OutOfSample.read(files, weights)
+    return LeadEnsemble(
+        days=days,
+        run_dirs=tuple(run_dirs),
+        weights=weights,
+        calibration=Calibration.of(out_of_sample),
+        climatology=Climatology.of(out_of_sample),
+    )
+
+
+def _weather_attributes(
+    checkpoints: Mapping[Path, Checkpoint], future_from: Path | None
+) -> tuple[dict[str, str], bool]:
+    """What the file says of the weather forecasts, and whether a run was calibrated with perfect ones.
+
+    Raises UserError where forecasts are given and no run uses any.
+    """
+    if not future_from:
+        return {}, False
+    using = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.future]
+    if not using:
+        raise UserError(f"--future-from is {future_from}, but none of the runs knows the weather ahead.")
+    weather = weather_of(checkpoints[using[0]], using[0], future_from)
+    attributes = {"future_weather": f"forecasts of {future_from.name}", "future_sha256": weather.hash()}
+    return attributes, not all(checkpoints[run_dir].future_hash for run_dir in using)
+
+
+def _fingerprint(hashes: Mapping[str, str], folds: int, attributes: Mapping[str, Any]) -> str:
+    """One hash of the runs, the data, the weather forecasts and the code: parts of the same request can be joined."""
+    inputs = [attributes.get(name) for name in ("data_sha256", "future_sha256", "commit")]
+    return hashlib.sha256(json.dumps([sorted(hashes.items()), folds, *inputs]).encode()).hexdigest()
+
+
+def _file_attributes(
+    leads: Sequence[LeadEnsemble], checkpoints: Mapping[Path, Checkpoint], hashes: Mapping[str, str], data: Path
+) -> dict[str, Any]:
+    synthetic = any(checkpoint.synthetic for checkpoint in checkpoints.values()) or open_data_set(data).synthetic
+    sources = []
+    for lead in leads:
+        for run_dir, weight in zip(lead.run_dirs, lead.weights, strict=True):
+            run = checkpoints[run_dir]
+            name = f"{run.experiment}/{run.model}/lead{run.lead_days}/seed{run.seed}"
+            sources.append(f"{name} (weight {weight:.3f}, weights {hashes[str(run_dir)][:12]}, commit {run.commit})")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "Conventions": "CF-1.11",
+        "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts with their uncertainty",
+        "source": "; ".join(sources),
+        "data": data.name,
+        "data_sha256": data_hash(data),
+        "commit": runs.git_commit(),
+        "history": f"{now} forecast.py",
+        "synthetic": str(synthetic).lower(),
+    }
