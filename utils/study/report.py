@@ -66,11 +66,11 @@ CLAIMED = {
 }
 PAPERS_SCORES = ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247))  # lead in days, R², RMSE in m³ m⁻³
 CHANCE = "no significant difference"
-OUTCOMES = {  # of the test of the best model against persistence, as a part of a sentence
-    "better": "which is significantly better",
-    "worse": "which is significantly worse",
-    "not significant": "a difference that is not significant",
-    "too few days": "with too few days for a test",
+OUTCOMES = {  # of the test of the best model against persistence
+    "better": "The difference is significant.",
+    "worse": "The difference is significant.",
+    "not significant": "The difference is not significant.",
+    "too few days": "There are too few days for a test.",
 }
 
 
@@ -121,7 +121,7 @@ def summarise(results: Results) -> list[str]:
         statements.append(
             f"{days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
             f"{number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {number(rows.loc['persistence', 'rmse'], 4)} of "
-            f"persistence, {OUTCOMES[models.loc[best, 'vs_persistence']]}. Of the {len(models)} models, "
+            f"persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} Of the {len(models)} models, "
             f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
         )
     return statements
