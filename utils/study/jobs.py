@@ -56,7 +56,6 @@ CHOSEN = (  # settings that the study chooses instead of the train script
     "init_from",
     "head",
 )
-LAST_BASELINE = list(BASELINES)[-1]  # its folder is there when all are
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
 PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 
@@ -267,7 +266,8 @@ class Study:
 
     def _baselines_job(self, lead: int, target_days: int | None = None) -> Job:
         task = Task(experiment=SCRATCH, model=self.models[0], lead_days=lead, seed=0, target_days=target_days)
-        return Job(baseline_folder(LAST_BASELINE, lead, target_days), partial(make_baselines, self.plan, task))
+        last = list(BASELINES)[-1]  # its folder is there when all are
+        return Job(baseline_folder(last, lead, target_days), partial(make_baselines, self.plan, task))
 
     def _find_best(self) -> None:
         """Once every model has its validation RMSE after transfer at the first lead."""

@@ -224,10 +224,11 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
 
 def tabulate_scores(long: pd.DataFrame) -> Table:
     """The page's table of the scores of all runs and baselines; the verdicts stand beside the RMSE."""
+    others = [name for name in COLUMNS if name not in FIRST]
     return Table(
         "Scores",
         f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
-        long[[*FIRST, *(name for name in COLUMNS if name not in FIRST)]],
+        long[[*FIRST, *others]],
         COLUMNS,
         not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
     )
