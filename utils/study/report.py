@@ -78,8 +78,9 @@ def write_report(out: Path) -> Results:
     """Draw and write everything from the runs below `out`, as its study.json lists them; return the results."""
     keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
+    long = results.table  # first, since it refuses runs of other days or data
     compared = compare_models(results)
-    _write_csv(out / "table.csv", results.table)
+    _write_csv(out / "table.csv", long)
     _write_csv(out / "comparisons.csv", compared)
     _write_csv(out / "strategies.csv", scores(results))
     _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
