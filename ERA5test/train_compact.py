@@ -8,9 +8,10 @@ From the root of the repository:
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
+from tyro.conf import arg
 
 from utils.common.grid import Grid
 from utils.common.periods import Period, Periods
@@ -29,7 +30,7 @@ class Settings(SourceSettings):
     input_days: int | None = None  # of the baselines beside it: its own memory has no window; None: lead_days
     future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
     future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
-    episodes: int = 12  # stretches of up to a year in which it sees gaps and noise like a satellite's
+    pseudo_satellite_years: Annotated[int, arg(aliases=["--episodes"])] = 12  # of gaps and noise like a satellite's
     epochs: int = 3  # of the networks
     batch_size: int = 2048  # samples of single cells per step
     lr: float = 3e-3  # highest learning rate of AdamW

@@ -9,15 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import synthetic
-from torch import nn
 
 from utils.common.files import ROOT
 from utils.common.grid import Grid
 from utils.common.periods import Split
 from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
-from utils.models import halo
-from utils.models import reference as published
+from utils.models import ForecastModel, reference
 from utils.training.inference import load_script
 
 LEAD = 3  # days
@@ -34,7 +32,7 @@ class Settings:
         "memory",
         "scaling",
     )
-    models: tuple[str, ...] = tuple(published.MODELS)  # of each part's own, those that are named here
+    models: tuple[str, ...] = tuple(reference.MODELS)  # of each part's own, those that are named here
     precisions: tuple[str, ...] = ("auto", "32-true")  # of our steps; the reference is in 32 bit
     shape: tuple[int, int] = (52, 65)
     input_days: int = 3
@@ -59,7 +57,7 @@ class Settings:
         return [name for name in models if name in self.models]
 
 
-def our_model(name: str, shape: tuple[int, int], input_days: int) -> nn.Module:
+def our_model(name: str, shape: tuple[int, int], input_days: int) -> ForecastModel:
     """A model as its script in SMAPtest builds it."""
     script, _, head = (name, "", "") if (ROOT / "SMAPtest" / f"train_{name}.py").exists() else name.rpartition("_")
     module = load_script(ROOT / "SMAPtest" / f"train_{script}.py")
@@ -73,7 +71,11 @@ def step_data(settings: Settings, shape: tuple[int, int]) -> Path:
 
 
 def training_samples(
-    path: Path, settings: Settings, model: nn.Module | None = None, patch: int | None = None, targets: int | None = None
+    path: Path,
+    settings: Settings,
+    model: ForecastModel | None = None,
+    patch: int | None = None,
+    targets: int | None = None,
 ) -> Samples:
     """The samples of the first `targets` days of a data set; None: of as many as make `steps` batches of whole maps."""
     data = DataSet(path)
@@ -81,7 +83,7 @@ def training_samples(
     count = targets or settings.batch_size * settings.steps
     train, val, test = ((data.days[first], data.days[first + count - 1]), *((data.days[i],) * 2 for i in (-2, -1)))
     split = Split((train,), (val,), (test,))
-    reach = None if model is None else halo(model, settings.input_days)
+    reach = None if model is None else model.receptive_radius(settings.input_days)
     view = View(data, data.summary(split).statistics(split), halo=reach, patch=patch)
     return Samples(view, split.train, LEAD, settings.input_days, "training")
 

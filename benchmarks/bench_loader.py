@@ -8,10 +8,10 @@ from typing import Any
 import synthetic
 import torch
 from bench_common import Settings, in_a_process, our_model, step_data, training_samples
-from tqdm import tqdm
 
+from utils.common.glibc import keep_freed_memory
 from utils.data_processing import Samples, Windows
-from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
+from utils.training.loop import start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm", "convlstm_pixel")
@@ -51,10 +51,11 @@ def measure(name: str, path: Path, patch: int | None, settings: Settings) -> dic
     samples = training_samples(path, settings, model, patch, targets)
     samples.view.blocks = samples.view.blocks[:BLOCKS]
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), fused=True))
+    shared = {"fabric": fabric, "model": wrapped, "optimiser": optimiser, "batch_size": settings.batch_size}
     if not large:
-        train_epoch(fabric, wrapped, optimiser, samples, settings.batch_size, tqdm(disable=True))  # not measured
+        train_epoch(training=samples, **shared)  # not measured
     timed, start = Timed(samples), time.perf_counter()
-    train_epoch(fabric, wrapped, optimiser, timed, settings.batch_size, tqdm(disable=True))
+    train_epoch(training=timed, **shared)
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "batches": timed.batches / seconds, "blocks": timed.blocks / seconds}
     return found | {"share": found["batches"] + found["blocks"], "samples_per_second": len(samples) / seconds}

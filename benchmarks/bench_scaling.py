@@ -16,9 +16,9 @@ from statistics import median
 import torch
 from bench_common import Settings, our_model, step_data, training_samples
 from machine import fastest
-from tqdm import tqdm
 
-from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
+from utils.common.glibc import keep_freed_memory
+from utils.training.loop import start_fabric, train_epoch
 
 MODELS = ("lstm", "convlstm", "convlstm_pixel", "pixel_lstm")
 SIDES = {"pixel_lstm": 8}  # cells of a patch; whole maps else
@@ -36,7 +36,7 @@ def measure(name: str, settings: Settings) -> dict:
 
     def epoch() -> float:
         start = time.perf_counter()
-        train_epoch(fabric, wrapped, optimiser, samples, settings.batch_size, tqdm(disable=True))
+        train_epoch(fabric=fabric, model=wrapped, optimiser=optimiser, training=samples, batch_size=settings.batch_size)
         return len(samples) / (time.perf_counter() - start)
 
     epoch()

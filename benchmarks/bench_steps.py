@@ -13,15 +13,16 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import published_step
 import torch
 from bench_common import PATCHES, Settings, in_a_process, our_model, step_data, training_samples
 from machine import peak_memory
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
+from utils.common.glibc import keep_freed_memory
 from utils.data_processing import Samples
-from utils.models import reference as published
-from utils.training.loop import keep_freed_memory, start_fabric, train_epoch
+from utils.models import reference
+from utils.training.loop import start_fabric, train_epoch
 
 BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)
 
@@ -36,7 +37,7 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
 
     def epoch(chosen: Samples) -> float:
         start = time.perf_counter()
-        train_epoch(fabric, wrapped, optimiser, chosen, settings.batch_size, tqdm(disable=True))
+        train_epoch(fabric=fabric, model=wrapped, optimiser=optimiser, training=chosen, batch_size=settings.batch_size)
         return (time.perf_counter() - start) * settings.batch_size / len(chosen)
 
     (start, _), two_batches = samples.periods[0], 2 * settings.batch_size
@@ -49,11 +50,11 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
     return found | {"flops": counter.get_total_flops() / 2, "parameters": parameters}
 
 
-def reference(name: str, shape: tuple[int, int], settings: Settings) -> dict:
+def published(name: str, shape: tuple[int, int], settings: Settings) -> dict:
     """Seconds a step of the published kind."""
     view = training_samples(step_data(settings, shape), settings).view
-    features, target = published.windows(view.record(view.blocks[0]).features.numpy(), settings.input_days, 3)
-    model = published.MODELS[name](shape, settings.input_days, 3)
+    features, target = published_step.windows(view.record(view.blocks[0]).features.numpy(), settings.input_days, 3)
+    model = reference.MODELS[name](shape, settings.input_days, 3)
     optimiser = torch.optim.Adam(model.parameters())
     with tempfile.TemporaryDirectory() as folder:
         mask = Path(folder) / "mask.npy"
@@ -64,7 +65,7 @@ def reference(name: str, shape: tuple[int, int], settings: Settings) -> dict:
         def epoch(chosen: np.ndarray) -> float:
             start = time.perf_counter()
             for samples in chosen:
-                published.step(model, optimiser, features, target, samples, mask)
+                published_step.step(model, optimiser, features=features, target=target, samples=samples, mask_file=mask)
             return (time.perf_counter() - start) / len(chosen)
 
         epoch(batches[:2])
@@ -80,12 +81,12 @@ def summary(measured: list[dict]) -> dict:
 
 def rows(settings: Settings, peaks: dict[str, float]) -> Iterator[dict]:
     """One row for the reference of each model, and one for each precision of ours."""
-    for name in settings.of(tuple(published.MODELS)):
+    for name in settings.of(tuple(reference.MODELS)):
         shape = PATCHES.get(name, settings.shape)
         step_data(settings, shape)
         measured: dict[str, list[dict]] = {kind: [] for kind in ("reference", *settings.precisions)}
         for _ in range(settings.rounds):
-            measured["reference"].append(in_a_process(reference, name, shape, settings))
+            measured["reference"].append(in_a_process(published, name, shape, settings))
             for precision in settings.precisions:
                 measured[precision].append(in_a_process(ours, name, precision, shape, settings))
         published_seconds = median(one["seconds"] for one in measured["reference"])

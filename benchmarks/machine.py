@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from utils.training.loop import keep_freed_memory
+from utils.common.glibc import keep_freed_memory
 
 
 def describe(quick: bool) -> dict[str, Any]:

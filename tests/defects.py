@@ -65,8 +65,8 @@ DEFECTS = [
     Defect(
         "evaluation has its own horizon",
         "utils/evaluation.py",
-        "restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)",
-        "restore_model(checkpoint, run_dir), (3, checkpoint.input_days)",
+        "view, periods, lead_days=checkpoint.lead_days,",
+        "view, periods, lead_days=3,",
         "scores/test_evaluation.py -k test_n_windows_in",
     ),
     Defect(

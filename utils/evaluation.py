@@ -21,13 +21,11 @@ from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted, Samples
+from utils.data_processing import Permuted
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
-from utils.models import windows_of
-from utils.models.compact import Compact
 from utils.scores.baseline_runs import Asked, references_of
 from utils.scores.metrics import Sums, well_covered
 from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
@@ -80,9 +78,12 @@ def evaluate(
         check_grid(checkpoint, ds.grid, path, run_dir)
         model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
         view, statistics = view_of(checkpoint, model, ds, future), checkpoint.restored_statistics()
-        samples = Samples(view, periods, *reach, "test", windows_of(model))
+        samples = model.scoring_samples(
+            view, periods, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="test"
+        )
         asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
-        if isinstance(model, Compact):  # its cells' means are of other days than the baselines may know
+        if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
+            # its cells' means are of other days than the baselines may know
             learned = open_data_set(asked.learn_from, start).summary(checkpoint.periods)
             statistics = learned.statistics(checkpoint.periods)
         references = references_of(asked, statistics, in_blocks=view.free)

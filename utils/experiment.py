@@ -11,23 +11,20 @@ from types import MappingProxyType
 import torch
 
 from utils.common.cli import UserError, given_on_command_line, one_sentence, parse
-from utils.data_processing import Samples
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo, windows_of
-from utils.models.compact import Compact
 from utils.settings import (
+    RENAMED,
     FinetuneSettings,
     TrainSettings,
     complete,
     plain,
     split_of,
 )
-from utils.training.compact import days_of_means, fit_compact
-from utils.training.loop import fit, runs, start_fabric
+from utils.training import TRAINERS, Run, runs
+from utils.training.loop import start_fabric
 from utils.training.runs import Checkpoint
 from utils.training.setup import Build, _source_name, default_run_dir, new_model, pretrained, views
-from utils.training.transfer import Transfer
 
 
 def train(name: str, settings: type[TrainSettings], build: Build) -> None:
@@ -37,7 +34,8 @@ def train(name: str, settings: type[TrainSettings], build: Build) -> None:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__)
-        given = given_on_command_line(list(plain(chosen)), arguments)
+        given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
+        given = {RENAMED.get(name, name) for name in given}
         defaults = settings()
         for key in sorted(given):
             print(f"{key} = {runs.words(getattr(chosen, key))}  (script: {runs.words(getattr(defaults, key))})")
@@ -87,8 +85,9 @@ def run(
         future=future.note() if future else "",
         future_hash=future.hash() if future else "",
     )
-    idle = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
-    fabric = start_fabric(settings.precision, idle_weights=idle)
+    # on a single day a recurrence gets no gradient, and in gradual unfreezing a part that waits for its turn
+    find_unused_parameters = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
+    fabric = start_fabric(settings.precision, find_unused_parameters)
     with runs.claimed(run_dir) if fabric.is_global_zero else nullcontext():
         found = runs.found(run_dir, checkpoint, settings.overwrite)
         fabric.barrier()
@@ -97,19 +96,18 @@ def run(
             return run_dir, found, False
         data = open_data_set(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
         model = new_model(settings, build, data, source)
-        if getattr(settings, "patch", None) and halo(model, settings.input_days) is None:
+        if getattr(settings, "patch", None) and model.receptive_radius(settings.input_days) is None:
             raise UserError(f"--patch asks for a model free of the grid, {model_name} is bound to it.")
-        compact = isinstance(model, Compact)
-        transfer = None if compact else Transfer.of(model, settings, source.best if source else None, fabric.device)
+        trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
-        learned = days_of_means(split) if compact and experiment != "ERA5test" else split
+        learned = model.days_of_means(split, experiment)
         summary = data.summary(learned)
         view, gappy = views(settings, model, data, summary, learned, source, future)
-        asked, kind = (settings.lead_days, 1 if compact else settings.input_days), windows_of(model)
-        training = Samples(gappy, split.train, *asked, "training", kind)
-        validation = Samples(view, split.val, *asked, "validation", kind)
-        Samples(view, split.test, *asked, "test")  # refused now rather than after the training
+        days = {"lead_days": settings.lead_days, "input_days": settings.input_days}
+        training = model.learning_samples(gappy, split.train, name="training", **days)
+        validation = model.learning_samples(view, split.val, name="validation", **days)
+        model.scoring_samples(view, split.test, name="test", **days)  # refused now rather than after the training
         training.require_targets(summary.observed)
         validation.require_targets(summary.observed)
         if found is None:
@@ -119,5 +117,5 @@ def run(
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)
-        what = model, training, validation, settings, found or checkpoint, run_dir, fabric, on_epoch
-        return run_dir, fit_compact(*what) if compact else fit(*what, transfer), True
+        checkpoint = trainer.fit(Run(training, validation, found or checkpoint, run_dir, on_epoch))
+        return run_dir, checkpoint, True

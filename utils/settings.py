@@ -18,6 +18,7 @@ SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
 
 
+RENAMED = {"episodes": "pseudo_satellite_years"}  # settings in older checkpoints, and their names of today
 _PATHS = ("data", "out", "init_from", "future_from")
 
 

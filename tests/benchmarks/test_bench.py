@@ -18,7 +18,7 @@ from conftest import ROOT, subprocess_script
 from utils.data_processing import Batch
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES, read_prepared
-from utils.models import reference as published
+from utils.models import reference
 from utils.training.loop import sum_of_squares
 
 
@@ -33,16 +33,16 @@ def settings(tmp_path, monkeypatch) -> Settings:
 @pytest.mark.parametrize(("shape", "input_days"), [((7, 8), 3), ((5, 3), 7), ((4, 4), 1)])
 def test_models_free_of_the_grid_agree_with_their_plain_reference(name, shape, input_days):
     torch.manual_seed(0)
-    model, reference = our_model(name, shape, input_days), published.MODELS[name](shape, input_days, 3)
-    reference.load_state_dict(model.state_dict())
+    model, plain = our_model(name, shape, input_days), reference.MODELS[name](shape, input_days, 3)
+    plain.load_state_dict(model.state_dict())
     features, target, valid = torch.rand(9, input_days, 3, *shape), torch.rand(9, *shape), torch.rand(9, *shape) < 0.7
-    forecast, expected = model(features), reference(features)
+    forecast, expected = model(features), plain(features)
     torch.testing.assert_close(forecast, expected, atol=1e-5, rtol=1e-5)
     (sum_of_squares(forecast, Batch(features, target, valid)) / valid.sum()).backward()
     (expected - target)[valid].square().mean().backward()
-    for ours, plain in zip(model.parameters(), reference.parameters(), strict=True):
-        found = torch.zeros_like(plain) if ours.grad is None else ours.grad  # no recurrence on a single day
-        torch.testing.assert_close(found, plain.grad, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        found = torch.zeros_like(theirs) if ours.grad is None else ours.grad  # no recurrence on a single day
+        torch.testing.assert_close(found, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
 def test_the_operations_of_a_step_are_those_by_hand(settings):

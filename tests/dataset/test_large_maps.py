@@ -12,7 +12,6 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, ROOT, tiny
 from test_training import weights
 
-from utils import models
 from utils.common.cli import UserError
 from utils.common.grid import Grid, tiles
 from utils.common.parallel import prefetch
@@ -66,7 +65,7 @@ def test_forecasts_by_tiles_are_those_of_the_whole_map(kernel, days):
     shape = (23, 19)
     model = free_model("convlstm_pixel", shape, kernel).double()
     features = torch.rand(2, days, 3, *shape, dtype=torch.float64)
-    look = models.halo(model, days)
+    look = model.receptive_radius(days)
     with torch.no_grad():
         whole = model(features)
         for tile in tiles(shape, 4, look):
@@ -84,7 +83,7 @@ def test_patches_count_every_cell_of_every_window_once():
     record = Record(ds, Statistics.fit(ds, SPLIT))
     windows = Windows(record, SPLIT.train, 3, 3, "training")
     model = free_model("convlstm_pixel")
-    patches = Patches(windows, tiles((7, 8), 3, models.halo(model, 3)))
+    patches = Patches(windows, tiles((7, 8), 3, model.receptive_radius(3)))
     with torch.no_grad():
         every = [[one.batch(n) for n in np.arange(len(one))[:, None]] for one in (windows, patches)]
         sums = [sum(float(sum_of_squares(model(batch.features), batch)) for batch in one) for one in every]

@@ -19,7 +19,6 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.forecasts import cross_validation
 from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, OutOfSample, age_class
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
@@ -27,6 +26,7 @@ from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores.baselines import climatology
 from utils.scores.metrics import SEASONS
 from utils.training import runs
+from utils.training.loop import GradientDescent
 
 
 def days_from(first, count):
@@ -222,7 +222,7 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
 
 
 def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_path, smap, script, monkeypatch):
-    out, calls, real = tmp_path / "run", [], cross_validation.refit
+    out, calls, real = tmp_path / "run", [], GradientDescent.refit
     assert script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1, "--out", out).code == 0
     whole = cross_validate(out, 3, quiet=True)
     with xr.open_dataset(whole) as ds:
@@ -233,9 +233,9 @@ def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_pat
         calls.append(len(calls))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        real(*arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(cross_validation, "refit", failing)
+    monkeypatch.setattr(GradientDescent, "refit", failing)
     with pytest.raises(KeyboardInterrupt):
         cross_validate(out, 3, quiet=True)
     assert not whole.exists()

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from published_step import step, windows
 from test_models import NAMES, settings_and_build
 
 from utils.common.grid import Grid
 from utils.data_processing import Batch
-from utils.models import reference as published
+from utils.models import reference
 from utils.training.loop import sum_of_squares
 
 
@@ -21,26 +22,27 @@ def test_forecast_and_gradients_agree_with_the_published_step(tmp_path, name, sh
     settings.predictors = (*settings.predictors, "season") if season else settings.predictors
     torch.manual_seed(0)
     model = build(settings, Grid(np.linspace(50, 20, shape[0]), np.linspace(70, 90, shape[1])))
-    reference = published.MODELS[name](shape, input_days, settings.channels)
-    reference.load_state_dict(model.state_dict())
+    plain = reference.MODELS[name](shape, input_days, settings.channels)
+    plain.load_state_dict(model.state_dict())
 
     rng = np.random.default_rng(1)
     days = rng.random((input_days + 3 + 8, settings.channels, *shape), dtype=np.float32)
-    features, target = published.windows(days, input_days, lead_days=3)
+    features, target = windows(days, input_days, lead_days=3)
     mask = rng.random(shape) < 0.7
     np.save(tmp_path / "mask.npy", mask)
     samples = np.arange(len(features))[::-2].copy()
-    optimiser = torch.optim.SGD(reference.parameters(), lr=0)  # leaves weights and gradients as they are
-    loss = published.step(reference, optimiser, features, target, samples, tmp_path / "mask.npy")
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0)  # leaves weights and gradients as they are
+    mask_file = tmp_path / "mask.npy"
+    loss = step(plain, optimiser, features=features, target=target, samples=samples, mask_file=mask_file)
 
     valid = torch.from_numpy(np.broadcast_to(mask, target[samples].shape).copy())
     batch = Batch(torch.from_numpy(features[samples]), torch.from_numpy(target[samples]), valid)
     forecast = model(batch.features)
     ours = sum_of_squares(forecast, batch) / valid.sum()
     ours.backward()
-    torch.testing.assert_close(forecast, reference(batch.features), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(forecast, plain(batch.features), atol=1e-5, rtol=1e-5)
     assert ours.item() == pytest.approx(loss, rel=1e-5)
-    for (parameter, weight), expected in zip(model.named_parameters(), reference.parameters(), strict=True):
+    for (parameter, weight), expected in zip(model.named_parameters(), plain.parameters(), strict=True):
         found = torch.zeros_like(weight) if weight.grad is None else weight.grad  # no recurrence on a single day
         torch.testing.assert_close(found, expected.grad, atol=1e-5, rtol=1e-5, msg=lambda m, p=parameter: f"{p}: {m}")
 

@@ -9,8 +9,10 @@ import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
+from utils.common.cli import UserError
 from utils.common.grid import tiles
 from utils.common.periods import Split, spans
+from utils.common.ridge import solve_ridge
 from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.dataset.memory import OLDEST
@@ -19,9 +21,9 @@ from utils.dataset.recollection import DYNAMIC, STALE, STATIC, maps_of
 from utils.dataset.record import Record
 from utils.dataset.statistics import Summary
 from utils.models.compact import Compact, MemoryWindows
-from utils.training import runs
-from utils.training.compact import parts_of, products_of, solve_towards
-from utils.training.compact_samples import CellSamples, episodes, rows_of
+from utils.training import compact_samples, runs
+from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
+from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),
@@ -98,7 +100,7 @@ def test_forecasts_by_tiles_are_those_of_the_whole_map():
     torch.nn.init.normal_(model.weight)
     with torch.no_grad():
         expected = model(MemoryWindows(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
-        for tile in tiles((17, 19), 6, model.halo(3)):
+        for tile in tiles((17, 19), 6, model.receptive_radius(3)):
             part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
             found = model(MemoryWindows(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
             torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
@@ -114,11 +116,12 @@ def rows(count=4000):
 def test_the_regression_is_least_squares_without_a_prior_and_the_prior_with_a_heavy_one():
     data, net = rows(), Compact()
     terms = np.ones(len(DYNAMIC) + 1)
-    solve_towards(net, products_of(data), 0 * terms, terms)
+    products = sum_products_of_parts(data).sum(axis=0)
+    set_regression(net, solve_ridge(products, 0 * terms, terms))
     expected = np.linalg.lstsq(np.column_stack([np.ones(len(data)), data.x]), data.y, rcond=None)[0]
     np.testing.assert_allclose(net.weight.detach().numpy(), expected[1:], atol=1e-4)
     assert net.bias.item() == pytest.approx(expected[0], abs=1e-4)
-    solve_towards(net, products_of(data), 1e12 * terms, 0.25 * terms)
+    set_regression(net, solve_ridge(products, 1e12 * terms, 0.25 * terms))
     np.testing.assert_allclose(net.weight.detach().numpy(), 0.25, atol=1e-4)
 
 
@@ -134,22 +137,49 @@ def test_the_forecast_is_mean_plus_regression_plus_share_of_the_members_mean():
     member = [0.05 * (h / (1 + np.exp(-h))) @ outer[m][:, 0] for m, h in enumerate(hidden)]
     expected = data.static[:, 1] + data.x @ net.weight.detach().numpy() + 0.4 * np.mean(member, axis=0)
     np.testing.assert_allclose(net(features).detach().numpy().ravel(), expected, rtol=1e-4, atol=1e-4)
-    linear, added = parts_of(net, data)
+    linear, added = forecast_parts(net, data)
     np.testing.assert_allclose(data.static[:, 1] + linear + 0.4 * added, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_episodes_have_a_satellites_gaps_and_the_truth_as_target(era5):
-    data = DataSet(era5)
-    split = Split(spans("train", ("2015-01-01", "2015-03-31")), (), spans("test", ("2015-05-01", "2015-05-30")))
-    view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
-    found = episodes(Samples(view, split.train, 3, 1, "training", MemoryWindows), 6, np.random.default_rng(0))
+def test_pseudo_satellite_years_have_a_satellites_gaps_and_the_truth_as_target(era5):
+    samples = source_samples(era5)
+    found = draw_pseudo_satellite_years(samples, 6, np.random.default_rng(0))
     age = found.x[:, DYNAMIC.index("last_anomaly_age")]
     assert 0.2 < (age == 0).mean() < 0.7 and age.max() <= STALE
     last = np.datetime64("2015-03-31").astype(int)
     assert found.day.max() <= last and len(found) > 1000
-    moisture = data.read()["soil_moisture"].values
+    moisture = samples.view.data.read()["soil_moisture"].values
     truth = found.y + found.static[:, STATIC.index("mean_soil_moisture")]
     assert np.isin(np.round(truth, 4), np.round(moisture[np.isfinite(moisture)], 4)).all()
+
+
+def source_samples(era5, start="2015-01-01", end="2015-03-31"):
+    """Samples of the land model whose target days are these."""
+    data = DataSet(era5)
+    split = Split(spans("train", (start, end)), (), spans("test", ("2015-05-01", "2015-05-30")))
+    view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
+    return Samples(view, split.train, 3, 1, "training", MemoryWindows)
+
+
+def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
+    """A year takes days anywhere in the record; of few target days, some years hold none, and the others count."""
+    few = source_samples(era5, "2015-01-10", "2015-01-12")
+    found = draw_pseudo_satellite_years(few, 30, np.random.default_rng(0))
+    first = np.datetime64("2015-01-10").astype(int)
+    assert set(found.day) <= {first, first + 1, first + 2}
+    with pytest.raises(UserError, match="too short to pre-train on"):
+        draw_pseudo_satellite_years(few, 0, np.random.default_rng(0))
+
+
+def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch):
+    """A year is left out because it holds no target day, and for no other reason."""
+
+    def fail(*arguments):
+        raise UserError("The weather forecasts are damaged.")
+
+    monkeypatch.setattr(compact_samples, "MemoryWindows", fail)
+    with pytest.raises(UserError, match="weather forecasts are damaged"):
+        draw_pseudo_satellite_years(source_samples(era5), 6, np.random.default_rng(0))
 
 
 def test_all_rows_are_the_valid_targets(tmp_path):
@@ -158,7 +188,7 @@ def test_all_rows_are_the_valid_targets(tmp_path):
     data = DataSet(tmp_path / "smap.nc")
     view = View(data, data.summary(SPLIT).statistics(SPLIT).unscaled(), halo=3)
     samples = Samples(view, SPLIT.train, 3, 1, "training", MemoryWindows)
-    found = rows_of(samples, np.random.default_rng(0))
+    found = draw_observations(samples, np.random.default_rng(0))
     observed = ds["soil_moisture"].values[samples.target_index]
     assert len(found) == np.isfinite(observed).sum()
     mean = found.static[:, STATIC.index("mean_soil_moisture")]
@@ -255,6 +285,33 @@ def test_rain_ahead_changes_the_forecast_and_its_name(trained, script, tmp_path)
 def test_settings_of_other_models_are_refused(trained, options):
     result, _ = trained("refused", *options)
     assert result.sentence() == f"error: {options[0]} means nothing to the compact model; leave it out."
+
+
+def test_a_test_period_that_eval_would_refuse_is_refused_before_the_training(tmp_path, script):
+    """The model sees one day, but its scores stand beside baselines that need all input days: 3 and a lead of 3."""
+    ds = tiny()
+    gaps = np.isin(np.arange(ds.sizes["time"]), np.arange(92, 120, 6))  # five days in a row are left
+    write_prepared(ds.isel(time=~gaps), tmp_path / "gaps.nc")
+    command = ["SMAPtest/train_compact.py", "--data", tmp_path / "gaps.nc", *PERIODS, "--epochs", 1]
+    sentence = script(*command, "--out", tmp_path / "run").sentence()
+    assert "The test period 2015-07-01 to 2015-07-28" in sentence and "no full window: 3 input days" in sentence
+    assert not (tmp_path / "run").exists()
+    assert script(*command, "--input-days", 1, "--out", tmp_path / "run").code == 0
+    assert script("SMAPtest/eval.py", tmp_path / "run").code == 0
+
+
+def test_runs_of_earlier_versions_hold_pseudo_satellite_years_as_episodes(tmp_path, era5, script):
+    command = ["ERA5test/train_compact.py", "--data", era5, *ERA5_PERIODS, "--epochs", 1, "--out", tmp_path / "run"]
+    result = script(*command, "--episodes", 2)  # as the flag was called
+    assert result.code == 0, result.err
+    assert "pseudo_satellite_years = 2" in result.out
+    content = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    content["settings"]["episodes"] = content["settings"].pop("pseudo_satellite_years")
+    torch.save(content, tmp_path / "run" / "checkpoint.pt")
+    assert "is finished" in script(*command, "--pseudo-satellite-years", 2).out
+    sentence = script(*command, "--pseudo-satellite-years", 3).sentence()
+    assert "--pseudo-satellite-years was 2, now 3" in sentence
+    assert script("ERA5test/eval.py", tmp_path / "run").code == 0
 
 
 def test_seeds_differ(trained):

@@ -121,10 +121,10 @@ train_epoch, save = loop.train_epoch, torch.save
 def stop():
     print("now", flush=True)
     sys.stdin.read()
-def epoch(*rest):
+def epoch(**given):
     global epochs
     epochs += 1
-    loss = train_epoch(*rest)
+    loss = train_epoch(**given)
     if epochs == 3 and {moment!r} == "in an epoch":
         stop()
     return loss

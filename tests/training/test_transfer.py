@@ -19,6 +19,7 @@ from utils.models.fast_layers import BlockedMatmul
 from utils.settings import FinetuneSettings
 from utils.training import runs
 from utils.training.inference import load_script
+from utils.training.loop import GradientDescent
 from utils.training.transfer import Transfer
 
 PARTS = {  # of each script, from the input to the head
@@ -68,19 +69,18 @@ def moved(source, run_dir) -> dict[str, float]:
 
 def each_epoch(command, monkeypatch) -> list[tuple[dict, int]]:
     """Run a command in this process: after each epoch its weights, and the number of weights Adam keeps a state of."""
-    seen, fit = [], experiment.fit
+    seen, fit = [], GradientDescent.fit
 
-    def watched(*rest):
-        arguments = list(rest)
-        arguments[7] = lambda checkpoint: seen.append(
+    def watch(trainer, run):
+        run.on_epoch = lambda checkpoint: seen.append(
             (
                 {name: value.clone() for name, value in checkpoint.last["weights"].items()},
                 sum(state["exp_avg"].numel() for state in checkpoint.last["optimiser"]["state"].values()),
             )
         )
-        return fit(*arguments)
+        return fit(trainer, run)
 
-    monkeypatch.setattr(experiment, "fit", watched)
+    monkeypatch.setattr(GradientDescent, "fit", watch)
     script = load_script(ROOT / command[0])
     monkeypatch.setattr(sys, "argv", [str(word) for word in command])
     experiment.train(command[0].replace("train_", "").removesuffix(".py"), script.Settings, script.build)

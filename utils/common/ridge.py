@@ -1,17 +1,36 @@
-"""Ridge regression from sums of products, which grow with no number of days."""
+"""Ridge regression from sums of products. They have one size for any number of days, and sums of parts can be added."""
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import solve
 
 PENALTIES = (1, 3, 10, 30, 100)  # candidates for ridge_memory, in training days; the best on held-out parts is taken
-
-
 BLOCKS = 3  # the parts: the training samples in order of time, each held out in turn
 
 
+def sum_products(
+    predictors: Float[np.ndarray, "row predictor"], target: Float[np.ndarray, "row"]
+) -> Float[np.ndarray, "t t"]:
+    """Sums over the rows of the products of (1, predictors, target), in 64 bit: all that least squares has to know."""
+    table = np.column_stack([np.ones(len(target)), predictors, target]).astype(np.float64)
+    return table.T @ table
+
+
+def solve_ridge(
+    products: Float[np.ndarray, "t t"], penalties: Float[np.ndarray, "term"], prior: Float[np.ndarray, "term"]
+) -> Float[np.ndarray, "term"]:
+    """Weights of (1, predictors) that minimise the squared error plus penalty · (weight − prior)², summed over weights.
+
+    Ridge regression (Hoerl and Kennard 1970), towards a prior instead of towards 0. With a penalty of 0 everywhere, it
+    is ordinary least squares.
+    """
+    gram = products[:-1, :-1] + np.diag(penalties)
+    moment = products[:-1, -1] + penalties * prior
+    return solve(gram, moment, assume_a="pos")
+
+
 class Regression:
-    """Ridge regression on standardised predictors from sums of products, [block, term, term] (see _products).
+    """Ridge regression on standardised predictors from sums of products, [block, term, term] (see `sum_products`).
 
     Only the predictors `used` have a weight. The penalty draws the weights towards 0, or, with `towards`, towards the
     regression on that predictor alone.
@@ -37,7 +56,7 @@ class Regression:
 
     def fit(self, penalty: float) -> Float[np.ndarray, "term"]:
         """Intercept and weights of the predictors as they come."""
-        weights = self.standard[:-1, :-1] @ self._solved(self.blocks.sum(axis=0), penalty)
+        weights = self.standard[:-1, :-1] @ self._solve(self.blocks.sum(axis=0), penalty)
         weights[0] += self.mean[-1]
         return weights
 
@@ -46,15 +65,16 @@ class Regression:
         total, errors = self.blocks.sum(axis=0), np.zeros(len(penalties))
         for block in self.blocks:
             for i, penalty in enumerate(penalties):
-                weights = np.append(self._solved(total - block, penalty), -1)
+                weights = np.append(self._solve(total - block, penalty), -1)
                 errors[i] += weights @ block @ weights
         return float(penalties[np.argmin(errors)])
 
-    def _solved(self, products: Float[np.ndarray, "t t"], penalty: float) -> Float[np.ndarray, "term"]:
+    def _solve(self, products: Float[np.ndarray, "t t"], penalty: float) -> Float[np.ndarray, "term"]:
         """Weights of (1, standardised predictors); the 1 bears no penalty but what keeps it defined without a row."""
         penalties = np.append(1e-9, np.full(len(self.terms) - 1, penalty))
-        gram = products[np.ix_(self.terms, self.terms)] + np.diag(penalties)
+        terms_and_target = np.append(self.terms, len(products) - 1)
         weights = np.zeros(len(self.prior))
-        moment = products[self.terms, -1] + penalties * self.prior[self.terms]
-        weights[self.terms] = solve(gram, moment, assume_a="pos")
+        weights[self.terms] = solve_ridge(
+            products[np.ix_(terms_and_target, terms_and_target)], penalties, self.prior[self.terms]
+        )
         return weights

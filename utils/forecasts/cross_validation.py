@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from utils.common.cli import UserError
@@ -24,16 +23,14 @@ from utils.data_processing import Samples, View
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import windows_of
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.scores.baselines import climatology, persistence
 from utils.scores.prediction_file import SCORING, described, written
-from utils.training.compact import refit_compact
+from utils.training import TRAINERS, runs
 from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
-from utils.training.loop import refit, runs, start_fabric
+from utils.training.loop import start_fabric
 from utils.training.runs import Checkpoint
 from utils.training.setup import new_model, start_of, views
-from utils.training.transfer import Transfer
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
@@ -93,11 +90,12 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
     path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
-    data, reach = open_data_set(path, start_of(checkpoint)), (checkpoint.lead_days, checkpoint.input_days)
+    data = open_data_set(path, start_of(checkpoint))
+    days_seen = {"lead_days": checkpoint.lead_days, "input_days": checkpoint.input_days}
     model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
     view = view_of(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val
-    everything = Samples(view, learned, *reach, "training")
+    everything = Samples(view, learned, name="training", **days_seen)
     days = data.days[everything.target_index]
     parts = [Fold(training=periods.train, validation=learned)]
     if folds:
@@ -108,7 +106,7 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
                 model, view = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
-            samples = Samples(view, fold.validation, *reach, "held-out", windows_of(model))
+            samples = model.scoring_samples(view, fold.validation, name="held-out", **days_seen)
             rows = slice(first, first + len(samples.target_index))
             first = rows.stop
             for windows, block in zip(samples, view.blocks, strict=True):
@@ -131,7 +129,7 @@ def refit_run(
     days: tuple[Span, ...],
     future: KnownWeather | None,
     keep: Path | None = None,
-) -> tuple[nn.Module, View]:
+) -> tuple[ForecastModel, View]:
     """Train a model with the settings of a run on these target days; returns it, and the data as it sees them.
 
     Its weights are kept in the folder `keep`, where a later call finds them.
@@ -150,17 +148,12 @@ def refit_run(
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
         return model, view
-    compact = isinstance(model, Compact)
-    reach = checkpoint.lead_days, 1 if compact else checkpoint.input_days
-    training = Samples(gappy, days, *reach, "training", windows_of(model))
-    if compact:
-        share = float(checkpoint.best["share"])  # the run's own: to find it takes three fits more
-        model = refit_compact(model, training, settings, checkpoint.experiment, share)
-    else:
-        fabric = start_fabric(settings.precision)
-        transfer = Transfer.of(model, settings, source.best if source else None, fabric.device)
-        refit(model, training, settings, checkpoint.best_epoch, fabric, transfer)
-    model = model.cpu()
+    training = model.learning_samples(
+        gappy, days, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="training"
+    )
+    fabric = start_fabric(settings.precision)
+    trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)
+    model = trainer.refit(training, checkpoint).cpu()
     if kept:
         with whole_file(kept) as partial:
             torch.save(model.state_dict(), partial)

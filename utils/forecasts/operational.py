@@ -21,7 +21,6 @@ from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadabl
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
-from utils.models import windows_of
 from utils.training import runs
 from utils.training.inference import BATCH, forecast, restore_model, view_of
 from utils.training.setup import start_of
@@ -49,7 +48,8 @@ class TrainedRun:
         """The samples with their last input day from `first` to `last`, without those that lack a full window."""
         lead = self.checkpoint.lead_days
         periods = ((first + lead, last + lead),)
-        return Samples(self.view, periods, lead, self.checkpoint.input_days, "forecast", windows_of(self.model))
+        input_days = self.checkpoint.input_days
+        return self.model.scoring_samples(self.view, periods, lead_days=lead, input_days=input_days, name="forecast")
 
     def predict(self, inits: np.ndarray) -> tuple[Predicted, Age]:
         """Soil moisture forecast from these initial days, m3 m-3, and the age of the last observation, days."""

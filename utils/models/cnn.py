@@ -1,4 +1,7 @@
-"""The published CNN: days and variables stacked as channels, one strided convolution, one dense map."""
+"""The published CNN: days and variables stacked as channels, one strided convolution, one dense map.
+
+Plain definition: `CNN` in utils/models/reference.py.
+"""
 
 import torch
 from jaxtyping import Float
@@ -6,20 +9,24 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
+from utils.models import ForecastModel
 from utils.models.fast_layers import BlockedLinear
 
 
-class CNN(nn.Module):
-    """Conv2d(channels·days → filters, kernel, stride) → ReLU → Linear(→ H·W)."""
+class CNN(ForecastModel):
+    """Conv2d(channels·days → filters, kernel, stride) → ReLU → Linear(→ H·W).
+
+    Raises UserError for a grid smaller than the kernel.
+    """
 
     def __init__(
         self, grid: Grid, input_days: int, filters: int = 48, kernel: int = 3, stride: int = 3, channels: int = 3
     ):
         super().__init__()
         height, width = self.shape = grid.shape
-        rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
+        rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
         self.dense = BlockedLinear(filters * rows * columns, height * width)
 

@@ -1,10 +1,12 @@
-"""compact: ours, made for records of a month to a few years; one for all cells and any grid, about 1,500 parameters.
+"""compact: ours, made for records of a month to a few years; one model for all cells and any grid.
 
-It forecasts a cell's mean, plus a linear regression on a written-down memory (dataset/recollection.py), plus what a
-small ensemble of networks makes of the same: their mean, times a share between 0 and 1 that says what they were worth
-on days held out. The regression is first made on the land model, seen with the gaps and the noise of a satellite; its weights
-are what the regression on SMAP is drawn towards, so that a month of SMAP cannot lead it astray. The networks learn on
-the land model what the regression leaves, and go on from there. utils/training/compact.py tells how.
+Its forecast is the cell's mean, plus a linear regression on antecedent soil moisture and precipitation, plus a share of
+what four small networks add to it. It has about 1,500 parameters.
+
+The regression is fitted on the land model first, seen with the gaps and the noise of a satellite. On SMAP, its weights
+are drawn towards those of the land model, so that a month of SMAP cannot lead them astray. The networks learn what the
+regression leaves, on the land model and then on SMAP. The share lies between 0 and 1 and says what the networks were
+worth on days that were held out. utils/training/compact.py has the fit.
 """
 
 from weakref import WeakKeyDictionary
@@ -14,9 +16,11 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
+from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
 from utils.dataset.recollection import DYNAMIC, REACH, STATIC, maps_of, static_of
 from utils.dataset.record import Record, future_maps
+from utils.models import ForecastModel
 
 UNIT = 0.05  # m3 m-3, of the networks' output
 FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut
@@ -53,10 +57,16 @@ class MemoryWindows(Windows):
         return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)
 
 
-class Compact(nn.Module):
-    """Mean + w·x + share · mean over members of MLP(x, statics, w·x), m3 m-3: its runs do not scale soil moisture."""
+class Compact(ForecastModel):
+    """mean + w·x + b + share · (mean over members of MLP(x, static, w·x + b)), in m3 m-3.
 
+    x are the antecedent features of the last input day and, where it knows them, the rain of the days up to the target
+    (`ahead` of them); `static` are the cell's own. Each of the `members` networks has one layer of `hidden` units.
+    """
+
+    trainer = "compact"
     windows = MemoryWindows
+    scaled = False
 
     def __init__(self, ahead: int = 0, members: int = 4, hidden: int = 16):
         super().__init__()
@@ -68,31 +78,45 @@ class Compact(nn.Module):
         self.outer = nn.Parameter(torch.zeros(members, hidden, 1))
         self.outer_bias = nn.Parameter(torch.zeros(members, 1, 1))
         self.register_buffer("share", torch.ones(1))
-        self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the networks' inputs where they began
+        self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the networks' inputs: of the first fit
         self.register_buffer("scale", torch.ones(inputs))
 
     @property
     def networks(self) -> list[nn.Parameter]:
+        """The weights of the networks alone."""
         return [self.inner, self.inner_bias, self.outer, self.outer_bias]
 
     def linear(self, x: Float[Tensor, "*row dynamic"]) -> Float[Tensor, "*row"]:
+        """The regression: soil moisture less the cell's mean, m3 m-3."""
         return x @ self.weight + self.bias
 
     def corrections(
         self, x: Float[Tensor, "row dynamic"], static: Float[Tensor, "row static"], linear: Float[Tensor, "row"]
     ) -> Float[Tensor, "member row"]:
-        """Each member's, m3 m-3."""
-        z = (torch.cat([x, static, linear[:, None]], dim=1) - self.centre) / self.scale
-        hidden = nn.functional.silu(z.clamp(-FARTHEST, FARTHEST) @ self.inner + self.inner_bias)
+        """What each network adds to the regression before the share is taken, m3 m-3."""
+        inputs = torch.cat([x, static, linear[:, None]], dim=1)
+        z = ((inputs - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
+        hidden = nn.functional.silu(z @ self.inner + self.inner_bias)
         return UNIT * (hidden @ self.outer + self.outer_bias)[..., 0]
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
-        cells = features[:, -1].movedim(1, -1)
+        cells = features[:, -1].movedim(1, -1)  # [batch, lat, lon, channel]
         x, static = cells[..., : self.dynamic], cells[..., self.dynamic :]
         linear = self.linear(x)
         correction = self.corrections(x.flatten(0, 2), static.flatten(0, 2), linear.flatten()).mean(dim=0)
-        return static[..., STATIC.index("mean_soil_moisture")] + linear + self.share * correction.view(linear.shape)
+        mean = static[..., STATIC.index("mean_soil_moisture")]
+        return mean + linear + self.share * correction.view(linear.shape)
 
-    def halo(self, input_days: int) -> int:
-        """The rain to the west."""
+    def receptive_radius(self, input_days: int) -> int:
+        """As far as the rain to the west is looked for."""
         return REACH
+
+    def input_window(self, input_days: int) -> int:
+        """The features of the last input day hold all days before it."""
+        return 1
+
+    def days_of_means(self, split: Split, experiment: str) -> Split:
+        """On SMAP, the means are also of the validation days: a short record has no days to spare."""
+        if experiment == "ERA5test":
+            return split
+        return Split((*split.train, *split.val), split.val, split.test)

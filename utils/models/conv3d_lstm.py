@@ -1,17 +1,21 @@
-"""The published "3DConvLSTM": a strided convolution of each day's maps, then an LSTM over the days."""
+"""The published "3DConvLSTM": a strided convolution of each day's maps, then an LSTM over the days.
+
+Plain definition: `Conv3dLSTM` in utils/models/reference.py.
+"""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
+from utils.models import ForecastModel
 from utils.models.fast_layers import BlockedLinear, LSTMLastOutput
 
 
-class Conv3dLSTM(nn.Module):
+class Conv3dLSTM(ForecastModel):
     """Conv3d(channels → filters, kernel and stride (1, 3, 3)) → LSTM(→ hidden) → last output → Linear(→ H·W).
 
-    `hidden` None: H·W, as published.
+    `hidden` None: H·W, as published. Raises UserError for a grid smaller than the kernel.
     """
 
     def __init__(self, grid: Grid, filters: int = 10, kernel: int = 3, hidden: int | None = None, channels: int = 3):

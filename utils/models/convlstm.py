@@ -1,4 +1,7 @@
-"""The published ConvLSTM (Shi et al. 2015, without peepholes): two recurrent convolution layers and a dense map."""
+"""The published ConvLSTM (Shi et al. 2015, without peepholes): two recurrent convolution layers and a head.
+
+Plain definitions: `ConvLSTM`, `ConvLSTMConv` and `ConvLSTMPixel` in utils/models/reference.py.
+"""
 
 from typing import Literal
 
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.common.grid import Grid
+from utils.models import ForecastModel
 from utils.models.fast_layers import BlockedLinear, run_cells
 
 
@@ -22,10 +26,11 @@ class ConvLSTMLayer(nn.Module):
         self.ifgo = nn.Conv2d(channels + hidden, 4 * hidden, kernel, padding="same")
 
     def forward(self, maps: Float[Tensor, "day batch lat lon channel"]) -> list[Float[Tensor, "batch lat lon hidden"]]:
+        """The hidden state of each day."""
         channels = maps.shape[-1]
         from_input, from_state = self.ifgo.weight[:, :channels], self.ifgo.weight[:, channels:]
-        shares = convolve(maps.flatten(0, 1), from_input, self.ifgo.bias).unflatten(0, maps.shape[:2])
-        return run_cells(shares, lambda h: convolve(h, from_state))
+        gates = convolve(maps.flatten(0, 1), from_input, self.ifgo.bias).unflatten(0, maps.shape[:2])
+        return run_cells(gates, lambda h: convolve(h, from_state))
 
 
 def convolve(
@@ -35,11 +40,12 @@ def convolve(
     return F.conv2d(maps.permute(0, 3, 1, 2), weight, bias, padding="same").permute(0, 2, 3, 1)
 
 
-class ConvLSTM(nn.Module):
-    """ConvLSTM layers → last hidden state → head → map.
+class ConvLSTM(ForecastModel):
+    """ConvLSTM layers → hidden state of the last day → head → map. The heads:
 
-    Head "linear": ReLU → Linear(hidden·H·W → H·W). Head "conv": 1×1 convolution to one channel → sigmoid →
-    Linear(H·W → H·W). Head "pixel", ours: 1×1 convolution to one channel alone; its weights serve any grid.
+    linear  ReLU → Linear(hidden·H·W → H·W)
+    conv    1×1 convolution to one channel → sigmoid → Linear(H·W → H·W)
+    pixel   1×1 convolution to one channel, which is the map: ours, its weights serve any grid
     """
 
     def __init__(
@@ -51,26 +57,29 @@ class ConvLSTM(nn.Module):
         channels: int = 3,
     ):
         super().__init__()
-        self.shape, self.kernel, self.head = grid.shape, kernel, head
+        self.shape, self.kernel = grid.shape, kernel
         cells = grid.shape[0] * grid.shape[1]
-        widths = (channels, *hidden)
-        self.layers = nn.ModuleList(ConvLSTMLayer(a, b, kernel) for a, b in zip(widths, hidden, strict=False))
+        inputs = (channels, *hidden[:-1])
+        self.layers = nn.ModuleList(ConvLSTMLayer(i, h, kernel) for i, h in zip(inputs, hidden, strict=True))
+        self.dense = None
         if head == "linear":
             self.reduce = nn.ReLU()
             self.dense = BlockedLinear(hidden[-1] * cells, cells)
-        elif head == "pixel":
-            self.reduce = nn.Conv2d(hidden[-1], 1, 1)
-        else:
+        elif head == "conv":
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())
             self.dense = BlockedLinear(cells, cells)
+        else:
+            self.reduce = nn.Conv2d(hidden[-1], 1, 1)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
-        days = list(features.permute(1, 0, 3, 4, 2))
+        days = list(features.permute(1, 0, 3, 4, 2))  # channels last, as the layers want them
         for layer in self.layers:
             days = layer(torch.stack(days))
-        reduced = self.reduce(days[-1].permute(0, 3, 1, 2))
-        return reduced.squeeze(1) if self.head == "pixel" else self.dense(reduced.flatten(1)).unflatten(1, self.shape)
+        reduced = self.reduce(days[-1].permute(0, 3, 1, 2))  # [batch, channel, lat, lon]
+        if self.dense is None:
+            return reduced.squeeze(1)
+        return self.dense(reduced.flatten(1)).unflatten(1, self.shape)
 
-    def halo(self, input_days: int) -> int | None:
-        """How many cells away a forecast looks; None: over the whole map, to which its weights are bound."""
-        return self.kernel // 2 * (len(self.layers) + input_days - 1) if self.head == "pixel" else None
+    def receptive_radius(self, input_days: int) -> int | None:
+        """Half a kernel for each layer and for each day but the first; None where a dense head looks at all cells."""
+        return None if self.dense is not None else self.kernel // 2 * (len(self.layers) + input_days - 1)

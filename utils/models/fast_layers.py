@@ -1,14 +1,15 @@
-"""Faster versions of what torch has, with the same results; utils/models/reference.py has the plain definitions.
+"""Faster layers with the results of torch's own. Nobody needs this file to understand a model.
 
-Dense layers: they hold nearly all weights of the published models: mixed precision without 16-bit copies of them.
+The models as a textbook writes them are in utils/models/reference.py, and tests/models/test_reference.py holds these
+layers against them, forecasts and gradients. How much faster they are: docs/benchmarks.md.
 
-Autocast keeps a 16-bit copy of every weight and makes its gradient twice, in 16 and in 32 bit; of 194 million weights
-that is 0.8 GB. Here a block of rows at a time is rounded, used and forgotten.
+Dense layers (`BlockedLinear`). They hold nearly all weights of the published models. In mixed precision, torch keeps a
+16-bit copy of every weight and makes its gradient twice, in 16 and in 32 bit: 0.8 GB for 194 million weights. Here a
+block of rows at a time is rounded, used and forgotten.
 
-Recurrences: What the recurrent models share: the LSTM cell with its own derivative, and the recurrence over the days.
-
-All inputs' share of the gates is computed before the recurrence begins, for all days at once. The channel axis is the
-last one, so convolutions run in the layout the processor likes best and dense layers need no other code.
+Recurrences (`FusedLSTMCell`, `run_cells`, `LSTMLastOutput`). The inputs' share of the gates is computed for all days at
+once, before the recurrence begins. The channel axis is the last one, so that convolutions run in the layout that a
+processor likes best and dense layers need no other code. The cell has its own derivative, which keeps fewer maps.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,11 @@ WIDE = (torch.complex128, torch.int64, torch.int32, torch.int16)
 
 
 class FusedLSTMCell(torch.autograd.Function):
-    """One day of an LSTM from its gates before activation, in nn.LSTM's order i, f, g, o: (h, c).
+    """One day of an LSTM: hidden state h and cell state c from the gates before activation.
 
-    `recurrent` and `c` None: the first day, whose state is zero. The four gates are separated once and
-    activated in place; beside c and tanh c they are all that the derivative needs.
+    The gates are in nn.LSTM's order i, f, g, o: the sum of the inputs' `share` and the `recurrent` part. `recurrent`
+    and `c` are None on the first day, whose state is zero. The four gates are separated once and activated in place.
+    The derivative needs them, c and tanh c, and nothing else.
     """
 
     @staticmethod
@@ -84,7 +86,7 @@ def gates_first(gates: Float[Tensor, "*batch gates"]) -> Float[Tensor, "4 *batch
 
 
 def gates_last(gates: Float[Tensor, "4 *batch hidden"]) -> Float[Tensor, "*batch gates"]:
-    """The inverse of `separated`."""
+    """The inverse of `gates_first`."""
     return _wide(gates).movedim(0, -2).clone(memory_format=torch.contiguous_format).view(gates.dtype).flatten(-2)
 
 
@@ -97,7 +99,7 @@ def _wide(values: Tensor) -> Tensor:
 def run_cells(
     shares: Float[Tensor, "day *batch gates"], product: Callable[[Tensor], Tensor]
 ) -> list[Float[Tensor, "*batch hidden"]]:
-    """The hidden state of every day; `product` is the recurrent part of the gates, left out where there is no state."""
+    """The hidden state of every day. `product` makes the recurrent part of the gates from the day before's state."""
     first, *later = shares.unbind(0)
     h, c = FusedLSTMCell.apply(first, None, None)
     states = [h]
@@ -108,7 +110,7 @@ def run_cells(
 
 
 class LSTMLastOutput(nn.LSTM):
-    """An nn.LSTM of one layer that gives its last hidden state alone; one product for all days' inputs."""
+    """An nn.LSTM of one layer that returns its last hidden state alone. Its weights have nn.LSTM's names and shapes."""
 
     def __init__(self, inputs: int, hidden: int):
         super().__init__(inputs, hidden)
@@ -150,7 +152,7 @@ class BlockedMatmul(torch.autograd.Function):
 def linear(
     x: Float[Tensor, "*batch inputs"], weight: Float[Tensor, "outputs inputs"], bias: Tensor | None = None
 ) -> Float[Tensor, "*batch outputs"]:
-    """F.linear, by blocks of rows where the processor computes in mixed precision."""
+    """F.linear; by blocks of rows where a processor (not a GPU) computes in mixed precision."""
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     product = BlockedMatmul.apply(x.flatten(0, -2).to(torch.get_autocast_dtype("cpu")), weight).unflatten(

@@ -1,13 +1,17 @@
-"""The published LSTM: each day's three maps flattened to one vector, one recurrence over the days."""
+"""The published LSTM: each day's maps flattened to one vector, one recurrence over the days.
+
+Plain definition: `LSTM` in utils/models/reference.py.
+"""
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.common.grid import Grid
+from utils.models import ForecastModel
 from utils.models.fast_layers import BlockedLinear, LSTMLastOutput
 
 
-class LSTM(nn.Module):
+class LSTM(ForecastModel):
     """LSTM(channels·H·W → hidden) over the days → its last output → Linear(→ H·W). `hidden` None: H·W, as published."""
 
     def __init__(self, grid: Grid, hidden: int | None = None, channels: int = 3):

@@ -1,12 +1,16 @@
-"""One LSTM shared by all cells, as in LandBench and hydroDL: what it learns in one place serves in all."""
+"""One LSTM shared by all cells, as in LandBench and hydroDL: what it learns in one place serves in all.
+
+Plain definition: `PixelLSTM` in utils/models/reference.py.
+"""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from utils.models import ForecastModel
 from utils.models.fast_layers import LSTMLastOutput
 
 
-class PixelLSTM(nn.Module):
+class PixelLSTM(ForecastModel):
     """LSTM(channels → hidden) over the days of each cell by itself → its last output → Linear(→ 1)."""
 
     def __init__(self, hidden: int = 64, channels: int = 3):
@@ -18,6 +22,6 @@ class PixelLSTM(nn.Module):
         cells = features.permute(0, 3, 4, 1, 2)  # [batch, lat, lon, day, channel]
         return self.dense(self.lstm(cells.flatten(0, 2))).view(cells.shape[:3])
 
-    def halo(self, input_days: int) -> int:
+    def receptive_radius(self, input_days: int) -> int:
         """A cell sees itself alone."""
         return 0

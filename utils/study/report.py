@@ -16,6 +16,7 @@ from tyro.conf import Positional
 
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
+from utils.common.glibc import keep_freed_memory
 from utils.common.text import days, number
 from utils.figures.style import BASELINES
 from utils.scores import significance
@@ -27,7 +28,6 @@ from utils.study.questions.predictability import share_tables
 from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
-from utils.training.loop import keep_freed_memory
 
 COLUMNS = {
     "lead_days": Column("lead", "days"),

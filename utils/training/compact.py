@@ -1,129 +1,250 @@
-"""How the compact model learns (utils/models/compact.py): in seconds to a minute, from all days at once.
+"""How the compact model (utils/models/compact.py) is fitted: in seconds to a minute, from all days at once.
 
-on the land model   episodes: stretches of up to a year in which soil moisture has a satellite's gaps and noise, and
-                    each cell's mean is that of a month to nine; the target is the truth. A ridge regression, then
-                    networks on what it leaves.
-on the target       the regression again, drawn towards the land model's weights as by `prior_days` days of it; then
-                    the networks go on. From scratch it is drawn to persistence that fades (as ridge_memory is), and the
-                    networks begin at random.
-the cell's mean     is that of a short record's own days. Both parts learn as if it were off by the error of such a
-                    mean: an error of it moves all anomalies and the target alike.
-share               what the networks were worth on days they did not see, in three parts of the record in turn
-validation          the RMSE that is reported is of a fit to the training days alone; the model that is kept has learned
-                    from training and validation days together, the same way: nothing is chosen by them
+on the land model   It learns from pseudo-satellite years: up to a year of the land model in which soil moisture has a
+                    satellite's gaps and noise, and each cell's mean is that of one to nine months. The target is the
+                    truth. First a ridge regression is fitted, then networks on what the regression leaves.
+on SMAP             The regression is fitted again. Its weights are drawn towards those of the land model as strongly as
+                    by `prior_days` days of it. Then the networks go on learning. From scratch, the regression is drawn
+                    towards a persistence that fades (like ridge_memory), and the networks begin at random.
+the cell's mean     A short record's mean is wrong by an error of known size, which moves all anomalies and the target
+                    alike. Regression and networks learn with such errors.
+share               What the networks were worth on days that they had not seen: three parts of the record in turn.
+validation          The reported RMSE is that of a fit to the training days alone. The model that is kept has learned
+                    from training and validation days in the same way; nothing is chosen by the validation days.
 
-All constants were chosen on SMAP L3 over the United States, April to December 2015, held out in blocks of time.
+All constants were chosen on SMAP L3 over the United States, April to December 2015, by cross-validation in blocks of
+time.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32
 from lightning_fabric import Fabric
+from torch import Tensor
 from tqdm import tqdm
 
 from utils.common.cli import UserError
-from utils.common.periods import Split, fills_a_year
-from utils.common.ridge import BLOCKS, PENALTIES, Regression
+from utils.common.periods import fills_a_year
+from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
 from utils.data_processing import Samples, index_batches
 from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import UNIT, Compact
 from utils.settings import FinetuneSettings, TrainSettings
-from utils.training.compact_samples import CellSamples, episodes, rows_of
-from utils.training.loop import copied, now, runs
+from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 from utils.training.runs import Checkpoint
+from utils.training.trainer import Run, Trainer, copy_weights, now
 
-RIDGE = 10.0  # penalty on the land model, on standardised predictors
+LAND_MODEL_PENALTY = 10.0  # of the regression on the land model, on standardised predictors
+WEIGHT_DECAY = 0.1  # of the networks, as AdamW has it
+MOST_STEPS = 4000  # of the networks
+SAMPLES_AT_ONCE = 2**16  # that are forecast
 FOREIGN = {  # settings of other models
     *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
     *("unfreeze_every", "lr_decay", "l2sp", "future_temperature"),
 }
-DECAY = 0.1  # of the networks' weights, as AdamW has it
-STEPS = 4000  # of the networks, at most
 
 
-def fit_compact(
-    model: Compact,
-    training: Samples,
-    validation: Samples,
-    settings: TrainSettings,
-    checkpoint: Checkpoint,
-    run_dir: Path,
-    fabric: Fabric,
-    on_epoch: Callable[[Checkpoint], None] | None = None,
-) -> Checkpoint:
-    """As `training.fit`, whose files it writes; `model` has the pre-trained weights where there are any."""
-    if fabric.world_size > 1:
-        raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
-    _refuse(settings)
-    begun, start = now(), time.perf_counter()
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=None)
-    rng = np.random.default_rng(settings.seed)
-    held_out = rows_of(validation, rng)
-    quiet = True if on_epoch else None
-    name = f"{checkpoint.experiment}/{checkpoint.model} lead {settings.lead_days}"
-    with tqdm(desc=name, unit=" steps", disable=quiet) as bar:
-        learner = Learner(settings, len(training.target_index) + training.skipped, bar)
-        if checkpoint.experiment == "ERA5test":
-            begin = copy.deepcopy(model)
-            rows = episodes(training, settings.episodes, rng)
-            val_rmse = rmse(learner.on_the_land_model(model, rows)[0], held_out)
-            together = replace(training, periods=(*training.periods, *validation.periods))
-            rows = episodes(together, settings.episodes, np.random.default_rng(settings.seed))
-            model, loss = learner.on_the_land_model(begin, rows)
-        elif settings.epochs == 0:
-            rows, loss = held_out, math.nan
-            val_rmse = rmse(zero_shot(model), held_out)
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model."""
+
+    model: Compact
+    loss: float  # of the networks in their last epoch: mean square, m6 m-6; NaN where they did not learn
+    samples: int  # that it learned from
+
+
+class CompactTrainer(Trainer):
+    """Fits the compact model in one process. The weights that it starts from are in the model."""
+
+    def __init__(
+        self, model: Compact, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
+    ):
+        super().__init__(model, settings, fabric, source)
+        if fabric.world_size > 1:
+            raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
+        _refuse(settings)
+        self.pretrained = isinstance(settings, FinetuneSettings)
+        self.bar = tqdm(disable=True)  # counts the networks' steps
+
+    def fit(self, run: Run) -> Checkpoint:
+        start, start_time = time.perf_counter(), now()
+        self.write_start(run, start_time)
+        rng = np.random.default_rng(self.settings.seed)
+        validation = draw_observations(run.validation, rng)
+        with self.progress_bar(run, unit=" steps") as self.bar:
+            if is_pretraining(run.checkpoint):
+                trial, final = self.fit_source(run, rng)
+            elif self.settings.epochs == 0:
+                trial = final = Fit(drop_networks(self.model), loss=math.nan, samples=len(validation))
+            else:
+                trial, final = self.fit_target(run, validation, rng)
+        checkpoint, epochs = run.checkpoint, self.settings.epochs
+        checkpoint.epoch = checkpoint.best_epoch = epochs
+        checkpoint.best_rmse, checkpoint.best = rmse(trial.model, validation), copy_weights(final.model)
+        if epochs:
+            seconds, val_rmse = time.perf_counter() - start, checkpoint.best_rmse
+            rate = final.samples * epochs / seconds
+            checkpoint.log.append([epochs, final.loss, val_rmse**2, val_rmse, seconds, rate])
+        self.write_end(run, start_time)
+        if run.on_epoch:
+            run.on_epoch(checkpoint)
+        return checkpoint
+
+    def refit(self, training: Samples, finished: Checkpoint) -> Compact:
+        rng = np.random.default_rng(self.settings.seed)
+        if is_pretraining(finished):
+            years = draw_pseudo_satellite_years(training, self.settings.pseudo_satellite_years, rng)
+            return self.fit_to_land_model(years).model
+        if self.settings.epochs == 0:
+            return drop_networks(self.model)
+        share = float(finished.best["share"])  # the run's own: to find it takes three fits more
+        observations = draw_observations(training, rng)
+        return self.fit_to_observations(observations, days=count_days(training), share=share).model
+
+    def fit_source(self, run: Run, rng: np.random.Generator) -> tuple[Fit, Fit]:
+        """Fits to the training days alone, and to training and validation days."""
+        number = self.settings.pseudo_satellite_years
+        trial = self.fit_to_land_model(draw_pseudo_satellite_years(run.training, number, rng))
+        all_days = replace(run.training, periods=(*run.training.periods, *run.validation.periods))
+        rng = np.random.default_rng(self.settings.seed)
+        return trial, self.fit_to_land_model(draw_pseudo_satellite_years(all_days, number, rng))
+
+    def fit_target(self, run: Run, validation: CellSamples, rng: np.random.Generator) -> tuple[Fit, Fit]:
+        """Fits to the training days alone, and to training and validation days."""
+        training, days = draw_observations(run.training, rng), count_days(run.training)
+        trial = self.fit_to_observations(training, days)
+        both = CellSamples.concatenate([training, validation])
+        return trial, self.fit_to_observations(both, days + count_days(run.validation))
+
+    def fit_to_land_model(self, samples: CellSamples) -> Fit:
+        """The regression and the networks that a fine-tuning starts from."""
+        net = copy.deepcopy(self.model)
+        deviation = np.append(1e-3, samples.x.std(axis=0, dtype=np.float64))
+        products = sum_products_of_parts(samples).sum(axis=0)
+        set_regression(net, solve_ridge(products, LAND_MODEL_PENALTY * deviation**2, np.zeros(len(deviation))))
+        standardise_inputs(net, samples)
+        return Fit(net, loss=self.train_networks(net, samples, mean_error=0.0), samples=len(samples))
+
+    def fit_to_observations(self, samples: CellSamples, days: int, share: float | None = None) -> Fit:
+        """Regression and networks of all samples. `days` are the target days that made the cells' means.
+
+        The share of the networks is found by cross-validation where it is not given.
+        """
+        mean_error = mean_error_std(samples, days)
+        share = self.find_share(samples, mean_error) if share is None else share
+        fit = self.fit_both_parts(samples, mean_error)
+        fit.model.share.fill_(share)
+        return fit
+
+    def find_share(self, samples: CellSamples, mean_error: float) -> float:
+        """The factor of the networks that is best on days they have not seen, by least squares; from 0 to 1."""
+        rng = np.random.default_rng(self.settings.seed)
+        agreement = power = 0.0
+        for days in np.array_split(np.unique(samples.day), BLOCKS):
+            held_out = np.isin(samples.day, days)
+            if held_out.all() or not held_out.any():
+                continue
+            net = self.fit_both_parts(samples.where(~held_out), mean_error).model
+            unseen = perturb_cell_mean(samples.where(held_out), mean_error, rng)
+            linear, networks = forecast_parts(net, unseen)
+            agreement += float(((unseen.y - linear) * networks).sum())
+            power += float((networks**2).sum())
+        return float(np.clip(agreement / power, 0, 1)) if power > 0 else 0.0
+
+    def fit_both_parts(self, samples: CellSamples, mean_error: float) -> Fit:
+        """The regression, then the networks on what it leaves; `mean_error` is the std of the cell means' error."""
+        net = copy.deepcopy(self.model)
+        effect_on_x, _ = mean_error_effects(net.dynamic)
+        effect = np.array([0, *effect_on_x, 1])
+        products = sum_products_of_parts(samples)
+        products += products[:, :1, :1] * mean_error**2 * np.outer(effect, effect)
+        if self.pretrained:
+            self.fit_regression_near_source(net, products.sum(axis=0), samples)
         else:
-            rows = rows_of(training, rng)
-            days = len(validation.target_index) + validation.skipped
-            val_rmse = rmse(learner.on_the_target(model, rows)[0], held_out)
-            together = CellSamples.joined([rows, held_out])
-            learner = Learner(settings, learner.days + days, bar)
-            model, loss = learner.on_the_target(model, together)
-    seconds = time.perf_counter() - start
-    checkpoint.epoch = checkpoint.best_epoch = settings.epochs
-    if settings.epochs:
-        checkpoint.log.append(
-            [settings.epochs, loss, val_rmse**2, val_rmse, seconds, len(rows) * settings.epochs / seconds]
-        )
-    checkpoint.best_rmse, checkpoint.finished = val_rmse, True
-    checkpoint.best = copied(model)
-    runs.save_checkpoint(run_dir, checkpoint)
-    runs.write_provenance(run_dir, checkpoint, fabric, begun, end=now())
-    if on_epoch:
-        on_epoch(checkpoint)
-    return checkpoint
+            self.fit_regression_from_scratch(net, products, samples)
+            standardise_inputs(net, samples)
+        if self.pretrained and self.settings.transfer == "head":
+            linear, networks = forecast_parts(net, samples)
+            loss = float(np.mean((samples.y - (linear + networks)) ** 2))
+        else:
+            loss = self.train_networks(net, samples, mean_error)
+        return Fit(net, loss, len(samples))
+
+    def fit_regression_near_source(self, net: Compact, products: np.ndarray, samples: CellSamples) -> None:
+        """Draw the weights towards the land model's, as strongly as by `prior_days` days of samples of it."""
+        samples_per_day = len(samples) / len(np.unique(samples.day))
+        deviation = np.append(1.0, self.model.scale[: net.dynamic].numpy().astype(float))
+        prior = torch.cat([net.bias, net.weight]).detach().numpy().astype(float)
+        set_regression(net, solve_ridge(products, self.settings.prior_days * samples_per_day * deviation**2, prior))
+
+    def fit_regression_from_scratch(self, net: Compact, products: np.ndarray, samples: CellSamples) -> None:
+        """As ridge_memory is fitted: without the season where the days do not fill a year."""
+        days = np.unique(samples.day)
+        all_year = fills_a_year(np.datetime64("1970-01-01", "D") + days)
+        used: Bool[np.ndarray, "predictor"] = np.ones(net.dynamic, bool)
+        used[: len(DYNAMIC)] = [all_year or not name.startswith("season") for name in DYNAMIC]
+        regression = Regression(products, used, towards=DYNAMIC.index("last_anomaly"))
+        penalties = np.array(PENALTIES) * regression.rows / len(days)
+        set_regression(net, regression.fit(regression.best(penalties)))
+
+    def train_networks(self, net: Compact, samples: CellSamples, mean_error: float) -> float:
+        """AdamW on the networks alone, each by itself; returns the mean loss of the last epoch, m6 m-6.
+
+        In each step, the mean of each sample's cell is off by a new random error with the std `mean_error`.
+        """
+        x, static, y = (torch.from_numpy(part) for part in (samples.x, samples.static, samples.y))
+        effect_on_x, effect_on_static = (torch.from_numpy(effect) for effect in mean_error_effects(net.dynamic))
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        batch_size = min(self.settings.batch_size, len(y))
+        batches = len(y) // batch_size
+        steps, rate = min(self.settings.epochs * batches, MOST_STEPS), self.settings.lr
+        optimiser = torch.optim.AdamW(net.networks, lr=rate, weight_decay=WEIGHT_DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+        losses = []
+        for step in range(steps):
+            batch = step % batches
+            if batch == 0:
+                order, losses = torch.randperm(len(y), generator=generator), []
+            chosen = order[batch * batch_size :][:batch_size]
+            error = mean_error * torch.randn(batch_size, generator=generator)
+            inputs = x[chosen] + error[:, None] * effect_on_x
+            fixed = static[chosen] + error[:, None] * effect_on_static
+            linear = net.linear(inputs).detach()
+            residual = y[chosen] + error - linear
+            loss = ((net.corrections(inputs, fixed, linear) - residual) / UNIT).square().mean(dim=1)  # of each network
+            optimiser.zero_grad()
+            loss.sum().backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.mean().item())
+            self.bar.update()
+        if not losses:
+            return math.nan
+        if not math.isfinite(np.mean(losses)):
+            raise UserError("The loss is no longer finite; try a smaller --lr.")
+        return float(np.mean(losses)) * UNIT**2
 
 
-def refit_compact(model: Compact, training: Samples, settings: TrainSettings, experiment: str, share: float) -> Compact:
-    """The model that it becomes on these samples with this share of its networks, without validation or a file."""
-    rng = np.random.default_rng(settings.seed)
-    learner = Learner(settings, len(training.target_index) + training.skipped, tqdm(disable=True))
-    if experiment == "ERA5test":
-        return learner.on_the_land_model(model, episodes(training, settings.episodes, rng))[0]
-    if settings.epochs == 0:
-        return zero_shot(model)
-    return learner.on_the_target(model, rows_of(training, rng), share)[0]
+def is_pretraining(checkpoint: Checkpoint) -> bool:
+    """Whether the run learns from the land model."""
+    return checkpoint.experiment == "ERA5test"
 
 
-def zero_shot(model: Compact) -> Compact:
-    """Without its networks: alone, they are not to be trusted with another product's means."""
+def count_days(samples: Samples) -> int:
+    """Target days of a period, with or without a full window."""
+    return len(samples.target_index) + samples.skipped
+
+
+def drop_networks(model: Compact) -> Compact:
+    """Leave the regression alone: untrained for another product's means, the networks are not to be trusted."""
     model.share.zero_()
     return model
-
-
-def days_of_means(split: Split) -> Split:
-    """The cells' means are those of training and validation days: a short record has no days to spare."""
-    return Split((*split.train, *split.val), split.val, split.test)
 
 
 def _refuse(settings: TrainSettings) -> None:
@@ -133,155 +254,74 @@ def _refuse(settings: TrainSettings) -> None:
             raise UserError(f"--{field.name.replace('_', '-')} means nothing to the compact model; leave it out.")
 
 
-class Learner:
-    """Fits to rows, with a run's settings; `days` are the target days that made the cells' means."""
+# ------------------------------------------------------------------------------------------- errors of the cells' means
 
-    def __init__(self, settings: Any, days: int, bar: tqdm):
-        self.settings, self.days, self.bar = settings, days, bar
-        self.from_source = isinstance(settings, FinetuneSettings)
 
-    def on_the_land_model(self, model: Compact, rows: CellSamples) -> tuple[Compact, float]:
-        """The regression and the networks that a fine-tuning starts from, and their loss."""
-        products = products_of(rows)
-        deviation = np.append(1e-3, rows.x.std(axis=0, dtype=np.float64))
-        solve_towards(model, products, RIDGE * deviation**2, np.zeros(len(deviation)))
-        standardise(model, rows)
-        return model, self.train(model, rows, 0.0)
+def mean_error_std(samples: CellSamples, days: int) -> float:
+    """Standard deviation of the error of a mean over so many days, m3 m-3.
 
-    def on_the_target(self, model: Compact, rows: CellSamples, share: float | None = None) -> tuple[Compact, float]:
-        """Regression and networks of all rows, the share by parts of them held out in turn if not given; the loss."""
-        off = math.sqrt(float(np.mean(rows.y.astype(float) ** 2)) * CORRELATED_DAYS / self.days)
-        gain = power = 0.0
-        rng = np.random.default_rng(self.settings.seed)
-        for part in np.array_split(np.unique(rows.day), BLOCKS) if share is None else ():
-            held_out = np.isin(rows.day, part)
-            if held_out.all() or not held_out.any():
-                continue
-            net, rest = self.fitted(model, rows.where(~held_out), off)[0], shifted(rows.where(held_out), off, rng)
-            linear, networks = parts_of(net, rest)
-            gain += float(((rest.y - linear) * networks).sum())
-            power += float((networks**2).sum())
-        net, loss = self.fitted(model, rows, off)
-        net.share.fill_((min(max(gain / power, 0.0), 1.0) if power > 0 else 0.0) if share is None else share)
-        return net, loss
+    It is the anomalies' standard deviation over the root of the number of independent days, days / CORRELATED_DAYS.
+    """
+    return math.sqrt(float(np.mean(samples.y.astype(float) ** 2)) * CORRELATED_DAYS / days)
 
-    def fitted(self, model: Compact, rows: CellSamples, off: float) -> tuple[Compact, float]:
-        net = copy.deepcopy(model)
-        moved = np.concatenate([[0], SHIFTED, np.zeros(net.dynamic - len(DYNAMIC)), [1]])
-        products = products_of(rows)
-        products += products[:, :1, :1] * off**2 * np.outer(moved, moved)
-        if self.from_source:
-            per_day = len(rows) / len(np.unique(rows.day))
-            deviation = np.append(1.0, model.scale[: net.dynamic].numpy().astype(float))
-            weights = torch.cat([net.bias, net.weight]).detach().numpy().astype(float)
-            solve_towards(net, products, self.settings.prior_days * per_day * deviation**2, weights)
-        else:
-            self.solve_from_scratch(net, products, rows)
-            standardise(net, rows)
-        if self.from_source and self.settings.transfer == "head":
-            return net, float(np.mean((rows.y - sum(parts_of(net, rows))) ** 2))
-        return net, self.train(net, rows, off)
 
-    def solve_from_scratch(self, net: Compact, products: np.ndarray, rows: CellSamples) -> None:
-        """Without the season where the days do not fill a year, as ridge_memory does it."""
-        origin = np.datetime64("1970-01-01", "D")
-        all_year = fills_a_year(origin + np.unique(rows.day))
-        used = np.array(
-            [all_year or not name.startswith("season") for name in DYNAMIC] + [True] * (net.dynamic - len(DYNAMIC))
-        )
-        regression = Regression(products, used, towards=DYNAMIC.index("last_anomaly"))
-        weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / len(np.unique(rows.day))))
-        put(net, weights)
+def mean_error_effects(dynamic: int) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:
+    """What a mean that is too low by 1 adds to x and to the static features; to the target it adds 1."""
+    on_x = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
+    return on_x, -np.array([name == "mean_soil_moisture" for name in STATIC], np.float32)
 
-    def train(self, net: Compact, rows: CellSamples, off: float) -> float:
-        """Adam on the networks alone, each member by itself; the mean loss of the last epoch, m6 m-6."""
-        x, static, y = (torch.from_numpy(part) for part in (rows.x, rows.static, rows.y))
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        batch = min(self.settings.batch_size, len(y))
-        each = len(y) // batch
-        steps, loss = min(self.settings.epochs * each, STEPS), math.nan
-        optimiser = torch.optim.AdamW(net.networks, lr=self.settings.lr, weight_decay=DECAY)
-        plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.settings.lr, total_steps=steps + 1, pct_start=0.1)
-        moves, moved_static = moves_of(net.dynamic)
-        losses = []
-        for step in range(steps):
-            if step % each == 0:
-                order, losses = torch.randperm(len(y), generator=generator), []
-            chosen = order[step % each * batch :][:batch]
-            error = off * torch.randn(batch, generator=generator)
-            inputs, fixed = x[chosen] + error[:, None] * moves, static[chosen] + error[:, None] * moved_static
-            linear = net.linear(inputs).detach()
-            found = net.corrections(inputs, fixed, linear)
-            squares = ((found - (y[chosen] + error - linear)) / UNIT).square().mean(dim=1)
-            optimiser.zero_grad()
-            squares.sum().backward()
-            optimiser.step()
-            plan.step()
-            losses.append(squares.mean().item())
-            self.bar.update()
-        loss = float(np.mean(losses)) * UNIT**2 if losses else loss
-        if not math.isfinite(loss) and steps:
-            raise UserError("The loss is no longer finite; try a smaller --lr.")
-        return loss
+
+def perturb_cell_mean(samples: CellSamples, std: float, rng: np.random.Generator) -> CellSamples:
+    """The samples as they would be if each cell's mean had another error, with this standard deviation."""
+    error = std * rng.standard_normal((len(samples), 1), np.float32)
+    effect_on_x, effect_on_static = mean_error_effects(samples.x.shape[1])
+    return CellSamples(
+        x=samples.x + error * effect_on_x,
+        static=samples.static + error * effect_on_static,
+        y=samples.y + error[:, 0],
+        day=samples.day,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- regression
 
 
-def products_of(rows: CellSamples) -> Float[np.ndarray, "block t t"]:
-    """Sums of the products of (1, x, y) over the rows of each part of the days."""
-    found = []
-    for part in np.array_split(np.unique(rows.day), BLOCKS):
-        here = rows.where(np.isin(rows.day, part))
-        table = np.column_stack([np.ones(len(here)), here.x, here.y]).astype(np.float64)
-        found.append(table.T @ table)
-    return np.stack(found)
+def sum_products_of_parts(samples: CellSamples) -> Float[np.ndarray, "block t t"]:
+    """Sums of the products of (1, x, y) over the samples of each of BLOCKS parts of the days."""
+    parts = [samples.where(np.isin(samples.day, days)) for days in np.array_split(np.unique(samples.day), BLOCKS)]
+    return np.stack([sum_products(part.x, part.y) for part in parts])
 
 
-def solve_towards(net: Compact, products: np.ndarray, penalty: np.ndarray, prior: np.ndarray) -> None:
-    """Least squares, its weights (bias first) drawn to `prior` with these penalties."""
-    total = products.sum(axis=0)
-    put(net, np.linalg.solve(total[:-1, :-1] + np.diag(penalty), total[:-1, -1] + penalty * prior))
-
-
-def put(net: Compact, weights: Float[np.ndarray, "term"]) -> None:
+def set_regression(net: Compact, weights: Float[np.ndarray, "term"]) -> None:
+    """Put bias and weights of a regression into the model."""
     with torch.no_grad():
         net.bias.fill_(float(weights[0]))
         net.weight.copy_(torch.from_numpy(weights[1:]))
 
 
-def standardise(net: Compact, rows: CellSamples) -> None:
-    """Centre and scale of the networks' inputs."""
-    linear = parts_of(net, rows, networks=False)[0]
-    inputs = np.column_stack([rows.x, rows.static, linear]).astype(np.float64)
+@torch.no_grad()
+def standardise_inputs(net: Compact, samples: CellSamples) -> None:
+    """Set the centre and scale of the networks' inputs to those of the samples."""
+    parts = index_batches(len(samples), SAMPLES_AT_ONCE)
+    linear = np.concatenate([net.linear(torch.from_numpy(samples.x[part])).numpy() for part in parts])
+    inputs = np.column_stack([samples.x, samples.static, linear]).astype(np.float64)
     net.centre.copy_(torch.from_numpy(inputs.mean(axis=0)))
     net.scale.copy_(torch.from_numpy(inputs.std(axis=0) + 1e-6))
 
 
 @torch.no_grad()
-def parts_of(net: Compact, rows: CellSamples, networks: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """What the regression says of each row, and what its networks' mean adds to it before its share is taken."""
-    linear, added = [], []
-    for part in index_batches(len(rows), 2**16):
-        x, static = torch.from_numpy(rows.x[part]), torch.from_numpy(rows.static[part])
+def forecast_parts(net: Compact, samples: CellSamples) -> tuple[Float32[np.ndarray, "row"], Float32[np.ndarray, "row"]]:
+    """The regression's forecast of y, and what the networks' mean adds to it before the share is taken, m3 m-3."""
+    linear, networks = [], []
+    for part in index_batches(len(samples), SAMPLES_AT_ONCE):
+        x, static = torch.from_numpy(samples.x[part]), torch.from_numpy(samples.static[part])
         linear.append(net.linear(x))
-        added.append(net.corrections(x, static, linear[-1]).mean(dim=0) if networks else linear[-1])
-    return torch.cat(linear).numpy(), torch.cat(added).numpy()
+        networks.append(net.corrections(x, static, linear[-1]).mean(dim=0))
+    return torch.cat(linear).numpy(), torch.cat(networks).numpy()
 
 
-def rmse(net: Compact, rows: CellSamples) -> float:
-    linear, networks = parts_of(net, rows)
-    return float(np.sqrt(np.mean((linear + net.share.item() * networks - rows.y).astype(float) ** 2)))
-
-
-def shifted(rows: CellSamples, off: float, rng: np.random.Generator) -> CellSamples:
-    """The rows as they would be, had their cells' means another error."""
-    error = off * rng.standard_normal((len(rows), 1), np.float32)
-    moves, moved_static = (part.numpy() for part in moves_of(rows.x.shape[1]))
-    return CellSamples(rows.x + error * moves, rows.static + error * moved_static, rows.y + error[:, 0], rows.day)
-
-
-def moves_of(dynamic: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a cell's mean that is too low by 1 does to x and to the statics; to the target it does 1."""
-    moves = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
-    return torch.from_numpy(moves), -torch.tensor([float(name == "mean_soil_moisture") for name in STATIC])
+def rmse(net: Compact, samples: CellSamples) -> float:
+    """Root of the mean squared error, m3 m-3."""
+    linear, networks = forecast_parts(net, samples)
+    error = linear + net.share.item() * networks - samples.y
+    return float(np.sqrt(np.mean(error.astype(float) ** 2)))

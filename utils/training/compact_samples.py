@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int
 
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
-from utils.common.periods import Split, starts_of_runs
+from utils.common.periods import Split, in_spans, starts_of_runs
 from utils.data_processing import Samples, index_batches
 from utils.dataset.memory import OLDEST, physical
 from utils.dataset.prepared import VARIABLES
@@ -17,102 +17,154 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Summary
 from utils.models.compact import MemoryWindows
 
-ROWS = 1_500_000  # samples of single cells to learn from, at most
-EPISODE_ROWS = 150_000
-EPISODE_DAYS, SHORTEST = 366, 120  # of an episode at most, and of a stretch without a gap that one is taken from
-SPANS = (30, 60, 90, 180, 270)  # days from which an episode takes the cells' means
-SEEN, NOISE = (0.25, 0.6), (0.01, 0.03)  # of a cell: share of days observed, and deviation of white noise, m3 m-3
-RECENT = 7  # days: age of the last observation up to which an episode's samples count
+MOST_SAMPLES = 1_500_000  # to learn from
+MOST_SAMPLES_OF_A_YEAR = 150_000
+YEAR, SHORTEST, LEAST = 366, 120, 60  # days of a pseudo-satellite year at most, of its stretch and of it at least
+SPANS = (30, 60, 90, 180, 270)  # days from which a year takes the cells' means
+SHARE_OBSERVED = (0.25, 0.6)  # of a cell's days
+NOISE = (0.01, 0.03)  # m3 m-3, standard deviation of a cell's white noise
+RECENT = 7  # days: age of the last observation up to which a year's samples count
 
 
 @dataclass(frozen=True)
 class CellSamples:
-    """Samples of single cells."""
+    """Samples of single cells on single days."""
 
-    x: Float32[np.ndarray, "row dynamic"]
-    static: Float32[np.ndarray, "row static"]
+    x: Float32[np.ndarray, "row dynamic"]  # antecedent features, in their units
+    static: Float32[np.ndarray, "row static"]  # what is the cell's own
     y: Float32[np.ndarray, "row"]  # soil moisture less the cell's mean, m3 m-3
-    day: Int[np.ndarray, "row"]  # number of the target day
+    day: Int[np.ndarray, "row"]  # target day, in days since 1970-01-01
 
     def __len__(self) -> int:
         return len(self.y)
 
     def where(self, chosen: Bool[np.ndarray, "row"]) -> "CellSamples":
-        return CellSamples(self.x[chosen], self.static[chosen], self.y[chosen], self.day[chosen])
+        """The chosen samples."""
+        return CellSamples(x=self.x[chosen], static=self.static[chosen], y=self.y[chosen], day=self.day[chosen])
 
     @classmethod
-    def joined(cls, parts: list["CellSamples"]) -> "CellSamples":
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+    def concatenate(cls, parts: list["CellSamples"]) -> "CellSamples":
+        """All samples of the parts."""
+        return cls(
+            x=np.concatenate([part.x for part in parts]),
+            static=np.concatenate([part.static for part in parts]),
+            y=np.concatenate([part.y for part in parts]),
+            day=np.concatenate([part.day for part in parts]),
+        )
 
 
-def rows_of(samples: Samples, rng: np.random.Generator) -> CellSamples:
-    """Every sample of every cell, or as many as ROWS drawn at random."""
+def draw_observations(samples: Samples, rng: np.random.Generator) -> CellSamples:
+    """Every valid target of every cell, or as many of them as MOST_SAMPLES, drawn at random."""
     possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
-    return CellSamples.joined([rows_in(windows, None, OLDEST, ROWS / max(possible, 1), rng) for windows in samples])
+    share = MOST_SAMPLES / max(possible, 1)
+    return CellSamples.concatenate([_draw_cells(windows, rng, share, oldest=OLDEST) for windows in samples])
 
 
-def rows_in(
-    windows: MemoryWindows, truth: np.ndarray | None, oldest: int, share: float, rng: np.random.Generator
+def _draw_cells(
+    windows: MemoryWindows,
+    rng: np.random.Generator,
+    share: float,
+    oldest: int,
+    truth: Float32[np.ndarray, "time lat lon"] | None = None,
 ) -> CellSamples:
-    """Samples whose last observation is at most `oldest` days old, a share of them; `truth` [time, lat, lon] stands in
-    for the observation."""
-    mean, parts = windows.record.statistics.cell_mean[MOISTURE], []
+    """A random share of the windows' cells and days.
+
+    Their last observation is at most `oldest` days old. The target is the observation, or else the `truth`, m3 m-3.
+    """
+    record, parts = windows.record, []
+    mean, scored = record.statistics.cell_mean[MOISTURE], record.statistics.scored
+    truth = record.observed if truth is None else truth
     for samples in index_batches(len(windows), 32):
-        batch, target = windows.batch(samples), windows.target_index[samples]
-        cells = batch.features[:, 0].movedim(1, -1).numpy()
-        values = windows.record.observed[target] if truth is None else truth[target]
-        chosen = np.isfinite(values) & windows.record.statistics.scored
-        chosen &= windows.age[target - windows.lead_days] <= oldest
+        target = windows.target_index[samples]
+        features = windows.batch(samples).features[:, 0].movedim(1, -1).numpy()
+        chosen = np.isfinite(truth[target]) & scored & (windows.age[target - windows.lead_days] <= oldest)
         if share < 1:
             chosen &= rng.random(chosen.shape) < share
-        day, row, column = np.nonzero(chosen)
-        found, statics = cells[day, row, column], len(STATIC)
-        y = (values - mean)[day, row, column].astype(np.float32)
-        days = windows.record.days[target[day]].astype(int)
-        parts.append(CellSamples(found[:, :-statics], found[:, -statics:], y, days))
-    return CellSamples.joined(parts)
+        cells, dynamic = features[chosen], features.shape[-1] - len(STATIC)
+        target_day = target[np.nonzero(chosen)[0]]
+        parts.append(
+            CellSamples(
+                x=cells[:, :dynamic],
+                static=cells[:, dynamic:],
+                y=(truth[target] - mean)[chosen].astype(np.float32),
+                day=record.days[target_day].astype(int),
+            )
+        )
+    return CellSamples.concatenate(parts)
 
 
-def episodes(samples: Samples, number: int, rng: np.random.Generator) -> CellSamples:
-    """The land model as a satellite would see it, on target days of `samples`."""
-    view, found = samples.view, []
-    days = view.data.days
-    stretches = [
-        s for s in np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:]) if len(s) >= SHORTEST
-    ]
+# -------------------------------------------------------------------------------------------- pseudo-satellite years
+
+
+def draw_pseudo_satellite_years(samples: Samples, number: int, rng: np.random.Generator) -> CellSamples:
+    """The land model as a satellite would see it, on target days of `samples`: with gaps, with noise, and for a year.
+
+    Up to `number` years are drawn; those without a target day of `samples` are left out. Raises UserError where no year
+    is left, or where the record has no stretch of SHORTEST days.
+    """
+    view, parts = samples.view, []
+    stretches = [stretch for stretch in _days_in_a_row(view.data.days) if len(stretch) >= SHORTEST]
     if not stretches:
         raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
     for k in range(number):
         record = view.record(view.blocks[int(rng.integers(len(view.blocks)))])
-        stretch = stretches[k % len(stretches)]
-        if len(stretch) > EPISODE_DAYS:
-            stretch = stretch[(start := int(rng.integers(len(stretch) - EPISODE_DAYS + 1))) : start + EPISODE_DAYS]
-        span = min(int(rng.choice(SPANS)), len(stretch) - 60)
-        begin = min(int(rng.integers(len(stretch) - span + 1)), len(stretch) - 60)
-        try:
-            found.append(episode(samples, record, stretch[begin:], span, rng))
-        except UserError:
-            continue  # its days are none of the samples'
-    if not found:
+        year = PseudoSatelliteYear.draw(record, stretches[k % len(stretches)], rng)
+        if year.can_teach(samples):
+            parts.append(year.draw_samples(samples, rng))
+    if not parts:
         raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
-    return CellSamples.joined(found)
+    return CellSamples.concatenate(parts)
 
 
-def episode(samples: Samples, record: Record, index: np.ndarray, span: int, rng: np.random.Generator) -> CellSamples:
-    """One of them, of these days of a record; the cells' means are of its first `span` days."""
-    view, days = samples.view, record.days[index]
-    truth = record.observed[index]
-    cells = truth.shape[1:]
-    seen = rng.random(truth.shape, np.float32) < rng.uniform(*SEEN, cells)
-    noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
-    maps = {name: physical(record, name, index) for name in VARIABLES}
-    maps["soil_moisture"] = np.where(seen, truth + noise, np.nan).astype(np.float32)
-    coords = {"time": days.astype("datetime64[ns]"), "lat": record.grid.lat, "lon": record.grid.lon}
-    ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
-    split = Split(((days[0], days[span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
-    statistics = Summary.of(ds, split).statistics(split).unscaled()
-    future = view.future.ahead(ds, statistics, WHOLE) if view.future else None
-    own = Record(ds, statistics, ahead=future)
-    windows = MemoryWindows(own, samples.periods, samples.lead_days, 1, samples.name)
-    possible = len(windows) * statistics.scored.sum()
-    return rows_in(windows, truth, RECENT, EPISODE_ROWS / possible, rng)
+def _days_in_a_row(days: np.ndarray) -> list[Int[np.ndarray, "day"]]:
+    """Positions of the days of each stretch without a gap."""
+    return np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:])
+
+
+@dataclass(frozen=True)
+class PseudoSatelliteYear:
+    """Days of the land model as a satellite would see them."""
+
+    record: Record  # of the land model
+    index: Int[np.ndarray, "day"]  # positions of the days in the record
+    span: int  # the first days, from which the cells' means are taken
+    moisture: Float32[np.ndarray, "day lat lon"]  # m3 m-3, with noise; NaN where it is not observed
+
+    @classmethod
+    def draw(cls, record: Record, stretch: Int[np.ndarray, "day"], rng: np.random.Generator) -> "PseudoSatelliteYear":
+        """A year somewhere in a stretch of days, with cells' means from some of its first days."""
+        if len(stretch) > YEAR:
+            start = int(rng.integers(len(stretch) - YEAR + 1))
+            stretch = stretch[start : start + YEAR]
+        span = min(int(rng.choice(SPANS)), len(stretch) - LEAST)
+        first = min(int(rng.integers(len(stretch) - span + 1)), len(stretch) - LEAST)
+        index = stretch[first:]
+        truth = record.observed[index]
+        cells = truth.shape[1:]
+        seen = rng.random(truth.shape, np.float32) < rng.uniform(*SHARE_OBSERVED, cells)
+        noise = rng.uniform(*NOISE, cells) * rng.standard_normal(truth.shape, np.float32)
+        return cls(record, index, span, moisture=np.where(seen, truth + noise, np.nan).astype(np.float32))
+
+    @property
+    def days(self) -> np.ndarray:
+        return self.record.days[self.index]
+
+    def can_teach(self, samples: Samples) -> bool:
+        """Whether some of its days are target days of `samples`, and the cells' means have an observation."""
+        target_days = self.days[samples.lead_days :]
+        return bool(in_spans(target_days, samples.periods).any() and np.isfinite(self.moisture[: self.span]).any())
+
+    def draw_samples(self, samples: Samples, rng: np.random.Generator) -> CellSamples:
+        """Its target days that are some of `samples`; the target is the land model's soil moisture without noise."""
+        days, view = self.days, samples.view
+        maps = {name: physical(self.record, name, self.index) for name in VARIABLES} | {"soil_moisture": self.moisture}
+        coords = {"time": days.astype("datetime64[ns]"), "lat": self.record.grid.lat, "lon": self.record.grid.lon}
+        ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
+        split = Split(((days[0], days[self.span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
+        statistics = Summary.of(ds, split).statistics(split).unscaled()
+        ahead = view.future.ahead(ds, statistics, WHOLE) if view.future else None
+        windows = MemoryWindows(
+            Record(ds, statistics, ahead=ahead), samples.periods, samples.lead_days, 1, samples.name
+        )
+        share = MOST_SAMPLES_OF_A_YEAR / (len(windows) * statistics.scored.sum())
+        return _draw_cells(windows, rng, share, oldest=RECENT, truth=self.record.observed[self.index])

@@ -16,7 +16,7 @@ from utils.common.files import ROOT
 from utils.data_processing import Batch, View, Windows, index_batches
 from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import KnownWeather
-from utils.models import halo
+from utils.models import ForecastModel
 from utils.training.runs import Checkpoint
 
 BATCH = 64  # samples of a forecast's batch
@@ -26,32 +26,37 @@ CELLS = 2**16  # of all maps of a batch, at most
 def forecast_batches(
     model: nn.Module, windows: Windows, size: int, device: torch.device, first: int = 0, step: int = 1
 ) -> Iterator[tuple[Batch, Float[Tensor, "batch lat lon"]]]:
-    """Each batch of samples in order, on `device`, with the model's scaled forecast, always in 32 bit.
+    """The batches of samples in order, on `device`, each with the model's scaled forecast, always in 32 bit.
 
-    Batches of large maps are smaller than `size`. With `first` and `step`, every so many of them alone.
+    Batches of large maps are smaller than `size`. From batch number `first` on, every `step`-th batch is made.
     """
     model.eval()
     size = max(1, min(size, CELLS // windows.record.statistics.scored.size))
     for samples in itertools.islice(index_batches(len(windows), size), first, None, step):
-        batch = Batch(*(part.to(device) for part in windows.batch(samples)))
-        with torch.no_grad():  # around the model alone: a caller's code between two index_batches keeps its own mode
+        batch = to_device(windows.batch(samples), device)
+        with torch.no_grad():  # around the model alone: the caller's code between two batches keeps its own mode
             scaled = model(batch.features).float()
         yield batch, scaled
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch in the memory of a device."""
+    return Batch(features=batch.features.to(device), target=batch.target.to(device), valid=batch.valid.to(device))
 
 
 def forecast(
     model: nn.Module, windows: Windows, size: int, device: torch.device
 ) -> Float[np.ndarray, "sample lat lon"]:
-    """Forecast soil moisture, m3 m-3, of every sample; NaN in cells that are not scored."""
+    """The soil moisture that the model forecasts for every sample, m3 m-3; NaN in cells that are not scored."""
     record = windows.record
     maps = [record.unscale(scaled).cpu().numpy() for _, scaled in forecast_batches(model, windows, size, device)]
     return np.where(record.statistics.scored, np.concatenate(maps), np.float32(np.nan))
 
 
-def restore_model(checkpoint: Checkpoint, run_dir: Path) -> nn.Module:
-    """The model with its best weights, built by the run's own train script.
+def restore_model(checkpoint: Checkpoint, run_dir: Path) -> ForecastModel:
+    """The model of a run with its best weights, built by the run's own train script.
 
-    Raises UserError when the script is gone or builds something else by now.
+    Raises UserError where the script is gone, or builds another model today.
     """
     module = script_of(checkpoint, run_dir)
     try:
@@ -71,9 +76,9 @@ def script_of(checkpoint: Checkpoint, run_dir: Path):
     return load_script(script)
 
 
-def view_of(checkpoint: Checkpoint, model: nn.Module, data: DataSet, future: KnownWeather | None) -> View:
-    """A data set as a run sees it."""
-    look = halo(model, checkpoint.input_days)
+def view_of(checkpoint: Checkpoint, model: ForecastModel, data: DataSet, future: KnownWeather | None) -> View:
+    """A data set as a run sees it: with the run's statistics and predictors, and the weather that it knows."""
+    look = model.receptive_radius(checkpoint.input_days)
     return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)
 
 

@@ -26,7 +26,7 @@ from utils.common.grid import Grid
 from utils.common.periods import Span, Split
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import TERMS, Statistics
-from utils.settings import EXPERIMENTS, TrainSettings, before_it_existed, from_plain
+from utils.settings import EXPERIMENTS, RENAMED, TrainSettings, before_it_existed, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
@@ -112,6 +112,7 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} is wrong")
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        checkpoint.settings = {RENAMED.get(name, name): value for name, value in checkpoint.settings.items()}
         names = (checkpoint.script, checkpoint.model)
         if checkpoint.experiment not in EXPERIMENTS or not all(re.fullmatch(r"\w+", name) for name in names):
             raise ValueError("it names no experiment or model")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
@@ -19,8 +18,7 @@ from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.statistics import Summary
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
-from utils.models import halo
-from utils.models.compact import Compact
+from utils.models import ForecastModel
 from utils.settings import (
     RUNS,
     FinetuneSettings,
@@ -31,15 +29,15 @@ from utils.training import runs
 from utils.training.inference import load_weights
 from utils.training.runs import Checkpoint
 
-Build = Callable[[Any, Grid], nn.Module]
+Build = Callable[[Any, Grid], ForecastModel]
 
 
-def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> nn.Module:
+def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> ForecastModel:
     """The model before it learns: its first weights are of its seed, or those of the run it starts from."""
     torch.manual_seed(settings.seed)
     model = build(settings, data.grid)
     if source:
-        if halo(model, settings.input_days) is None:
+        if model.receptive_radius(settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
     return model
@@ -47,7 +45,7 @@ def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Chec
 
 def views(
     settings: TrainSettings,
-    model: nn.Module,
+    model: ForecastModel,
     data: DataSet,
     summary: Summary,
     learned: Split,
@@ -59,12 +57,18 @@ def views(
     `summary` is that of the days `learned`.
     """
     statistics = summary.statistics(learned)
-    if isinstance(model, Compact):
+    if not model.scaled:
         statistics = statistics.unscaled()
     if source:
         there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
         statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
-    how = data, statistics, settings.predictors, halo(model, settings.input_days), getattr(settings, "patch", None)
+    how = (
+        data,
+        statistics,
+        settings.predictors,
+        model.receptive_radius(settings.input_days),
+        getattr(settings, "patch", None),
+    )
     view = View(*how, future=future)
     gaps = getattr(settings, "gaps", 0)
     return view, View(*how, swath_gaps(data.days, data.grid.lon, gaps, settings.seed), future) if gaps else view

@@ -66,7 +66,7 @@ class Transfer:
         return cls(parts, rates, every, settings.l2sp, pulled)
 
     @property
-    def last_thaw(self) -> int:
+    def last_unfreezing(self) -> int:
         """Epochs completed when the last part begins to learn."""
         return self.every * (len(self.rates) - 1)
 
@@ -77,7 +77,7 @@ class Transfer:
             by_rate.setdefault(rate, []).extend(self.parts[name])
         return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
 
-    def thaw(self, epoch: int) -> None:
+    def unfreeze(self, epoch: int) -> None:
         """Let the parts learn whose turn has come after this many epochs; the others get no gradient."""
         count = 1 + epoch // self.every if self.every else len(self.rates)
         for turn, name in enumerate(reversed(self.rates)):
@@ -85,7 +85,7 @@ class Transfer:
                 parameter.requires_grad_(turn < count)
 
     def pull(self) -> None:
-        """Add to the gradients that of strength / 2 · |w − w_source|²; no more than a block of weights at a time."""
+        """Add the gradient of strength / 2 · |w − w_source|² (L2-SP, Li et al. 2018), a block of weights at a time."""
         for weight, goal in self.source:
             if weight.grad is not None:
                 blocks = (tensor.view(-1).split(BLOCK) for tensor in (weight.grad, weight.detach(), goal))
