@@ -23,12 +23,13 @@ from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
 from utils.dataset.open import data_hash
-from utils.products.synthetic.predictability_limit import limit_of
+from utils.products.synthetic.forecast_file import ForecastSettings, are_of, make_forecasts
+from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
+from utils.products.synthetic.sample import SampleSettings, make_sample
 from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.jobs import Study, side_by_side
 from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
 from utils.study.report import print_results, write_report
-from utils.training.inference import load_script
 from utils.training.runs import epochs_done
 
 
@@ -197,11 +198,9 @@ def data_sets(settings: Settings) -> tuple[Path, Path]:
         return settings.era5_land.resolve(), settings.smap.resolve()
     paths = tuple(path.with_name(path.name.replace("1deg", "2deg")) for path in (SAMPLE_ERA5, SAMPLE_SMAP))
     if not all(path.exists() for path in paths):
-        maker = load_script(ROOT / "data" / "make_sample.py")
-        maker.main(maker.Settings(resolution=2))
+        make_sample(SampleSettings(resolution=2))
     if limit_of(data_hash(paths[1])) is None:
-        maker = load_script(ROOT / "data" / "make_limit.py")
-        maker.main(maker.Settings(resolution=2))
+        make_limit(LimitSettings(resolution=2))
     return paths
 
 
@@ -209,9 +208,8 @@ def degraded_forecasts(data: Path, name: str, settings: Settings) -> Path:
     """A file of forecasts of a data set's weather with SYNTHETIC errors, made if it is missing."""
     most = max(settings.lead_days)
     out = settings.out.resolve() / "forecasts" / f"{name}_degraded_{most}days.nc"
-    maker = load_script(ROOT / "data" / "make_forecasts.py")
-    if not maker.made_from(out, data):
-        maker.main(maker.Settings(data=data, out=out, lead_days=most))
+    if not are_of(out, data):
+        make_forecasts(ForecastSettings(data=data, out=out, lead_days=most))
     return out
 
 

@@ -13,7 +13,7 @@ import synthetic
 from utils.common.files import ROOT
 from utils.common.grid import Grid
 from utils.common.periods import Split
-from utils.data_processing import Samples, View
+from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.models import ForecastModel, reference
 from utils.training.inference import load_script
@@ -76,7 +76,7 @@ def training_samples(
     model: ForecastModel | None = None,
     patch: int | None = None,
     targets: int | None = None,
-) -> Samples:
+) -> Windows:
     """The samples of the first `targets` days of a data set; None: of as many as make `steps` batches of whole maps."""
     data = DataSet(path)
     first = settings.input_days + LEAD - 1
@@ -84,8 +84,16 @@ def training_samples(
     train, val, test = ((data.days[first], data.days[first + count - 1]), *((data.days[i],) * 2 for i in (-2, -1)))
     split = Split((train,), (val,), (test,))
     reach = None if model is None else model.receptive_radius(settings.input_days)
-    view = View(data, data.summary(split).statistics(split), halo=reach, patch=patch)
-    return Samples(view, split.train, LEAD, settings.input_days, "training")
+    return Windows(
+        data,
+        data.statistics(split),
+        lead_days=LEAD,
+        input_days=settings.input_days,
+        periods=split.train,
+        name="training",
+        receptive_radius=reach,
+        patch=patch,
+    )
 
 
 def in_a_process(function: Callable, *arguments: Any) -> Any:

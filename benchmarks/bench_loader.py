@@ -1,5 +1,6 @@
 """The loader's share of training: seconds the loop waits for a batch, or for the next block of a large data set."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from bench_common import Settings, in_a_process, our_model, step_data, training_samples
 
 from utils.common.glibc import keep_freed_memory
-from utils.data_processing import Samples, Windows
+from utils.data_processing import Windows
 from utils.training.loop import start_fabric, train_epoch
 
 BLOCKS = 4  # of a large data set; the first of them is waited for, as in an epoch of all
@@ -18,17 +19,16 @@ MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "pixel_lstm
 SIDES = {"pixel_lstm": 8, "convlstm_pixel": 64}  # cells of a patch
 
 
-class Timed(Samples):
-    """Samples as they are, and the seconds spent on them."""
+class Timed(Windows):
+    """The samples of an epoch, and the seconds spent on them."""
 
-    def __init__(self, samples: Samples):
-        self.__dict__.update(samples.__dict__)
-        self.blocks, self.batches = 0.0, 0.0
+    def __init__(self, samples: Windows):
+        self.samples, self.blocks, self.batches = samples, 0.0, 0.0
 
     def shuffled(self) -> Iterator[Windows]:
-        items = super().shuffled()
+        items = self.samples.shuffled()
         while windows := self.timed("blocks", lambda: next(items, None)):
-            batch = windows.batch
+            batch, windows = windows.batch, copy.copy(windows)
             windows.batch = lambda samples, batch=batch: self.timed("batches", lambda: batch(samples))
             yield windows
 
@@ -49,7 +49,7 @@ def measure(name: str, path: Path, patch: int | None, settings: Settings) -> dic
     shape = settings.large_shape if large else settings.shape
     model = our_model(name, shape, settings.input_days)
     samples = training_samples(path, settings, model, patch, targets)
-    samples.view.blocks = samples.view.blocks[:BLOCKS]
+    samples.blocks = samples.blocks[:BLOCKS]
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), fused=True))
     shared = {"fabric": fabric, "model": wrapped, "optimiser": optimiser, "batch_size": settings.batch_size}
     if not large:
@@ -58,7 +58,7 @@ def measure(name: str, path: Path, patch: int | None, settings: Settings) -> dic
     train_epoch(training=timed, **shared)
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "batches": timed.batches / seconds, "blocks": timed.blocks / seconds}
-    return found | {"share": found["batches"] + found["blocks"], "samples_per_second": len(samples) / seconds}
+    return found | {"share": found["batches"] + found["blocks"], "samples_per_second": samples.epoch_size / seconds}
 
 
 def rows(settings: Settings) -> Iterator[dict]:

@@ -24,8 +24,6 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from utils.training.inference import load_script
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -124,8 +122,8 @@ def bench_era5(settings: Settings, folder: Path) -> None:
 
 
 def bench_smap(settings: Settings, folder: Path) -> None:
-    granules = load_script(ROOT / "tests" / "smap_granules.py")
-    PATHS, granule = granules.PATHS, granules.granule
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    from smap_granules import PATHS, granule
 
     from utils.products.raw_files import RawFile
     from utils.products.regrid import region_cells

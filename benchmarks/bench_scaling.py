@@ -37,7 +37,7 @@ def measure(name: str, settings: Settings) -> dict:
     def epoch() -> float:
         start = time.perf_counter()
         train_epoch(fabric=fabric, model=wrapped, optimiser=optimiser, training=samples, batch_size=settings.batch_size)
-        return len(samples) / (time.perf_counter() - start)
+        return samples.epoch_size / (time.perf_counter() - start)
 
     epoch()
     found = {"samples_per_second": epoch(), "precision": fabric._precision.precision, "gradients": 0.0}

@@ -8,7 +8,6 @@ copy.
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +19,7 @@ from machine import peak_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.common.glibc import keep_freed_memory
-from utils.data_processing import Samples
+from utils.data_processing import Windows
 from utils.models import reference
 from utils.training.loop import start_fabric, train_epoch
 
@@ -35,13 +34,13 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
     model = our_model(name, shape, settings.input_days)
     wrapped, optimiser = fabric.setup(model, torch.optim.Adam(model.parameters(), fused=True))
 
-    def epoch(chosen: Samples) -> float:
+    def epoch(chosen: Windows) -> float:
         start = time.perf_counter()
         train_epoch(fabric=fabric, model=wrapped, optimiser=optimiser, training=chosen, batch_size=settings.batch_size)
-        return (time.perf_counter() - start) * settings.batch_size / len(chosen)
+        return (time.perf_counter() - start) * settings.batch_size / chosen.epoch_size
 
     (start, _), two_batches = samples.periods[0], 2 * settings.batch_size
-    few = replace(samples, periods=((start, start + two_batches - 1),))
+    few = samples.in_periods(((start, start + two_batches - 1),), "training")
     epoch(few)
     found = {"seconds": epoch(samples), "memory": peak_memory(), "precision": fabric._precision.precision}
     with FlopCounterMode(display=False) as counter:
@@ -52,13 +51,13 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
 
 def published(name: str, shape: tuple[int, int], settings: Settings) -> dict:
     """Seconds a step of the published kind."""
-    view = training_samples(step_data(settings, shape), settings).view
-    features, target = published_step.windows(view.record(view.blocks[0]).features.numpy(), settings.input_days, 3)
+    samples = training_samples(step_data(settings, shape), settings)
+    features, target = published_step.windows(samples.record.features.numpy(), settings.input_days, 3)
     model = reference.MODELS[name](shape, settings.input_days, 3)
     optimiser = torch.optim.Adam(model.parameters())
     with tempfile.TemporaryDirectory() as folder:
         mask = Path(folder) / "mask.npy"
-        np.save(mask, view.statistics.scored)
+        np.save(mask, samples.statistics.scored)
         order = np.random.default_rng(0).permutation(settings.batch_size * settings.steps)
         batches = order.reshape(settings.steps, -1)
 

@@ -9,24 +9,10 @@ queue; a run that was interrupted continues with the same command, jobs in the q
 """
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from utils.common.cli import one_sentence, parse
-from utils.products.download import DownloadSettings
-from utils.products.era5.download import download_era5
-
-
-@dataclass
-class Settings(DownloadSettings):
-    """See utils/products/download.py for the period and the region."""
-
-    out: Path = Path("data/raw/era5_land")
-    product: Literal["era5-land", "era5"] = "era5-land"
-    queue: int = 4  # requests that wait on the server at a time
-
+from utils.products.era5.download import ERA5DownloadSettings, download_era5
 
 if __name__ == "__main__":
     with one_sentence():
-        download_era5(parse(Settings, sys.argv[1:], __doc__))
+        download_era5(parse(ERA5DownloadSettings, sys.argv[1:], __doc__))

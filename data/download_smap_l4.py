@@ -8,23 +8,10 @@ whole ones to several hundred, so they are the fallback. A run that was interrup
 """
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
-from utils.products.download import DownloadSettings
-from utils.products.smap.download import download_smap
-
-
-@dataclass
-class Settings(DownloadSettings):
-    """See utils/products/download.py for the period and the region."""
-
-    out: Path = Path("data/raw/smap_l4")
-    collection: str = "SPL4SMGP"  # or the concept id of one version, as NASA's Earthdata Search shows it
-    whole_granules: bool = False  # fetch whole granules through earthaccess instead of having them cut by Harmony
-
+from utils.products.smap.download import SMAPDownloadSettings, download_smap
 
 if __name__ == "__main__":
     with one_sentence():
-        download_smap(parse(Settings, sys.argv[1:], __doc__))
+        download_smap(parse(SMAPDownloadSettings, sys.argv[1:], __doc__))

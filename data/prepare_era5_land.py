@@ -8,23 +8,10 @@ China take hours and about 1.5 GB of memory a worker; a run that was interrupted
 """
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 from utils.common.cli import one_sentence, parse
-from utils.products.era5.daily import Product
-from utils.products.era5.prepare import prepare_era5
-from utils.products.monthly import PrepareSettings
-
-
-@dataclass
-class Settings(PrepareSettings):
-    """See utils/products/monthly.py for the grid and the workers."""
-
-    out: Path = Path("data/era5_land.nc")  # .zarr makes a Zarr store, anything else NetCDF-4
-    product: Product = "era5-land"  # how the files count: ERA5-Land hours, ERA5 single-level hours, or daily statistics
-
+from utils.products.era5.prepare import ERA5PrepareSettings, prepare_era5
 
 if __name__ == "__main__":
     with one_sentence():
-        prepare_era5(parse(Settings, sys.argv[1:], __doc__))
+        prepare_era5(parse(ERA5PrepareSettings, sys.argv[1:], __doc__))

@@ -34,7 +34,7 @@ def runs_of_this_test(tmp_path, monkeypatch):
 
 
 def tiny(days: int = 120, start: str = "2015-03-31", shape: tuple[int, int] = (7, 8), seed: int = 0) -> xr.Dataset:
-    """A data set of red-noise soil moisture in the form of contract 1, with a corner of sea."""
+    """A data set of red-noise soil moisture in the form of a prepared data set, with a corner of sea."""
     rng = np.random.default_rng(seed)
     time = np.datetime64(start, "ns") + np.arange(days) * np.timedelta64(1, "D")
     lat, lon = np.linspace(54, 40, shape[0]), np.linspace(72, 88, shape[1])

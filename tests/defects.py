@@ -64,9 +64,9 @@ DEFECTS = [
     ),
     Defect(
         "evaluation has its own horizon",
-        "utils/evaluation.py",
-        "view, periods, lead_days=checkpoint.lead_days,",
-        "view, periods, lead_days=3,",
+        "utils/training/inference.py",
+        "lead_days=checkpoint.lead_days,",
+        "lead_days=3,",
         "scores/test_evaluation.py -k test_n_windows_in",
     ),
     Defect(

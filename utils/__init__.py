@@ -1,1 +1,17 @@
-"""Everything the experiment scripts share: data, models, training, evaluation, maps."""
+"""What the scripts share: five modules for readers, then packages. A package imports only those above it in the list.
+
+settings.py         the settings of each experiment: data, periods, lead time
+experiment.py       what a train script does: settings in, run directory out
+data_processing.py  prepared data to samples [N, input_days, channel, lat, lon]
+evaluation.py       a run's predictions.nc, metrics.json and figures; Drawmap.py draws its predicted and observed maps
+
+common/    files, command line, periods, grids, parallel jobs: knows nothing of soil moisture
+dataset/   the prepared data set: format, checks, statistics, antecedent features, known weather
+products/  raw files to prepared data sets: era5/, smap/, and the SYNTHETIC sample
+models/    one short file a model; reference.py has the published models written plainly
+training/  the training loop, transfer, checkpoints and run directories
+scores/    metrics, baselines, significance tests, score tables
+figures/   style and panels of the figures
+forecasts/ cross-validation, calibrated quantiles, issued forecasts
+study/     the whole study: plan, jobs, report; questions/ has one file a question
+"""

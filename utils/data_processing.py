@@ -1,27 +1,38 @@
-"""From a prepared data set to the models' samples (contract 2).
+"""From a prepared data set to the samples of a model.
 
-A sample is a window of `input_days` daily maps of precipitation, soil moisture and soil temperature, and the
-soil-moisture map `lead_days` after its last day: features [N, input_days, 3, H, W], target [N, H, W].
+A sample
+    The input is a window of `input_days` daily maps of precipitation, soil moisture and soil temperature. The target is
+    the soil-moisture map `lead_days` after the last input day:
 
-How missing values are met:
-- A cell is scored if it has any valid soil moisture before the test period. In all other cells every input is
-  OUTSIDE, and nothing is learned or scored there.
-- Missing soil moisture and temperature of a scored cell become its last earlier valid value, never across a gap in
-  `time` and never a later one; before the first valid value, the cell's mean over the training period; where there is
-  none, the mean over cells. Missing precipitation becomes that mean at once: rain does not persist.
-- A variable that is not among the predictors is OUTSIDE everywhere, so that the model and its first weights stay what
-  they are with it; the season, if it is one, adds two channels.
-- Missing targets are left out of the loss and of the metrics.
-- Nothing of a later day than the last input day is seen, unless a model is to know the weather of the days up to the
-  target (`WeatherMaps`): then each of their maps is one more channel, the same on every input day.
+        features [N, input_days, 3, H, W]      target [N, H, W]
 
-Where a run is matched to the climate of its pre-training (utils/dataset/bias_correction.py), soil moisture is carried
-there by its cell's knots before it is scaled, as input and as target, and a forecast is carried back.
+Which day is held against which
+    The target day is the last input day + lead_days. With 3 input days and a lead of 3 days, the maps of 1, 2 and 3
+    June are the input, and 6 June is the target. `init_time` is the last input day, `valid_time` the target day. The
+    forecast of a sample is compared with the observation of its target day, and with nothing else. A period holds
+    target days; its input days may lie before it. No window crosses a gap in `time`.
+
+Missing values
+    - A cell is scored if it has any valid soil moisture before the test period. In all other cells every input is
+      OUTSIDE, and nothing is learned or scored there.
+    - Missing soil moisture and soil temperature of a scored cell become its last earlier valid value. That value is
+      never taken from a later day, and never from the other side of a gap. Before the first valid value, the cell's
+      mean over the training period stands in; where there is none, the mean over cells.
+    - Missing precipitation becomes that mean at once, because rain does not persist.
+    - A missing target counts neither in the loss nor in the scores.
+
+What else a model may see
+    - A variable that is not among the predictors is OUTSIDE everywhere, so that the model keeps its shape and its first
+      weights. The season, if it is a predictor, adds two channels.
+    - Nothing after the last input day is seen. The one exception is known weather of the days up to the target
+      (utils/dataset/weather_forecasts.py): each of its maps is one more channel, the same on every input day.
+    - Where a run is matched to its pre-training (utils/dataset/bias_correction.py), soil moisture is carried to the
+      source's product before it is scaled, as input and as target. A forecast is carried back.
 """
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,12 +44,12 @@ from utils.common.grid import WHOLE, Tile, tiles
 from utils.common.parallel import prefetch
 from utils.common.periods import Span, in_spans, named
 from utils.dataset.blocks import DataSet
-from utils.dataset.prepared import (
-    VARIABLES,
-)
+from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
 from utils.dataset.weather_forecasts import KnownWeather
+
+PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing
 
 
 class Batch(NamedTuple):
@@ -50,38 +61,126 @@ class Batch(NamedTuple):
 
 
 class Windows:
-    """The samples of a record whose target days lie in `periods`, as index arithmetic: nothing is copied.
+    """The samples of a period, as a model sees them. They are index arithmetic: nothing is copied.
+
+        windows = Windows(data, statistics, lead_days=3, input_days=3)
+        for part in windows.in_periods(split.train, "training"):     one part a block of the map
+            features, target, valid = part.batch(np.array([0, 1]))   samples 0 and 1 of that block
+
+    A map that fits in memory is one block, which is read once and shared by all periods. Of a larger map, each part
+    holds one block, and the next block is read while the last one is used.
+
+    data              a data set on disk, or a record in memory
+    statistics        of the training period; None: those of the record
+    periods           spans of target days; None: all days with a full window
+    name              of the period, for error messages
+    predictors        what the model sees of each input day
+    receptive_radius  cells that a forecast sees beyond its own; None: all, so that the whole map is held in memory
+    patch             side in cells of what the model learns from; None: whole maps, or PATCH where the map is in blocks
+    hidden            where the inputs lack soil moisture
+    weather           the weather after the last input day that the model knows
 
     Target days without a full window, because the record starts there or has a gap, are left out and counted in
-    `skipped`. Raises UserError when no sample is left.
+    `skipped`. Raises UserError where a period is left without a sample, and where known weather is missing.
     """
 
-    def __init__(self, record: Record, periods: tuple[Span, ...], lead_days: int, input_days: int, name: str):
-        self.record, self.lead_days, self.input_days = record, lead_days, input_days
-        self.target_index, self.skipped = target_days(record.days, periods, lead_days, input_days, name)
+    def __init__(
+        self,
+        data: DataSet | Record,
+        statistics: Statistics | None = None,
+        *,
+        lead_days: int,
+        input_days: int,
+        periods: tuple[Span, ...] | None = None,
+        name: str = "",
+        predictors: tuple[str, ...] = tuple(VARIABLES),
+        receptive_radius: int | None = None,
+        patch: int | None = None,
+        hidden: Bool[np.ndarray, "time lon"] | None = None,
+        weather: KnownWeather | None = None,
+    ):
+        self.data, self.lead_days, self.input_days = data, lead_days, input_days
+        self.predictors, self.receptive_radius = predictors, receptive_radius
+        self.hidden, self.weather = hidden, weather
+        self._in_memory: dict[str, Any] = {}  # of the only block; periods of the same windows share it
+        if isinstance(data, Record):
+            self.statistics, self.patch = data.statistics, patch
+            self.blocks = tiles(data.grid.shape, max(data.grid.shape))
+            self._in_memory["record"] = data
+        else:
+            self.statistics = statistics
+            self._choose_blocks(data, patch)
+        if periods is None:
+            self.periods, self.name, self.skipped = None, name, 0
+            self.target_index = _with_full_window(np.arange(len(data.days)), data.days, self._reach)
+        else:
+            self._choose_periods(periods, name)
+
+    def _choose_blocks(self, data: DataSet, patch: int | None) -> None:
+        maps = len(VARIABLES) + (self.weather.maps if self.weather else 0)
+        in_blocks = self.receptive_radius is not None and data.large(maps)
+        self.patch = PATCH if in_blocks and patch is None else patch
+        if in_blocks:
+            blocks = data.blocks(halo=self.receptive_radius, multiple=self.patch, maps=maps)
+            scored = [block for block in blocks if self.statistics.scored[block.own].any()]
+            self.blocks = scored or blocks[:1]
+        else:
+            self.blocks = tiles(data.grid.shape, max(data.grid.shape))
+
+    def _choose_periods(self, periods: tuple[Span, ...], name: str) -> None:
+        self.periods, self.name = periods, name
+        days = self.data.days
+        wanted = np.flatnonzero(in_spans(days, periods))
+        self.target_index = _with_full_window(wanted, days, self._reach)
+        self.skipped = len(wanted) - len(self.target_index)
+        if not len(self.target_index):
+            raise UserError(
+                f"The {name} period {named(periods)} has {len(wanted)} days in the record ({days[0]} to {days[-1]}) "
+                f"but no full window: {self.input_days} input days and a lead of {self.lead_days} need "
+                f"{self._reach + 1} days in a row."
+            )
+        if self.weather:
+            self.weather.require(self.init_time, self.data.grid, name)
+
+    @property
+    def _reach(self) -> int:
+        """Days from the first input day to the target day."""
+        return self.lead_days + self.input_days - 1
+
+    def in_periods(self, periods: tuple[Span, ...], name: str, input_days: int | None = None) -> "Windows":
+        """The same with other target days and, if given, other input days. Raises UserError as the class does."""
+        windows = copy.copy(self)
+        windows.input_days = input_days or self.input_days
+        windows._choose_periods(periods, name)
+        return windows
+
+    def hiding(self, hidden: Bool[np.ndarray, "time lon"]) -> "Windows":
+        """The same with inputs that lack soil moisture where it is hidden; the targets stay."""
+        windows = copy.copy(self)
+        windows.hidden, windows._in_memory = hidden, {}
+        return windows
+
+    def permuted(self, channel: int, seed: int = 0) -> "Windows":
+        """The same with the maps of one channel taken from another sample each: they lose their link to the target."""
+        return _Permuted(self, channel, np.random.default_rng(seed).permutation(len(self)))
+
+    def patches(self, patches: list[Tile]) -> "Windows":
+        """Each window once for each of these patches of its map."""
+        return _Patches(self, patches)
 
     def __len__(self) -> int:
+        """The number of windows, which is that of the target days."""
         return len(self.target_index)
 
     @property
     def valid_time(self) -> np.ndarray:
-        """The target days."""
-        return self.record.days[self.target_index]
+        """The target days, datetime64[D]."""
+        return self.data.days[self.target_index]
 
     @property
     def init_time(self) -> np.ndarray:
-        """The last input days."""
-        return self.record.days[self.target_index - self.lead_days]
-
-    @property
-    def observed(self) -> Float32[np.ndarray, "sample lat lon"]:
-        """The target in m3 m-3, NaN where not scored."""
-        return self.record.observed[self.target_index]
-
-    @property
-    def input_age(self) -> Int16[np.ndarray, "sample lat lon"]:
-        """Days from the last observation of soil moisture to the last input day; -1 where there is none."""
-        return self.record.age[self.target_index - self.lead_days]
+        """The last input days, datetime64[D]."""
+        return self.data.days[self.target_index - self.lead_days]
 
     def input_index(self, samples: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch day"]:
         """Positions in the record of each sample's input days, oldest first."""
@@ -91,32 +190,149 @@ class Windows:
         """Positions in the record of each sample's last input day."""
         return self.target_index[samples] - self.lead_days
 
+    def require_targets(self) -> None:
+        """Raises UserError where no target is valid. Needs statistics of this data set, not those of a checkpoint."""
+        if not self.statistics.observed_cells[self.target_index].any():
+            first, last = self.valid_time[0], self.valid_time[-1]
+            raise UserError(f"The {self.name} period has no valid soil moisture on its target days, {first} to {last}.")
+
+    def __iter__(self) -> Iterator["Windows"]:
+        """The windows of each block, in memory, in the order of the blocks."""
+        return self._parts(self.blocks)
+
+    def shuffled(self) -> Iterator["Windows"]:
+        """What an epoch goes through: the blocks in a random order, cut into patches."""
+        blocks = self.blocks
+        if len(blocks) > 1:
+            blocks = [blocks[i] for i in torch.randperm(len(blocks))]
+        for part in self._parts(blocks):
+            yield part.patches(self._patches_of(part.blocks[0])) if self.patch else part
+
+    @property
+    def epoch_size(self) -> int:
+        """Samples in an epoch: windows, or patches of them."""
+        return len(self) * sum(len(self._patches_of(block)) for block in self.blocks)
+
+    def of(self, block: Tile) -> "Windows":
+        """The windows of one block, in memory."""
+        if self.blocks == [block]:
+            return self
+        part = copy.copy(self)
+        part.blocks, part._in_memory = [block], {}
+        part.load()
+        return part
+
+    def _parts(self, blocks: list[Tile]) -> Iterator["Windows"]:
+        parts = (self.of(block) for block in blocks)
+        return prefetch(parts) if len(blocks) > 1 else parts
+
+    def _patches_of(self, block: Tile) -> list[Tile]:
+        """Patches of a block with cells to learn from, in the block's own coordinates."""
+        if not self.patch:
+            return [block]
+        scored = self.statistics.scored[block.window] & block.mask()
+        patches = tiles(scored.shape, self.patch, self.receptive_radius or 0, within=block)
+        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
+
+    @property
+    def record(self) -> Record:
+        """The only block, in memory. Raises ValueError where there are several: iterate over the windows then."""
+        if "record" not in self._in_memory:
+            self._in_memory["record"] = self._read()
+        return self._in_memory["record"]
+
+    def load(self) -> None:
+        """Read what `batch` needs of the only block, so that a thread can do it ahead."""
+        _ = self.record
+
+    def _read(self) -> Record:
+        if len(self.blocks) > 1:
+            raise ValueError(f"these windows lie in {len(self.blocks)} blocks: iterate over them")
+        block = self.blocks[0]
+        whole = block.mask().shape == self.data.grid.shape
+        ds = self.data.read(WHOLE if whole else block.window)
+        statistics = self.statistics.part(block.window)
+        return Record(
+            ds,
+            statistics,
+            predictors=self.predictors,
+            own=block.mask(),
+            hidden=None if self.hidden is None else self.hidden[:, None, block.columns],
+            weather=self.weather.read(ds, statistics, block.window) if self.weather else None,
+        )
+
+    @property
+    def observed(self) -> Float32[np.ndarray, "sample lat lon"]:
+        """The targets in m3 m-3; NaN where they are not scored."""
+        return self.record.observed[self.target_index]
+
+    @property
+    def input_age(self) -> Int16[np.ndarray, "sample lat lon"]:
+        """Days from the last observation of soil moisture to the last input day; -1 where there is none."""
+        return self.record.age[self.target_index - self.lead_days]
+
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        """The samples of these numbers, 0 to len - 1."""
         target = self.record.target[torch.from_numpy(self.target_index[samples])]
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
-        if self.record.ahead:
-            features = beside(features, self.record.ahead.channels(self.last_index(samples)))
+        if self.record.weather:
+            features = self.record.weather.beside(features, self.last_index(samples))
         return scaled_batch(features, target, self.record.statistics)
 
 
-class Permuted(Windows):
-    """Windows whose maps of one channel come from another sample each: its values, without their link to the target."""
+class _Permuted(Windows):
+    """See Windows.permuted."""
 
-    def __init__(self, windows: Windows, channel: int, seed: int = 0):
-        self.__dict__.update(windows.__dict__)
-        self.channel, self.order = channel, np.random.default_rng(seed).permutation(len(windows))
+    def __init__(self, windows: Windows, channel: int, order: Int[np.ndarray, "sample"]):
+        self.windows, self.channel, self.order = windows, channel, order
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def record(self) -> Record:
+        return self.windows.record
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        batch, other = super().batch(samples), super().batch(self.order[samples])
+        batch, other = self.windows.batch(samples), self.windows.batch(self.order[samples])
         batch.features[:, :, self.channel] = other.features[:, :, self.channel]
         return batch
 
 
-def beside(
-    features: Float[Tensor, "batch day channel lat lon"], ahead: Float[Tensor, "batch map lat lon"]
-) -> Float[Tensor, "batch day channels lat lon"]:
-    """The features with the maps of the days ahead added to each input day, the same on each."""
-    return torch.cat([features, ahead[:, None].expand(-1, features.shape[1], -1, -1, -1)], dim=2)
+class _Patches(Windows):
+    """See Windows.patches. Sample i is patch i mod P of window i div P, where P is the number of patches."""
+
+    def __init__(self, windows: Windows, patches: list[Tile]):
+        self.windows, self.tiles = windows, patches
+        self.masks = torch.from_numpy(np.stack([patch.mask() for patch in patches]))
+
+    def __len__(self) -> int:
+        return len(self.windows) * len(self.tiles)
+
+    @property
+    def record(self) -> Record:
+        return self.windows.record
+
+    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
+        window, patch = np.divmod(samples, len(self.tiles))
+        record, inputs, targets = self.record, self.windows.input_index(window), self.windows.target_index[window]
+        features = []
+        target = torch.empty((len(samples), *self.masks.shape[1:]))
+        for sample, (days, day, number) in enumerate(zip(inputs, targets, patch, strict=True)):
+            cells = self.tiles[number].window
+            maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
+            if record.weather:
+                maps = record.weather.beside(maps[None], days[-1:], cells)[0]
+            features.append(maps)
+            target[sample] = record.target[int(day), *cells]
+        target[~self.masks[torch.from_numpy(patch)]] = torch.nan
+        return scaled_batch(torch.stack(features), target, record.statistics)
+
+
+def _with_full_window(wanted: Int[np.ndarray, "wanted"], days: np.ndarray, reach: int) -> Int[np.ndarray, "sample"]:
+    """Those of the wanted positions that have the `reach` days before them without a gap."""
+    later = wanted[wanted >= reach]
+    return later[days[later] - days[later - reach] == np.timedelta64(reach, "D")]
 
 
 def scaled_batch(
@@ -128,166 +344,7 @@ def scaled_batch(
     return Batch(features, torch.where(valid, scaled, 0), valid)
 
 
-def target_days(
-    days: np.ndarray, periods: tuple[Span, ...], lead_days: int, input_days: int, name: str
-) -> tuple[Int[np.ndarray, "sample"], int]:
-    """Positions of the target days in these periods that have a full window, and how many have none.
-
-    Raises UserError when none has.
-    """
-    reach = lead_days + input_days - 1
-    wanted = np.flatnonzero(in_spans(days, periods))
-    later = wanted[wanted >= reach]
-    index = later[days[later] - days[later - reach] == np.timedelta64(reach, "D")]
-    if not len(index):
-        raise UserError(
-            f"The {name} period {named(periods)} has {len(wanted)} days in the record ({days[0]} to {days[-1]}) but "
-            f"no full window: {input_days} input days and a lead of {lead_days} need {reach + 1} days in a row."
-        )
-    return index, len(wanted) - len(index)
-
-
-class View:
-    """A data set as a model sees it: scaled by these statistics, in blocks with the halo the model looks beyond.
-
-    `halo` None: the model is bound to the whole map, which is held in memory however large it is. `patch` is the side
-    in cells of what it learns from; None: whole maps, or PATCH where the data set is large. Inputs lack soil moisture
-    where it is `hidden`; `future` is the weather of the days ahead that the model knows.
-    """
-
-    def __init__(
-        self,
-        data: DataSet,
-        statistics: Statistics,
-        predictors: tuple[str, ...] = tuple(VARIABLES),
-        halo: int | None = None,
-        patch: int | None = None,
-        hidden: Bool[np.ndarray, "time lon"] | None = None,
-        future: KnownWeather | None = None,
-    ):
-        self.data, self.statistics, self.predictors = data, statistics, predictors
-        self.hidden, self.future, self.halo, self.free = hidden, future, halo or 0, halo is not None
-        maps = len(VARIABLES) + (future.maps if future else 0)
-        in_blocks = data.large(maps) and halo is not None
-        self.patch = PATCH if in_blocks and patch is None else patch
-        self.blocks = data.blocks(self.halo, self.patch or 1, maps) if in_blocks else tiles(data.grid.shape, 2**31)
-        self.blocks = [block for block in self.blocks if statistics.scored[block.own].any()] or self.blocks[:1]
-        self._kept: Record | None = None
-
-    def record(self, block: Tile) -> Record:
-        """A tile of the map in memory; the only block is kept."""
-        whole = self.blocks == [block]
-        if whole and self._kept:
-            return self._kept
-        ds = self.data.read(WHOLE if whole else block.window)
-        statistics = self.statistics.part(block.window)
-        hidden = None if self.hidden is None else self.hidden[:, None, block.columns]
-        ahead = self.future.ahead(ds, statistics, block.window) if self.future else None
-        record = Record(ds, statistics, self.predictors, block.mask(), hidden, ahead)
-        if whole:
-            self._kept = record
-        return record
-
-
-@dataclass
-class Samples:
-    """The samples of a period, block by block (contract 2)."""
-
-    view: View
-    periods: tuple[Span, ...]
-    lead_days: int
-    input_days: int
-    name: str  # of the period, for the errors
-    kind: type[Windows] = Windows  # what a model sees of a record
-
-    def __post_init__(self):
-        """Raises UserError when no target day has a full window, or a forecast of its future weather is missing."""
-        data, future = self.view.data, self.view.future
-        self.target_index, self.skipped = target_days(data.days, *self._asked)
-        if future:
-            future.require(data.days[self.target_index - self.lead_days], data.grid, self.name)
-
-    @property
-    def _asked(self) -> tuple:
-        return self.periods, self.lead_days, self.input_days, self.name
-
-    @property
-    def init_time(self) -> np.ndarray:
-        """The last input days."""
-        return self.view.data.days[self.target_index - self.lead_days]
-
-    def require_targets(self, observed: Int[np.ndarray, "time"]) -> "Samples":
-        """These samples, or a UserError when no target is valid: there is nothing to learn or to choose by."""
-        if not observed[self.target_index].any():
-            days = self.view.data.days[self.target_index]
-            raise UserError(
-                f"The {self.name} period has no valid soil moisture on its target days, {days[0]} to {days[-1]}."
-            )
-        return self
-
-    def __iter__(self) -> Iterator[Windows]:
-        """Windows of whole blocks, in their order."""
-        return self._of(self.view.blocks)
-
-    def __len__(self) -> int:
-        """Samples in an epoch: target days, or patches of them."""
-        return len(self.target_index) * sum(len(self._patches(block)) for block in self.view.blocks)
-
-    def of(self, block: Tile) -> Windows:
-        """The windows of one block."""
-        return self.kind(self.view.record(block), *self._asked)
-
-    def shuffled(self) -> Iterator[Windows]:
-        """What an epoch goes through: the blocks in a random order, cut into patches."""
-        blocks = self.view.blocks
-        if len(blocks) > 1:
-            blocks = [blocks[i] for i in torch.randperm(len(blocks))]
-        for windows, block in zip(self._of(blocks), blocks, strict=True):
-            yield Patches(windows, self._patches(block)) if self.view.patch else windows
-
-    def _of(self, blocks: list[Tile]) -> Iterator[Windows]:
-        made = (self.of(block) for block in blocks)
-        return prefetch(made) if len(blocks) > 1 else made
-
-    def _patches(self, block: Tile) -> list[Tile]:
-        """Patches of a block with cells to learn from, in the block's own coordinates."""
-        if not self.view.patch:
-            return [block]
-        scored = self.view.statistics.scored[block.window] & block.mask()
-        patches = tiles(scored.shape, self.view.patch, self.view.halo, within=block)
-        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
-
-
-class Patches(Windows):
-    """Each window once for each patch of its map."""
-
-    def __init__(self, windows: Windows, patches: list[Tile]):
-        self.__dict__.update(windows.__dict__)
-        self.patches, self.masks = patches, torch.from_numpy(np.stack([patch.mask() for patch in patches]))
-
-    def __len__(self) -> int:
-        return super().__len__() * len(self.patches)
-
-    def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
-        window, patch = np.divmod(samples, len(self.patches))
-        record, inputs, targets = self.record, self.input_index(window), self.target_index[window]
-        features = []
-        found = torch.empty((len(samples), *self.masks.shape[1:]))
-        for i, (days, target, number) in enumerate(zip(inputs, targets, patch, strict=True)):
-            cells = self.patches[number].window
-            maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
-            if record.ahead:
-                maps = beside(maps[None], record.ahead.channels(days[-1:], cells))[0]
-            features.append(maps)
-            found[i] = record.target[int(target), *cells]
-        found[~self.masks[torch.from_numpy(patch)]] = torch.nan
-        return scaled_batch(torch.stack(features), found, record.statistics)
-
-
 def index_batches(count: int, size: int) -> Iterator[Int[np.ndarray, "batch"]]:
     """Sample numbers 0 … count − 1 in order, `size` at a time."""
     for first in range(0, count, size):
         yield np.arange(first, min(first + size, count))
-
-
-PATCH = 32  # cells: side of the patches that a larger data set is learned from, where the script says nothing

@@ -5,7 +5,9 @@ baseline is scored on exactly the same cell-days, and every score comes with its
 """
 
 import math
+import os
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,29 @@ from tyro.conf import Positional
 from utils import Drawmap
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
-from utils.common.periods import Period, overlap, spans
+from utils.common.periods import Period, Span, overlap, spans
 from utils.common.text import days
-from utils.data_processing import Permuted
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
-from utils.scores.baseline_runs import Asked, references_of
-from utils.scores.metrics import Sums, well_covered
-from utils.scores.prediction_file import SCORING, described, score_with_intervals, write_scores, written
+from utils.models import ForecastModel
+from utils.scores.baseline_runs import FittedBaselines, fit_baselines
+from utils.scores.metrics import well_covered
+from utils.scores.prediction_file import (
+    Predictions,
+    open_predictions,
+    run_attributes,
+    score_with_intervals,
+    write_scores,
+)
 from utils.scores.score_table import show, table
+from utils.scores.scoring import hash_scoring
+from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.runs import Checkpoint
 from utils.training.setup import check_grid, start_of
 
@@ -49,70 +60,124 @@ def evaluate(
 ) -> dict[str, Any]:
     """Forecast the test period with the best weights of a run; write its files; return the metrics.
 
-    `data` and `test` stand in for the run's own; the baselines still learn from the run's own data where that is to
-    be had. With `permuted`, the windows of that variable are shuffled among the test days: what is lost then, its
-    seasonal cycle included, is what the trained model owes to it; the files go to the folder `into`. Raises UserError
-    for whatever the user can mend, and writes nothing then.
+    `data` and `test` replace the run's own. The baselines still learn from the run's own data where it is there and
+    unchanged. With `permuted`, the windows of that variable are shuffled among the test days, and the files go to the
+    folder `into`. The skill that is lost then, that of the variable's seasonal cycle included, is what the trained
+    model owes to the variable. Raises UserError for whatever the user can mend, and writes nothing then.
     """
     runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
-    with runs.claimed(into or run_dir):
+    folder = into or run_dir
+    with runs.claimed(folder):
         checkpoint = runs.load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
-        periods = checkpoint.periods.test if test is None else spans("test", test)
-        if (day := overlap(checkpoint.learned_from, periods)) is not None:
-            raise UserError(f"{run_dir} was trained or validated on {day}, which lies in the test period asked for.")
-        own = Path(checkpoint.settings["data"])
-        own_is_there = own.exists() and data_hash(own) == checkpoint.data_hash
-        if data is None and own.exists() and not own_is_there:
-            raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
-        future = KnownWeather.of(checkpoint.settings)
-        if future and future.hash() != checkpoint.future_hash:
-            raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
-        path = own if data is None else data
-        about = described(checkpoint)
+        periods = _choose_periods(checkpoint, run_dir, test)
+        path, learn_from = _choose_data(checkpoint, run_dir, data)
+        model = restore_model(checkpoint, run_dir)
+        samples = _open_samples(checkpoint, run_dir, model, path, periods)
+        attributes = run_attributes(checkpoint)
         if permuted:
-            about["model"] += f"_permuted_{permuted}"
-        start = start_of(checkpoint)
-        ds = open_data_set(path, start)
-        check_grid(checkpoint, ds.grid, path, run_dir)
-        model, reach = restore_model(checkpoint, run_dir), (checkpoint.lead_days, checkpoint.input_days)
-        view, statistics = view_of(checkpoint, model, ds, future), checkpoint.restored_statistics()
-        samples = model.scoring_samples(
-            view, periods, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="test"
-        )
-        asked = Asked(own if own_is_there else path, path, checkpoint.periods.train, periods, *reach, start)
-        if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
-            # its cells' means are of other days than the baselines may know
-            learned = open_data_set(asked.learn_from, start).summary(checkpoint.periods)
-            statistics = learned.statistics(checkpoint.periods)
-        references = references_of(asked, statistics, in_blocks=view.free)
-        with written(into or run_dir, samples, about) as out:
-            for windows, block in zip(samples, samples.view.blocks, strict=True):
-                shown = Permuted(windows, list(VARIABLES).index(permuted)) if permuted else windows
-                predicted = forecast(model, shown, BATCH, torch.device("cpu"))
-                own_cells = (slice(None), *block.inside)
-                out.add(block, windows, predicted[own_cells], references.forecasts(block))
+            attributes["model"] += f"_permuted_{permuted}"
+        baselines = _fit_baselines(checkpoint, model, samples, learn_from)
+        with open_predictions(folder, samples, attributes) as out:
+            _forecast_blocks(out, model, samples, baselines, permuted)
         sums = out.sums()
-        found = score_with_intervals("predicted", sums, out.frame)
-        found |= {name: value for name, value in about.items() if name != "commit"}
-        found |= {"baselines": references.scores(sums, out.frame)}
-        found |= {"data": str(path), "synthetic_data": ds.synthetic, "finished": checkpoint.finished}
-        found |= {"test": [[str(start), str(end)] for start, end in periods], "skipped_days": samples.skipped}
-        found |= {"data_sha256": data_hash(path), "weights_sha256": runs.weights_hash(checkpoint.best)}
-        found |= {"commit": checkpoint.commit, "epochs": checkpoint.settings["epochs"]}
-        found |= {"best_epoch": checkpoint.best_epoch, "validation_rmse": checkpoint.best_rmse}
-        write_scores(into or run_dir, out.frame, sums["predicted"], found)
+        metrics = {
+            # scores
+            **score_with_intervals("predicted", sums, out.frame),
+            "baselines": baselines.scores(sums, out.frame),
+            # data
+            "data": str(path),
+            "data_sha256": data_hash(path),
+            "synthetic_data": samples.data.synthetic,
+            "test": [[str(first), str(last)] for first, last in periods],
+            "skipped_days": samples.skipped,
+            # run
+            **attributes,
+            "weights_sha256": runs.weights_hash(checkpoint.best),
+            "finished": checkpoint.finished,
+            "epochs": checkpoint.settings["epochs"],
+            "best_epoch": checkpoint.best_epoch,
+            "validation_rmse": checkpoint.best_rmse,
+        }
+        write_scores(folder, out.frame, sums["predicted"], metrics)
         if not permuted:
             draw(run_dir, sums["predicted"])
-    return found
+    return metrics
+
+
+def _choose_periods(checkpoint: Checkpoint, run_dir: Path, test: Period | None) -> tuple[Span, ...]:
+    """The test period asked for, or the run's own. Raises UserError where the run has learned from one of its days."""
+    periods = checkpoint.periods.test if test is None else spans("test", test)
+    if (day := overlap(checkpoint.learned_from, periods)) is not None:
+        raise UserError(f"{run_dir} was trained or validated on {day}, which lies in the test period asked for.")
+    return periods
+
+
+def _choose_data(checkpoint: Checkpoint, run_dir: Path, data: Path | None) -> tuple[Path, Path]:
+    """The data set to forecast, and the one that the baselines learn from: the run's own, where it is unchanged."""
+    own = Path(checkpoint.settings["data"])
+    unchanged = own.exists() and data_hash(own) == checkpoint.data_hash
+    if data is None and own.exists() and not unchanged:
+        raise UserError(f"{own} has changed since {run_dir} was trained on it; train again, or give --data.")
+    path = own if data is None else data
+    return path, own if unchanged else path
+
+
+def _open_samples(
+    checkpoint: Checkpoint, run_dir: Path, model: ForecastModel, path: Path, periods: tuple[Span, ...]
+) -> Windows:
+    """The samples of these periods as the model sees them.
+
+    Raises UserError where the grid is not the run's, or where the weather forecasts that it knows have changed.
+    """
+    weather = KnownWeather.of(checkpoint.settings)
+    if weather and weather.hash() != checkpoint.future_hash:
+        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    data = open_data_set(path, start_of(checkpoint))
+    check_grid(checkpoint, data.grid, path, run_dir)
+    return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
+
+
+def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path) -> FittedBaselines:
+    """The baselines, which learn from the training period alone and forecast the run's samples."""
+    statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
+    if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
+        # the cells' means are of other days than the baselines may know
+        data = open_data_set(learn_from, start)
+        statistics = data.statistics(checkpoint.periods)
+    return fit_baselines(
+        statistics=statistics,
+        learn_from=learn_from,
+        data=samples.data.path,
+        train=checkpoint.periods.train,
+        test=samples.periods,
+        lead_days=samples.lead_days,
+        input_days=samples.input_days,
+        start=start,
+        in_blocks=samples.receptive_radius is not None,
+    )
+
+
+def _forecast_blocks(
+    out: Predictions, model: ForecastModel, samples: Windows, baselines: FittedBaselines, permuted: str | None
+) -> None:
+    """Forecast every block of the map by the model and the baselines, and add both to predictions.nc."""
+    for windows, block in zip(samples, samples.blocks, strict=True):
+        inputs = windows.permuted(list(VARIABLES).index(permuted)) if permuted else windows
+        predicted = forecast(model, inputs, BATCH, torch.device("cpu"))
+        own_cells = (slice(None), *block.inside)
+        out.add(block, windows, predicted[own_cells], baselines.forecasts(block))
 
 
 def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The metrics in a folder; {} unless they and predictions.nc are the checkpoint's on its own data and test days."""
+    """The metrics in a folder, or {} where they are missing or stale.
+
+    They are stale when they or predictions.nc are of other weights, data, test days or code (see scoring).
+    """
     metrics = read_json(folder / "metrics.json")
     current = (
-        metrics.get("scoring") == SCORING
+        metrics.get("scoring") == hash_scoring()
         and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
@@ -138,19 +203,39 @@ def main(experiment: str) -> None:
                 f"There are no runs of {experiment}; make one with: python {experiment}/train_cnn.py, "
                 "or name run directories, such as those of a study below results/runs."
             )
-        done, failed = [], 0
+        done: dict[Path, dict[str, Any]] = {}
+        failed = 0
         for run_dir in tqdm(run_dirs, unit="run", disable=None):
             try:
-                done.append(evaluate(run_dir, settings.data, None if settings.test == OWN else settings.test))
+                done[run_dir] = evaluate(run_dir, settings.data, None if settings.test == OWN else settings.test)
             except UserError as error:  # the other runs still count
                 if len(run_dirs) == 1:
                     raise
                 failed += 1
                 print(f"error: {fold(error)}", file=sys.stderr)
         if done:
-            print(show(table(done)))
+            print(show(table(name_apart(done))))
         if failed:
             raise UserError(f"{failed} of {len(run_dirs)} runs could not be evaluated.")
+
+
+def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics of runs, by run directory, for a table.
+
+    Where several runs would have the same row names, the model's name is followed by the run's folder.
+    """
+    alike: dict[tuple, list[Path]] = defaultdict(list)
+    for run_dir, metrics in all_metrics.items():
+        row = tuple(metrics[name] for name in ("experiment", "model", "lead_days", "seed"))
+        alike[row].append(run_dir)
+    named = dict(all_metrics)
+    for run_dirs in alike.values():
+        if len(run_dirs) > 1:
+            above = os.path.commonpath([run_dir.resolve().parent for run_dir in run_dirs])
+            for run_dir in run_dirs:
+                folder = run_dir.resolve().relative_to(above)
+                named[run_dir] = all_metrics[run_dir] | {"model": f"{all_metrics[run_dir]['model']} ({folder})"}
+    return list(named.values())
 
 
 def runs_of(experiment: str) -> list[Path]:
@@ -161,22 +246,28 @@ def runs_of(experiment: str) -> list[Path]:
 def draw(run_dir: Path, sums: Sums) -> None:
     """figures/map.png, of the day whose error is the median one, and figures/scatter.png.
 
-    A figure that has too little to show is left out and said: the scores stand without it.
+    A figure that has too little to show is left out, and a sentence says so: the scores stand without it.
     """
-    covered = sums.of_days("n")
-    candidates = np.flatnonzero(well_covered(covered))
-    error = sums.of_days("error_2")[candidates] / covered[candidates]
-    day = int(candidates[np.argsort(error)[len(candidates) // 2]])
-    path = run_dir / "figures"
+    day = _median_day(sums)
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
-        name = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
-        name += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
-        map_name = f"{name}, {str(ds['time'].values[day])[:10]}"
-        both = ds[["observed", "predicted"]]
-        shown = both.isel(time=day).load()
-        some = both.isel(time=slice(None, None, math.ceil(both["predicted"].size / _POINTS))).load()
+        title = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
+        title += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
+        map_title = f"{title}, {str(ds['time'].values[day])[:10]}"
+        pair = ds[["observed", "predicted"]]
+        maps = pair.isel(time=day).load()
+        every = math.ceil(pair["predicted"].size / _POINTS)
+        points = pair.isel(time=slice(None, None, every)).load()
+    folder = run_dir / "figures"
     try:
-        Drawmap.draw_maps(shown["observed"], shown["predicted"], map_name, path / "map.png")
-        scatter.draw_scatter(some["observed"].values, some["predicted"].values, name, path / "scatter.png")
+        Drawmap.draw_maps(maps["observed"], maps["predicted"], map_title, folder / "map.png")
+        scatter.draw_scatter(points["observed"].values, points["predicted"].values, title, folder / "scatter.png")
     except UserError as error:
         print(fold(error))
+
+
+def _median_day(sums: Sums) -> int:
+    """Position of the day whose mean squared error is the median one, among the well covered days."""
+    count = sums.of_days("n")
+    candidates = np.flatnonzero(well_covered(count))
+    error = sums.of_days("error_2")[candidates] / count[candidates]
+    return int(candidates[np.argsort(error)[len(candidates) // 2]])

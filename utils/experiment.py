@@ -83,6 +83,7 @@ def run(
         source_hash=runs.weights_hash(source.best) if source else "",
         commit=runs.git_commit(),
         future=future.note() if future else "",
+        weather_kind=future.kind if future else "none",
         future_hash=future.hash() if future else "",
     )
     # on a single day a recurrence gets no gradient, and in gradual unfreezing a part that waits for its turn
@@ -102,18 +103,17 @@ def run(
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
         learned = model.days_of_means(split, experiment)
-        summary = data.summary(learned)
-        view, gappy = views(settings, model, data, summary, learned, source, future)
-        days = {"lead_days": settings.lead_days, "input_days": settings.input_days}
-        training = model.learning_samples(gappy, split.train, name="training", **days)
-        validation = model.learning_samples(view, split.val, name="validation", **days)
-        model.scoring_samples(view, split.test, name="test", **days)  # refused now rather than after the training
-        training.require_targets(summary.observed)
-        validation.require_targets(summary.observed)
+        windows, gappy = views(settings, model, data, learned, source, future)
+        input_window = model.input_window(settings.input_days)
+        training = gappy.in_periods(split.train, "training", input_window)
+        validation = windows.in_periods(split.val, "validation", input_window)
+        windows.in_periods(split.test, "test")  # refused now rather than after the training
+        training.require_targets()
+        validation.require_targets()
         if found is None:
             checkpoint.synthetic, checkpoint.skipped = data.synthetic, training.skipped
             checkpoint.grid = {axis: torch.from_numpy(getattr(data.grid, axis)) for axis in ("lat", "lon")}
-            checkpoint.statistics = view.statistics.to_tensors()
+            checkpoint.statistics = windows.statistics.to_tensors()
             if fabric.is_global_zero:
                 runs.clear(run_dir)
                 runs.write_config(run_dir, checkpoint, origins)

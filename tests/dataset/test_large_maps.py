@@ -16,7 +16,7 @@ from utils.common.cli import UserError
 from utils.common.grid import Grid, tiles
 from utils.common.parallel import prefetch
 from utils.common.periods import Split, spans
-from utils.data_processing import Patches, Samples, View, Windows
+from utils.data_processing import Windows
 from utils.dataset import blocks
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
@@ -81,9 +81,9 @@ def test_forecasts_by_tiles_are_those_of_the_whole_map(kernel, days):
 def test_patches_count_every_cell_of_every_window_once():
     ds = tiny()
     record = Record(ds, Statistics.fit(ds, SPLIT))
-    windows = Windows(record, SPLIT.train, 3, 3, "training")
+    windows = Windows(record, periods=SPLIT.train, lead_days=3, input_days=3, name="training")
     model = free_model("convlstm_pixel")
-    patches = Patches(windows, tiles((7, 8), 3, model.receptive_radius(3)))
+    patches = windows.patches(tiles((7, 8), 3, model.receptive_radius(3)))
     with torch.no_grad():
         every = [[one.batch(n) for n in np.arange(len(one))[:, None]] for one in (windows, patches)]
         sums = [sum(float(sum_of_squares(model(batch.features), batch)) for batch in one) for one in every]
@@ -95,10 +95,11 @@ def test_what_is_known_of_a_map_in_blocks_is_what_is_known_of_the_whole(smap, in
     split, ds = SPLIT, tiny()
     data = DataSet(smap)
     assert len(data.blocks()) == 9
-    summary, expected = data.summary(split), Statistics.fit(ds, split)
-    for name, values in summary.statistics(split).to_tensors().items():
+    statistics, expected = data.statistics(split), Statistics.fit(ds, split)
+    for name, values in statistics.to_tensors().items():
         torch.testing.assert_close(values, expected.to_tensors()[name], rtol=1e-6, atol=0, equal_nan=True)
-    np.testing.assert_array_equal(summary.observed, np.isfinite(ds["soil_moisture"]).sum(("lat", "lon")))
+    np.testing.assert_array_equal(statistics.training_days, expected.training_days)
+    np.testing.assert_array_equal(statistics.observed_cells, np.isfinite(ds["soil_moisture"]).sum(("lat", "lon")))
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -108,7 +109,7 @@ def test_a_run_on_blocks_is_evaluated_as_on_the_whole_map(tmp_path, smap, script
     result = script(f"SMAPtest/{file}", *options)
     assert result.code == 0, result.err
     assert script("SMAPtest/eval.py", run_dir).code == 0
-    blocks = json.loads((run_dir / "metrics.json").read_text())
+    by_block = json.loads((run_dir / "metrics.json").read_text())
     (run_dir / "predictions.nc").rename(tmp_path / "blocks.nc")
     monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert script("SMAPtest/eval.py", run_dir).code == 0
@@ -118,18 +119,26 @@ def test_a_run_on_blocks_is_evaluated_as_on_the_whole_map(tmp_path, smap, script
         for variable in other:
             np.testing.assert_allclose(one[variable], other[variable], atol=1e-5, err_msg=str(variable))
     for score in ("rmse", "r2", "skill_over_persistence", "rmse_low", "slope", "n"):
-        assert blocks[score] == pytest.approx(whole[score], rel=1e-4), score
+        assert by_block[score] == pytest.approx(whole[score], rel=1e-4), score
     for baseline, scores in whole["baselines"].items():
-        assert blocks["baselines"][baseline]["rmse"] == pytest.approx(scores["rmse"], rel=1e-4), baseline
+        assert by_block["baselines"][baseline]["rmse"] == pytest.approx(scores["rmse"], rel=1e-4), baseline
 
 
 def test_an_epoch_on_blocks_visits_the_patches_of_an_epoch_in_memory(smap, in_blocks, monkeypatch):
     def seen():
         data = DataSet(smap)
-        view = View(data, data.summary(SPLIT).statistics(SPLIT), halo=4, patch=3)
-        samples = Samples(view, SPLIT.train, 3, 3, "training")
+        samples = Windows(
+            data,
+            data.statistics(SPLIT),
+            lead_days=3,
+            input_days=3,
+            periods=SPLIT.train,
+            name="training",
+            receptive_radius=4,
+            patch=3,
+        )
         targets = [batch.target[batch.valid] for w in samples.shuffled() for batch in [w.batch(np.arange(len(w)))]]
-        return len(samples), torch.cat(targets).sort().values
+        return samples.epoch_size, torch.cat(targets).sort().values
 
     (count, in_parts), _ = seen(), monkeypatch.setattr(blocks, "MEMORY", 2**29)
     assert count == 57 * 9 - 57  # but for the patch of sea

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from test_training import weights
 from test_windows import split
 
-from utils.data_processing import Samples, View, Windows
-from utils.dataset.bias_correction import LEAST, matched
+from utils.data_processing import Windows
+from utils.dataset.bias_correction import LEAST, match_statistics
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.record import Record, swath_gaps
-from utils.dataset.statistics import LEVELS, MOISTURE, Statistics, Summary, map_quantiles, std_and_quantiles
+from utils.dataset.statistics import LEVELS, MOISTURE, NOT_STORED, Statistics, map_quantiles, std_and_quantiles
 from utils.training import runs
 from utils.training.inference import forecast, restore_model
 
@@ -25,9 +25,12 @@ MATCHES = ["mean", "mean_variance", "cdf"]
 MANY = 10**9  # days, so that a cell's own estimate counts alone
 
 
-def own_and_days(ds, **periods) -> tuple[Statistics, np.ndarray]:
-    summary = Summary.of(ds, split(**periods))
-    return summary.statistics(split(**periods)), summary.days
+def fitted(ds, **periods) -> Statistics:
+    return Statistics.fit(ds, split(**periods))
+
+
+def train_windows(record: Record) -> Windows:
+    return Windows(record, periods=split().train, lead_days=3, input_days=3, name="train")
 
 
 def bent(ds: xr.Dataset) -> xr.Dataset:
@@ -70,13 +73,13 @@ def test_the_climate_of_a_cell_is_numpys_standard_deviation_and_quantiles():
 @pytest.mark.parametrize("how", ["mean_variance", "cdf"])
 def test_another_product_of_the_same_soil_gives_the_same_inputs_and_forecasts_come_back(how):
     source, target = tiny(), bent(tiny())
-    there, _ = own_and_days(source)
-    own, days = own_and_days(target)
-    statistics = matched(own.with_scaling_of(there), np.where(days, MANY, 0), there, True, how)
+    there, own = fitted(source), fitted(target)
+    many = replace(own.with_scaling_of(there), training_days=np.where(own.training_days, MANY, 0))
+    statistics = match_statistics(many, there, True, how)
     one, other = Record(source, there), Record(target, statistics)
     close = 2e-3 if how == "mean_variance" else 8e-3  # where quantiles are nearer to each other than LEAST
     np.testing.assert_allclose(other.features, one.features, atol=close)
-    both = [Windows(record, split().train, 3, 3, "train").batch(np.arange(20)) for record in (one, other)]
+    both = [train_windows(record).batch(np.arange(20)) for record in (one, other)]
     torch.testing.assert_close(both[1].target, both[0].target, atol=close, rtol=0)
     np.testing.assert_allclose(
         other.unscale(both[1].target)[both[1].valid], 0.5 * one.unscale(both[0].target)[both[0].valid] + 0.1, atol=1e-4
@@ -87,19 +90,21 @@ def test_another_product_of_the_same_soil_gives_the_same_inputs_and_forecasts_co
 def test_a_cells_mean_counts_by_its_days_by_hand():
     """Two cells of two products: differences 0.1 of 60 days and 0.3 of 180, so 0.25 on average."""
     nothing = np.zeros((3, 1, 2), np.float32)
-    source = Statistics(np.zeros(3, "f4"), np.ones(3, "f4"), nothing + 0.2, np.ones((1, 2), bool))
-    own = replace(source, cell_mean=nothing + np.float32([[[0.3, 0.5]]]))
-    knots = matched(own, np.array([[60, 180]]), source, True, "mean").knots
+    scaling = {"low": np.zeros(3, "f4"), "high": np.ones(3, "f4")}
+    source = Statistics(**scaling, cell_mean=nothing + 0.2, scored=np.ones((1, 2), bool))
+    own = replace(source, cell_mean=nothing + np.float32([[[0.3, 0.5]]]), training_days=np.array([[60, 180]]))
+    points = match_statistics(own, source, True, "mean").matching
     estimate = [(60 * 0.3 + 60 * (0.2 + 0.25)) / 120, (180 * 0.5 + 60 * (0.2 + 0.25)) / 240]
-    shift = knots[1] - knots[0]
+    shift = points[1] - points[0]
     np.testing.assert_allclose(shift, np.broadcast_to(0.2 - np.array(estimate), shift.shape), atol=1e-6)
 
 
 def test_a_cell_without_a_training_day_gets_the_sources_and_the_pooled_difference():
     target = bent(tiny())
     target["soil_moisture"][:62, 0, 0] = np.nan
-    (there, _), (own, days) = own_and_days(tiny()), own_and_days(target)
-    shift = np.diff(matched(own, days, there, True, "mean").knots[:, 0], axis=0)[0]
+    there, own = fitted(tiny()), fitted(target)
+    days = own.training_days
+    shift = np.diff(match_statistics(own, there, True, "mean").matching[:, 0], axis=0)[0]
     pooled = np.average((own.cell_mean - there.cell_mean)[MOISTURE][days > 0], weights=days[days > 0])
     assert days[0, 0] == 0 and own.scored[0, 0]
     assert shift[0, 0] == pytest.approx(-pooled, abs=1e-5)
@@ -107,10 +112,9 @@ def test_a_cell_without_a_training_day_gets_the_sources_and_the_pooled_differenc
 
 @pytest.mark.parametrize("how", MATCHES)
 def test_on_another_grid_the_pooled_climates_are_matched_and_contrasts_stay(how):
-    there, _ = own_and_days(tiny(shape=(5, 9), seed=3))
-    own, days = own_and_days(bent(tiny()))
-    knots = matched(own, days, there, False, how).knots[:, :, days > 0]
-    middle = knots.mean(axis=1) if how != "cdf" else knots[:, 6]
+    there, own = fitted(tiny(shape=(5, 9), seed=3)), fitted(bent(tiny()))
+    points = match_statistics(own, there, False, how).matching[:, :, own.training_days > 0]
+    middle = points.mean(axis=1) if how != "cdf" else points[:, 6]
     shift = np.diff(middle, axis=0)[0]
     assert np.ptp(shift) < 1e-2 if how == "cdf" else np.ptp(shift) < 1e-5
     if how == "mean":
@@ -119,37 +123,36 @@ def test_on_another_grid_the_pooled_climates_are_matched_and_contrasts_stay(how)
 
 
 @pytest.mark.parametrize("how", MATCHES)
-def test_knots_increase_even_where_soil_moisture_never_changes(how):
+def test_points_increase_even_where_soil_moisture_never_changes(how):
     still = tiny()
     still["soil_moisture"][:, 0, 0] = 0.02
-    (there, _), (own, days) = own_and_days(tiny()), own_and_days(still)
+    there, own = fitted(tiny()), fitted(still)
     for one, other in ((own, there), (there, own)):
-        knots = matched(one, days, other, True, how).knots
-        assert np.isfinite(knots).all() and (np.diff(knots, axis=1) > LEAST / 2).all()
+        points = match_statistics(one, other, True, how).matching
+        assert np.isfinite(points).all() and (np.diff(points, axis=1) > LEAST / 2).all()
 
 
 @pytest.mark.parametrize("how", MATCHES)
-def test_values_after_the_training_period_change_no_knot(how):
+def test_values_after_the_training_period_change_no_point(how):
     target = bent(tiny())
     changed = target.copy(deep=True)
     changed["soil_moisture"][62:] *= 0.5
-    (there, _), one, other = own_and_days(tiny()), own_and_days(target), own_and_days(changed)
-    knots = [matched(*found, there, True, how).knots for found in (one, other)]
-    np.testing.assert_array_equal(*knots)
+    there, one, other = fitted(tiny()), fitted(target), fitted(changed)
+    points = [match_statistics(own, there, True, how).matching for own in (one, other)]
+    np.testing.assert_array_equal(*points)
     changed["soil_moisture"][:62] *= 0.5
-    assert not np.array_equal(matched(*own_and_days(changed), there, True, how).knots, knots[0])
+    assert not np.array_equal(match_statistics(fitted(changed), there, True, how).matching, points[0])
 
 
-def test_parts_of_a_map_give_the_climate_and_the_map_of_the_whole():
+def test_parts_of_a_map_give_the_statistics_and_the_matching_of_the_whole():
     ds = tiny()
-    whole = Summary.of(ds, split())
+    whole = fitted(ds)
     windows = [(slice(0, 3), slice(None)), (slice(3, 7), slice(0, 5)), (slice(3, 7), slice(5, 8))]
-    parts = [(Summary.of(ds.isel(lat=window[0], lon=window[1]), split()), window) for window in windows]
-    joined = Summary.joined(parts, (7, 8))
-    np.testing.assert_array_equal(joined.climate, whole.climate)
-    np.testing.assert_array_equal(joined.days, whole.days)
-    own, days = own_and_days(bent(ds))
-    statistics = matched(own, days, whole.statistics(split()), True, "cdf")
+    parts = [(ds.isel(lat=window[0], lon=window[1]), window) for window in windows]
+    joined = Statistics.from_blocks(parts, (7, 8), split())
+    for name in Statistics.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), err_msg=name)
+    statistics = match_statistics(fitted(bent(ds)), whole, True, "cdf")
     window = windows[1]
     part = Record(bent(ds).isel(lat=window[0], lon=window[1]), statistics.part(window))
     np.testing.assert_array_equal(part.features, Record(bent(ds), statistics).features[:, :, *window])
@@ -158,22 +161,36 @@ def test_parts_of_a_map_give_the_climate_and_the_map_of_the_whole():
 
 def test_patches_learn_matched_targets(tmp_path):
     write_prepared(bent(tiny()), tmp_path / "data.nc")
-    (there, _), (own, days) = own_and_days(tiny()), own_and_days(bent(tiny()))
-    view = View(DataSet(tmp_path / "data.nc"), matched(own, days, there, True, "cdf"), halo=0, patch=4)
-    (patches,) = Samples(view, split().train, 3, 3, "training").shuffled()
-    target = Windows(view.record(view.blocks[0]), split().train, 3, 3, "training").batch(np.arange(2)).target
-    batch = patches.batch(np.arange(len(patches.patches) * 2))
-    for number, tile in enumerate(patches.patches * 2):
+    statistics = match_statistics(fitted(bent(tiny())), fitted(tiny()), True, "cdf")
+    data, period = DataSet(tmp_path / "data.nc"), {"periods": split().train, "name": "training"}
+    windows = Windows(data, statistics, lead_days=3, input_days=3, receptive_radius=0, patch=4, **period)
+    (patches,) = windows.shuffled()
+    target = windows.batch(np.arange(2)).target
+    batch = patches.batch(np.arange(len(patches.tiles) * 2))
+    for number, tile in enumerate(patches.tiles * 2):
         inside = batch.target[number][tile.inside]
-        torch.testing.assert_close(inside, target[number // len(patches.patches)][tile.own])
+        torch.testing.assert_close(inside, target[number // len(patches.tiles)][tile.own])
 
 
 def test_statistics_survive_the_checkpoint_with_and_without_a_map():
-    (there, _), (own, days) = own_and_days(tiny()), own_and_days(bent(tiny()))
-    for statistics in (replace(own, climate=None), own, matched(own, days, there, True, "cdf")):
+    own = fitted(bent(tiny()))
+    matched = match_statistics(own, fitted(tiny()), True, "cdf")
+    for statistics in (replace(own, std=None, quantiles=None), own, matched):
         back = Statistics.from_tensors(statistics.to_tensors())
-        for name in Statistics.__dataclass_fields__:
+        for name in set(Statistics.__dataclass_fields__) - set(NOT_STORED):
             np.testing.assert_array_equal(getattr(back, name), getattr(statistics, name))
+
+
+def test_statistics_of_an_older_checkpoint_are_read_by_their_old_names():
+    statistics = match_statistics(fitted(bent(tiny())), fitted(tiny()), True, "cdf")
+    old = {name: tensor for name, tensor in statistics.to_tensors().items() if name in ("low", "high", "cell_mean")}
+    old["scored"] = torch.from_numpy(statistics.scored)
+    old["climate"] = torch.from_numpy(np.concatenate([statistics.std[None], statistics.quantiles]))
+    old["seen"] = torch.from_numpy(np.concatenate([statistics.shrunk_std[None], statistics.mean_season]))
+    old["knots"] = torch.from_numpy(statistics.matching)
+    back = Statistics.from_tensors(old)
+    for name in set(Statistics.__dataclass_fields__) - set(NOT_STORED):
+        np.testing.assert_array_equal(getattr(back, name), getattr(statistics, name), err_msg=name)
 
 
 def test_a_matched_run_is_validated_and_scored_in_its_own_unit_and_bad_maps_are_refused(tmp_path, era5, script):
@@ -195,7 +212,13 @@ def test_a_matched_run_is_validated_and_scored_in_its_own_unit_and_bad_maps_are_
     assert result.code == 0, result.err
     checkpoint = runs.load_checkpoint(run_dir)
     statistics = checkpoint.restored_statistics()
-    validation = Windows(Record(read_prepared(target), statistics), checkpoint.periods.val, 3, 3, "validation")
+    validation = Windows(
+        Record(read_prepared(target), statistics),
+        periods=checkpoint.periods.val,
+        lead_days=3,
+        input_days=3,
+        name="validation",
+    )
     predicted = forecast(restore_model(checkpoint, run_dir), validation, 64, torch.device("cpu"))
     error = np.sqrt(np.nanmean((predicted - validation.observed) ** 2))
     assert checkpoint.log[0][3] == pytest.approx(error, rel=1e-3)
@@ -204,16 +227,16 @@ def test_a_matched_run_is_validated_and_scored_in_its_own_unit_and_bad_maps_are_
     assert "was itself matched to another climate" in again.sentence()
 
     content = torch.load(source / "checkpoint.pt", weights_only=True)
-    old = {**content, "statistics": {k: v for k, v in content["statistics"].items() if k != "climate"}}
+    old = {**content, "statistics": {k: v for k, v in content["statistics"].items() if k not in ("std", "quantiles")}}
     torch.save(old, source / "checkpoint.pt")  # as older runs are
     sentence = script(*command, "--match", "cdf", "--out", tmp_path / "old").sentence()
     assert "does not say how its soil moisture is distributed" in sentence and "--overwrite" in sentence
     assert script(*command, "--match", "mean", "--out", tmp_path / "old").code == 0
 
     content = torch.load(run_dir / "checkpoint.pt", weights_only=True)
-    knots = content["statistics"]["knots"]
-    for bad in (knots[:1], knots[:, :1], knots[..., :-1], knots.flip(1), torch.full_like(knots, torch.nan)):
-        torch.save({**content, "statistics": {**content["statistics"], "knots": bad}}, run_dir / "checkpoint.pt")
+    points = content["statistics"]["matching"]
+    for bad in (points[:1], points[:, :1], points[..., :-1], points.flip(1), torch.full_like(points, torch.nan)):
+        torch.save({**content, "statistics": {**content["statistics"], "matching": bad}}, run_dir / "checkpoint.pt")
         assert "nothing in it was executed" in script("finetune-SMAPtest/eval.py", run_dir).sentence()
 
 
@@ -234,7 +257,7 @@ def test_gaps_hide_their_share_in_strips_by_the_seed_alone(share, seed):
 
 def test_hidden_inputs_are_filled_as_missing_ones_are_and_targets_stay():
     ds = tiny()
-    statistics, _ = own_and_days(ds)
+    statistics = fitted(ds)
     hidden = np.random.default_rng(0).random((120, 1, 8)) < 0.5
     record = Record(ds, statistics, hidden=hidden)
     gappy = ds.assign(soil_moisture=ds["soil_moisture"].where(~hidden))
@@ -253,7 +276,7 @@ def test_gaps_change_what_is_learned_and_not_how_it_is_validated(tmp_path, era5,
     assert not all(torch.equal(some[name], none[name]) for name in some)
     checkpoint = runs.load_checkpoint(tmp_path / "some")
     record = Record(read_prepared(era5), checkpoint.restored_statistics())
-    validation = Windows(record, checkpoint.periods.val, 3, 3, "validation")
+    validation = Windows(record, periods=checkpoint.periods.val, lead_days=3, input_days=3, name="validation")
     predicted = forecast(restore_model(checkpoint, tmp_path / "some"), validation, 64, torch.device("cpu"))
     error = np.sqrt(np.nanmean((predicted - validation.observed) ** 2))
     assert checkpoint.best_rmse == pytest.approx(error, rel=1e-3)

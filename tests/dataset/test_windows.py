@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from utils.common.cli import UserError
 from utils.common.periods import Period, Split, overlap, spans
 from utils.data_processing import Windows
+from utils.dataset import blocks
+from utils.dataset.blocks import DataSet
 from utils.dataset.record import Record, fill_forward
 from utils.dataset.statistics import OUTSIDE, Statistics
 from utils.settings import TargetSettings, split_of
@@ -30,7 +32,7 @@ def split(train=PERIODS[1:3], val=PERIODS[4:6], test=PERIODS[7:9]) -> Split:
 def windows(ds, lead_days=3, input_days=3, period="train", **periods) -> Windows:
     chosen = split(**periods)
     record = Record(ds, Statistics.fit(ds, chosen))
-    return Windows(record, getattr(chosen, period), lead_days, input_days, period)
+    return Windows(record, periods=getattr(chosen, period), lead_days=lead_days, input_days=input_days, name=period)
 
 
 def dated(n=120):
@@ -230,6 +232,37 @@ def test_a_period_without_a_full_window_is_an_error():
         ds = tiny()
         ds["soil_moisture"][:62] = np.nan
         windows(ds)
+
+
+def test_a_map_in_memory_is_read_once_for_its_statistics_and_for_all_periods(smap, monkeypatch):
+    reads, real = [], blocks.read_prepared
+    monkeypatch.setattr(blocks, "read_prepared", lambda *args, **kwargs: reads.append(args) or real(*args, **kwargs))
+    data = DataSet(smap)
+    every = Windows(data, data.statistics(split()), lead_days=3, input_days=3)
+    training, test = (every.in_periods(getattr(split(), name), name) for name in ("train", "test"))
+    assert training.record is test.record and len(reads) == 1
+    assert len(every) == 120 - 5 and len(training) < len(every) and test.valid_time[0] == days("2015-07-01")
+    hidden = training.hiding(np.ones((120, 8), bool))
+    assert hidden.record is not training.record and len(reads) == 1
+    assert torch.equal(hidden.record.target.nan_to_num(), training.record.target.nan_to_num())
+
+
+def test_windows_in_several_blocks_have_no_record_of_their_own(smap, monkeypatch):
+    monkeypatch.setattr(blocks, "MEMORY", 0)
+    monkeypatch.setattr(blocks, "BLOCK", 9 * 12 * 120)
+    data = DataSet(smap)
+    every = Windows(data, data.statistics(split()), lead_days=3, input_days=3, receptive_radius=1, patch=3)
+    assert len(every.blocks) > 1
+    with pytest.raises(ValueError, match=f"lie in {len(every.blocks)} blocks: iterate over them"):
+        every.batch(np.array([0]))
+    whole = Windows(tiny_record(), lead_days=3, input_days=3).batch(np.arange(115)).target
+    for part, block in zip(every, every.blocks, strict=True):
+        target = part.batch(np.arange(115)).target[..., *block.inside]
+        assert torch.equal(target, whole[..., *block.own])
+
+
+def tiny_record() -> Record:
+    return Record(tiny(), Statistics.fit(tiny(), split()))
 
 
 def test_split_survives_json():

@@ -15,6 +15,7 @@ from scipy.stats import linregress
 from utils.common.cli import UserError
 from utils.figures import scatter, style
 from utils.figures.scatter import draw_scatter, draw_scatters, draw_study
+from utils.scores.baselines import BASELINES
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 LONGEST = "convlstm_conv_without_soil_temperature"
@@ -27,7 +28,7 @@ def runs(models=style.MODELS, leads=(3, 5, 7), seeds=(0, 1, 2), experiments=tupl
         (experiment, model, lead, seed, rng.uniform(0.02, 0.05), rng.uniform(0.8, 0.95), rng.uniform(-0.4, 0.4))
         for experiment in experiments
         for lead in leads
-        for model in (*models, *style.BASELINES)
+        for model in (*models, *BASELINES)
         for seed in (seeds if model in models else (0,))
     ]
     table = pd.DataFrame(rows, columns=["experiment", "model", "lead_days", "seed", *SCORES])
@@ -88,7 +89,7 @@ def test_baselines_and_forecasts_differ_in_grey():
     def look(color, style="solid"):
         return round(float(np.dot(to_rgb(color), (0.299, 0.587, 0.114))), 2), style
 
-    looks = [look(*how) for how in style.BASELINES.values()]
+    looks = [look(row.colour, row.line) for row in BASELINES.values()]
     for (grey, dashes), (other, line) in combinations(looks, 2):
         assert dashes != line or abs(grey - other) > 0.25
     assert abs(look(style.FORECASTS[0])[0] - look(style.FORECASTS[1])[0]) > 0.2
@@ -206,11 +207,11 @@ def test_the_study_shows_mean_interval_and_seeds_of_every_score_and_every_baseli
         ticks = sorted((at[m, d], v) for m, d, v in zip(each["model"], each["lead_days"], each[score], strict=True))
         np.testing.assert_allclose(sorted(map(tuple, seeds.get_offsets())), ticks)
         stairs = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
-        for i, baseline in enumerate(style.BASELINES):
+        for i, baseline in enumerate(BASELINES):
             rows = here[here["model"] == baseline].sort_values("lead_days")
-            for drawn in stairs[i :: len(style.BASELINES)]:
+            for drawn in stairs[i :: len(BASELINES)]:
                 np.testing.assert_allclose(drawn.get_data().values, rows[score])
-                assert drawn.get_edgecolor() == to_rgba(style.BASELINES[baseline][0])
+                assert drawn.get_edgecolor() == to_rgba(BASELINES[baseline].colour)
         assert not marks(ax)
     for row in range(3):
         assert len({ax.get_ylim() for ax in figure.axes[3 * row : 3 * row + 3]}) == 1
@@ -251,7 +252,7 @@ def test_skill_far_below_persistence_does_not_stretch_the_axis_even_where_it_is_
         runs((*style.MODELS, "simvp", LONGEST), leads=(1, 3, 5, 7, 10)),
         runs(models=("cnn",), leads=(3,), experiments=("SMAPtest",)),
         runs(experiments=("SMAPtest", "finetune-SMAPtest")),
-        runs()[lambda t: ~t["model"].isin(style.BASELINES)],
+        runs()[lambda t: ~t["model"].isin(BASELINES)],
         runs()[lambda t: (t["model"] != "cnn") | (t["lead_days"] == 3)],
         runs().assign(rmse=lambda t: t["rmse"].where(t["model"] != "lstm")),
         runs()[["experiment", "model", "lead_days", "seed", "rmse"]],
@@ -279,7 +280,7 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_scatters, {}),
         (draw_scatters, {("SMAPtest", "cnn"): (nothing, observed)}),
         (draw_study, runs().assign(rmse=np.nan)),
-        (draw_study, runs()[lambda t: t["model"].isin(style.BASELINES)]),
+        (draw_study, runs()[lambda t: t["model"].isin(BASELINES)]),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:

@@ -24,6 +24,7 @@ from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores.baselines import climatology
+from utils.scores.fitting import Fitting
 from utils.scores.metrics import SEASONS
 from utils.training import runs
 from utils.training.loop import GradientDescent
@@ -176,8 +177,11 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
     ds = tiny(days=800, start="2014-01-01")
     split = Split(spans("train", ("2014-01-01", "2015-12-31")), (), spans("test", ("2016-01-05", "2016-02-20")))
     record = Record(ds, Statistics.fit(ds, split))
-    training, test = (Windows(record, periods, 3, 1, "any") for periods in (split.train, split.test))
-    expected, note = climatology(training, test, split.train)
+    training, test = (
+        Windows(record, periods=periods, lead_days=3, input_days=1, name="any") for periods in (split.train, split.test)
+    )
+    fitting = Fitting(training, test, split.train)
+    expected = climatology(fitting)
     inside = record.days <= np.datetime64("2015-12-31")
     shape = record.observed[inside].shape
     held = OutOfSample(
@@ -188,7 +192,7 @@ def test_what_is_usual_is_the_climatology_that_baselines_have():
         record.days[inside],
         True,
     )
-    assert not note
+    assert fitting.all_year
     np.testing.assert_allclose(Climatology.of(held).expected(test.valid_time), expected, atol=1e-5)
 
 

@@ -1,6 +1,5 @@
 """Downloads through the real clients against local servers: requests, queue, resume, verification, and failures."""
 
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -11,36 +10,23 @@ from local_servers import ClimateDataStore, Cmr, Harmony, dropped, serving, stat
 from smap_granules import day, granule
 
 from utils.common.cli import UserError
-from utils.products.download import Patience, safe
-from utils.products.era5.download import download_era5, pieces
-from utils.products.smap.download import download_smap
+from utils.products.download import CredentialsRefused, Patience, safe
+from utils.products.era5.download import ERA5DownloadSettings, download_era5, pieces
+from utils.products.smap.download import SMAPDownloadSettings, download_smap
 
 KEY, PASSWORD, TOKEN = "0123-very-secret-key", "very-secret-word", "very.secret.token"
 QUICK = Patience(tries=4, first=0.02, longest=0.1, poll=0.02)
 
 
-@dataclass
-class Era5:
-    out: Path
-    start: date = date(2015, 3, 30)
-    end: date = date(2015, 4, 1)
-    product: str = "era5-land"
-    queue: int = 2
-    box: object = field(default=lambda: (29.5, 33.5, 109.5, 113.5))
+def era5(out: Path, **more) -> ERA5DownloadSettings:
+    """Three days over a small box, of which half a cell more is asked for on every side."""
+    days = {"start": date(2015, 3, 30), "end": date(2015, 4, 1)}
+    return ERA5DownloadSettings(**days, out=out, south=30, north=33, west=110, east=113, **{"queue": 2, **more})
 
 
-@dataclass
-class Smap:
-    out: Path
-    start: date = date(2015, 3, 31)
-    end: date = date(2015, 4, 1)
-    south: float = 25
-    north: float = 35
-    west: float = 95
-    east: float = 115
-    collection: str = "SPL4SMGP"
-    whole_granules: bool = False
-    box: object = field(default=lambda: (24.5, 35.5, 94.5, 115.5))
+def smap(out: Path, end: date = date(2015, 4, 1), **more) -> SMAPDownloadSettings:
+    box = {"south": 25, "north": 35, "west": 95, "east": 115}
+    return SMAPDownloadSettings(start=date(2015, 3, 31), end=end, out=out, **box, **more)
 
 
 def netcdf_of(folder: Path, request: dict, drop: int = 0) -> bytes:
@@ -92,17 +78,17 @@ def test_one_month_a_request_with_the_three_variables_the_box_and_the_closing_ho
 
 def test_downloads_what_is_missing_and_skips_what_is_complete(store, tmp_path, capsys, monkeypatch):
     out = tmp_path / "raw"
-    download_era5(Era5(out), QUICK)
+    download_era5(era5(out), QUICK)
     names = sorted(p.name for p in out.glob("*.zip"))
     assert names == [
         "era5_land_2015-03_30-31.zip", "era5_land_2015-04-02T00.zip", "era5_land_2015-04_01-01.zip",
     ]  # fmt: skip
     assert "3 of 3 requests to make, about" in capsys.readouterr().out
     jobs = len(store.store.jobs)
-    download_era5(Era5(out), QUICK)
+    download_era5(era5(out), QUICK)
     assert "0 of 3 requests to make" in capsys.readouterr().out and len(store.store.jobs) == jobs
     (out / names[0]).write_bytes(b"cut")
-    download_era5(Era5(out), QUICK)
+    download_era5(era5(out), QUICK)
     assert len(store.store.jobs) == jobs + 1
 
     from test_prepare_era5 import BOX, in_process
@@ -115,22 +101,22 @@ def test_passing_failures_are_tried_again(store, tmp_path):
     store.faults["/api/retrieve/v1/processes"] = [status(429, "too many", Retry_After="0"), dropped]
     store.faults["/api/retrieve/v1/jobs"] = [status(503, "busy"), status(500, "oops")]
     store.faults["/files"] = [truncated(bytes(100_000)), dropped]
-    download_era5(Era5(tmp_path / "raw"), QUICK)
+    download_era5(era5(tmp_path / "raw"), QUICK)
     assert len(list((tmp_path / "raw").glob("*.zip"))) == 3
 
 
 def test_retry_after_is_honoured(store, tmp_path, monkeypatch):
     waits = []
-    monkeypatch.setattr("utils.products.download.time.sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     store.faults["/api/retrieve/v1/processes"] = [status(429, "too many", Retry_After="37")]
-    download_era5(Era5(tmp_path / "raw"), QUICK)
+    download_era5(era5(tmp_path / "raw"), QUICK)
     assert 37.0 in waits
 
 
 def test_refused_credentials_are_one_sentence_without_the_key(store, tmp_path, capfd):
     store.store.key = "another"
-    with pytest.raises(UserError, match="refused the credentials") as error:
-        download_era5(Era5(tmp_path / "raw"), QUICK)
+    with pytest.raises(CredentialsRefused, match="refused the credentials") as error:
+        download_era5(era5(tmp_path / "raw"), QUICK)
     said = str(error.value) + "".join(capfd.readouterr())
     assert KEY not in said and "401" in said
 
@@ -140,7 +126,7 @@ def test_missing_credentials_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.delenv("CDSAPI_URL", raising=False)
     monkeypatch.delenv("CDSAPI_KEY", raising=False)
     with pytest.raises(UserError, match="credentials are not set up"):
-        download_era5(Era5(tmp_path / "raw"), QUICK)
+        download_era5(era5(tmp_path / "raw"), QUICK)
 
 
 def test_a_job_that_fails_on_the_server_is_named_and_the_rest_arrive(store, tmp_path):
@@ -153,17 +139,17 @@ def test_a_job_that_fails_on_the_server_is_named_and_the_rest_arrive(store, tmp_
 
     store.store.answer = april_fails
     with pytest.raises(UserError, match=r"1 of 3 requests failed: era5_land_2015-04_01-01.*MARS says no"):
-        download_era5(Era5(tmp_path / "raw"), QUICK)
+        download_era5(era5(tmp_path / "raw"), QUICK)
     assert len(list((tmp_path / "raw").glob("*.zip"))) == 2
     store.store.answer = make
-    download_era5(Era5(tmp_path / "raw"), QUICK)
+    download_era5(era5(tmp_path / "raw"), QUICK)
     assert len(list((tmp_path / "raw").glob("*.zip"))) == 3
 
 
 def test_a_file_without_all_its_hours_is_not_accepted(store, tmp_path):
     store.store.answer = lambda request: netcdf_of(tmp_path / "made", request, drop=len(request["time"]) // 24 * 2)
     with pytest.raises(UserError, match="arrived without 2 of 48 hours of tp"):
-        download_era5(Era5(tmp_path / "raw"), QUICK)
+        download_era5(era5(tmp_path / "raw"), QUICK)
     assert not list((tmp_path / "raw").glob("era5_land_2015-03_*"))
 
 
@@ -173,7 +159,7 @@ def test_an_interrupted_run_finds_its_job_in_the_queue(store, tmp_path, monkeypa
     def stop(*_):
         raise KeyboardInterrupt
 
-    settings = Era5(tmp_path / "raw", queue=3)
+    settings = era5(tmp_path / "raw", queue=3)
     with monkeypatch.context() as patched:
         patched.setattr(download._Queue, "_fetch", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -215,34 +201,32 @@ def local():
 
 def test_harmony_cuts_every_month_and_what_arrived_is_skipped(harmony, tmp_path, capsys, monkeypatch):
     out = tmp_path / "raw"
-    download_smap(Smap(out), QUICK, local())
+    download_smap(smap(out), QUICK, local())
     assert len(list(out.glob("*_SMAP_L4_SM_gph_*"))) + len(list(out.glob("SMAP_L4_SM_gph_*"))) == 16
     said = capsys.readouterr().out
     assert "2 of 2 months to fetch, about 16 granules cut on the server" in said and PASSWORD not in said
     jobs = len(harmony.harmony.jobs)
-    download_smap(Smap(out), QUICK, local())
+    download_smap(smap(out), QUICK, local())
     assert len(harmony.harmony.jobs) == jobs
 
     from test_prepare_era5 import in_process
 
     box = ["--south", "25", "--north", "35", "--west", "95", "--east", "115"]
-    in_process(
-        monkeypatch, "--raw", out, "--out", tmp_path / "s.nc", *box, script="prepare_smap_l4.py", road="prepare_smap"
-    )
+    in_process(monkeypatch, "--raw", out, "--out", tmp_path / "s.nc", *box, script="prepare_smap_l4.py")
     assert "period: 2015-03-31 to 2015-04-01, 2 days" in capsys.readouterr().out
 
 
 def test_harmony_failures_pass_or_are_named(harmony, tmp_path, capfd):
     harmony.faults["/SPL4SMGP"] = [status(429, "slow down", Retry_After="0"), status(503, "busy")]
     harmony.faults["/files"] = [truncated(bytes(100_000)), dropped]
-    download_smap(Smap(tmp_path / "raw", end=date(2015, 3, 31)), QUICK, local())
+    download_smap(smap(tmp_path / "raw", end=date(2015, 3, 31)), QUICK, local())
     assert len(list((tmp_path / "raw").glob("*.h5"))) == 8
     harmony.harmony.fails = True
     with pytest.raises(UserError, match=r"the server's job failed.*the service crashed"):
-        download_smap(Smap(tmp_path / "failing", end=date(2015, 3, 31)), QUICK, local())
+        download_smap(smap(tmp_path / "failing", end=date(2015, 3, 31)), QUICK, local())
     harmony.harmony.password = "changed"
-    with pytest.raises(UserError, match="refused the credentials") as error:
-        download_smap(Smap(tmp_path / "refused"), QUICK, local())
+    with pytest.raises(CredentialsRefused, match="refused the credentials") as error:
+        download_smap(smap(tmp_path / "refused"), QUICK, local())
     assert PASSWORD not in str(error.value) + "".join(capfd.readouterr())
 
 
@@ -261,7 +245,7 @@ def test_whole_granules_through_earthaccess(tmp_path, monkeypatch, capsys):
         system = System(f"{server.url}/search/", "", "", f"127.0.0.1:{server.server_port}")
         monkeypatch.setattr(earthaccess.__auth__, "authenticated", False)
         server.faults["/data"] = [truncated(bytes(100_000)), status(503, "busy")]
-        settings = Smap(tmp_path / "raw", end=date(2015, 3, 31), whole_granules=True)
+        settings = smap(tmp_path / "raw", end=date(2015, 3, 31), whole_granules=True)
         download_smap(settings, QUICK, system)
         said = capsys.readouterr().out
         assert "about 8 whole granules, 1.09 GB" in said and TOKEN not in said
@@ -276,10 +260,10 @@ def test_no_earthdata_account_and_an_unwritable_folder_are_sentences(tmp_path, m
 
     monkeypatch.setattr(earthaccess, "login", asks_at_the_terminal)
     with pytest.raises(UserError, match="Earthdata credentials are not set up"):
-        download_smap(Smap(tmp_path / "raw", whole_granules=True), QUICK)
+        download_smap(smap(tmp_path / "raw", whole_granules=True), QUICK)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
-        download_smap(Smap(tmp_path / "file" / "raw", whole_granules=True), QUICK)
+        download_smap(smap(tmp_path / "file" / "raw", whole_granules=True), QUICK)
 
 
 def test_credentials_are_cut_out_of_errors():

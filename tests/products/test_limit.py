@@ -7,17 +7,17 @@ import pytest
 import xarray as xr
 from conftest import subprocess_script, tiny
 
-from utils.common.files import ROOT, file_hash
+from utils.common.files import file_hash
 from utils.common.grid import Grid
 from utils.dataset.prepared import write_prepared
 from utils.products.synthetic import predictability_limit
-from utils.products.synthetic.predictability_limit import SHIFTS, hindcasts, limit_of, other_years, write_limit
+from utils.products.synthetic.land_model import Forcing, run_land_model
+from utils.products.synthetic.predictability_limit import SHIFTS, ensemble_means, limit_of, other_years, write_limit
 from utils.products.synthetic.weather_generator import Waves
 from utils.scores.significance import daily_sums, estimate, mse_difference
 from utils.study.questions import predictability
 from utils.study.questions.predictability import share, shares, squared_error
 from utils.study.results import Results
-from utils.training.inference import load_script
 
 DAYS = np.arange("2007-03-31", "2019-03-31", dtype="datetime64[D]")
 YEAR = range(len(DAYS) - 365, len(DAYS))
@@ -51,7 +51,7 @@ class Toy:
 
 def test_the_error_of_the_limit_is_that_of_theory():
     toy = Toy()
-    found = hindcasts(YEAR, LEADS, toy.ensembles)
+    found = ensemble_means(YEAR, LEADS, toy.ensembles)
     for row, lead in enumerate(LEADS):
         optimum = (1 - DECAY ** (2 * lead)) / (1 - DECAY**2)  # variance of what is added after today
         years = other_years(DAYS, YEAR[0], 7).shape[1]
@@ -94,7 +94,7 @@ def waves() -> Waves:
 def test_weather_goes_on_from_the_present_as_a_markov_chain_of_variance_1():
     ours, ahead = waves(), 4
     history, modes = ours.history(np.random.default_rng(0), 400, keep_from=0)
-    expected = np.stack([ours.expected(today, ahead) for today in modes[:-ahead]])  # day, lead, field, cell
+    expected = np.stack([ours.forecast(today, ahead) for today in modes[:-ahead]])  # day, lead, field, cell
     deviations = ours.deviations(np.random.default_rng(1), 300, ahead)
     assert np.isclose(history["still"][0], ours.on_land(modes[0])[0]).all()
     for lead in range(1, ahead + 1):
@@ -113,7 +113,7 @@ def test_some_fields_alone_behave_as_among_all():
     ours = waves()
     part, rows = ours.only("moving"), ours.rows("moving")
     _, (modes,) = ours.history(np.random.default_rng(0), 1, keep_from=0)
-    np.testing.assert_array_equal(part.expected(modes[rows], 3), ours.expected(modes, 3)[:, rows])
+    np.testing.assert_array_equal(part.forecast(modes[rows], 3), ours.forecast(modes, 3)[:, rows])
 
 
 # --- the sample's limit
@@ -165,9 +165,8 @@ def test_the_same_seed_gives_the_same_limit_on_any_number_of_threads(coarse, tmp
 
 
 def test_the_ensemble_is_as_wide_as_its_errors():
-    twin = load_script(ROOT / "data" / "make_limit.py")
-    targets = range(len(twin.DAYS) - 365, len(twin.DAYS) - 10)
-    truth, square, spread = twin.Truth(10.0, 0, targets[0], members=40), [], []
+    targets = range(len(predictability_limit.DAYS) - 365, len(predictability_limit.DAYS) - 10)
+    truth, square, spread = predictability_limit.Truth(10.0, 0, targets[0], members=40), [], []
     for today in targets[::3]:
         members = truth.ensembles(today, 5)["soil_moisture"][-1]
         square.append(((members.mean(0) - truth.observed[today + 5]) ** 2).mean())
@@ -263,15 +262,14 @@ def test_a_limit_that_lacks_a_scored_day_is_refused(tmp_path):
 
 
 def test_the_land_model_runs_ensembles_as_it_runs_each_member():
-    twin = load_script(ROOT / "data" / "make_limit.py")
-    first = len(twin.DAYS) - 20
-    truth = twin.Truth(10.0, 0, first, members=4)
+    first = len(predictability_limit.DAYS) - 20
+    truth = predictability_limit.Truth(10.0, 0, first, members=4)
     today = first + 3
-    places = other_years(twin.DAYS, today, 5)
+    places = other_years(predictability_limit.DAYS, today, 5)
     together = truth.ensembles(today, 5)["without_weather"]
     for member in (0, 7):
         one = {f.name: getattr(truth.forcing, f.name)[places[:, member]] for f in fields(truth.forcing)}
-        alone, _ = twin.run_land_model(truth.states[3], truth.soil, twin.Forcing(**one))
+        alone, _ = run_land_model(truth.states[3], truth.soil, Forcing(**one))
         np.testing.assert_allclose(together[:, member], alone, rtol=1e-12)
-    own, _ = twin.run_land_model(truth.states[3], truth.soil, truth.forcing[today + 1 : today + 6])
+    own, _ = run_land_model(truth.states[3], truth.soil, truth.forcing[today + 1 : today + 6])
     np.testing.assert_allclose(own, truth.moisture[today + 1 : today + 6], rtol=1e-12)  # true weather: the truth

@@ -1,5 +1,6 @@
 """ERA5-Land and ERA5 files of every shape become the daily values computed by hand."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -30,18 +31,18 @@ def run(*arguments, check=True) -> subprocess.CompletedProcess:
     return done
 
 
-def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", road="prepare_era5", workers=1) -> None:
-    """The script's own road without a new process, for tests of many cases."""
-    import importlib.util
-
+def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", workers=1) -> None:
+    """What a script does without a new process, for tests of many cases."""
     from utils.common import cli
+    from utils.products.era5.prepare import ERA5PrepareSettings, prepare_era5
+    from utils.products.smap.prepare import SMAPPrepareSettings, prepare_smap
 
+    kind, prepare = {
+        "prepare_era5_land.py": (ERA5PrepareSettings, prepare_era5),
+        "prepare_smap_l4.py": (SMAPPrepareSettings, prepare_smap),
+    }[script]
     monkeypatch.setattr(sys, "argv", [f"data/{script}", *map(str, arguments), "--workers", str(workers)])
-    spec = importlib.util.spec_from_file_location("prepare_script", ROOT / "data" / script)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "prepare_script", module)
-    spec.loader.exec_module(module)
-    getattr(module, road)(cli.parse(module.Settings, sys.argv[1:]))
+    prepare(cli.parse(kind, sys.argv[1:]))
 
 
 @pytest.fixture
@@ -302,22 +303,23 @@ def test_default_grid_is_the_published_52_by_65_cells(tmp_path, monkeypatch):
 
 def test_a_run_that_stopped_continues_and_no_finished_month_is_repeated(prepare, tmp_path, monkeypatch):
     from utils.products import monthly
-    from utils.products.era5 import prepare
+    from utils.products.era5 import prepare as era5_prepare
 
     t = truth("2015-03-30", days=70)
     file = new_cds(tmp_path / "a.nc", t, fields(t))
     whole = prepare(file)
     (tmp_path / "out" / "prepared.nc").unlink()
     asked = []
-    month = prepare.era5_month
+    month = era5_prepare.era5_month
 
-    def stops_in_may(source, days, *rest):
+    @functools.wraps(month)
+    def stops_in_may(days, **rest):
         asked.append(str(days[0])[:7])
         if asked.count("2015-05") == 1 and asked[-1] == "2015-05":
             raise KeyboardInterrupt
-        return month(source, days, *rest)
+        return month(days=days, **rest)
 
-    monkeypatch.setattr(prepare, "era5_month", stops_in_may)
+    monkeypatch.setattr(era5_prepare, "era5_month", stops_in_may)
     with pytest.raises(KeyboardInterrupt):
         prepare(file)
     assert len(list((tmp_path / "out" / ".prepared.nc.work").glob("2015-*.nc"))) == 2
@@ -394,7 +396,7 @@ def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_real_new_cds_files_read_as_plain_xarray_reads_them():
-    from utils.products.era5.files import scan
+    from utils.products.era5.files import read_planes, scan
     from utils.products.raw_files import RawFile
 
     for name, variables in (("era5_land_newcds_data_0.nc", ("swvl1", "stl1")), ("era5_land_newcds_data_1.nc", ("tp",))):
@@ -404,7 +406,7 @@ def test_real_new_cds_files_read_as_plain_xarray_reads_them():
             for variable in variables:
                 part = parts[variable]
                 np.testing.assert_array_equal(part.stamps, np.array(["2025-10-17T00:00"], "datetime64[m]"))
-                got = part.read(np.array([0]), slice(0, 11), slice(0, 11))
+                got = read_planes(part, np.array([0]), slice(0, 11), slice(0, 11))
                 np.testing.assert_array_equal(got, ds[variable].values)
                 assert np.isnan(got).sum() == 62
                 np.testing.assert_allclose(part.lon, ds.longitude)
@@ -414,16 +416,16 @@ def test_real_new_cds_files_read_as_plain_xarray_reads_them():
 def test_real_old_cds_file_unpacks_by_hand_and_its_sea_follows_the_land_mask():
     import netCDF4
 
-    from utils.products.era5.daily import sea_mask
-    from utils.products.era5.files import scan
-    from utils.products.era5.mosaic import Source
+    from utils.products.era5.files import read_planes, scan
+    from utils.products.era5.mosaic import Mosaic
+    from utils.products.era5.sea import sea_mask
     from utils.products.raw_files import RawFile
     from utils.products.regrid import latlon_cells
 
     file = REAL / "era5_oldcds_packed_china.nc"
     parts = {p.variable: p for p in scan(RawFile(file, file.name, "netcdf3"))}
     soil = parts["soil_moisture"]
-    got = soil.read(np.array([0, 1]), slice(0, 157), slice(0, 249))
+    got = read_planes(soil, np.array([0, 1]), slice(0, 157), slice(0, 249))
     with netCDF4.Dataset(file) as ds:
         ds.set_auto_maskandscale(False)
         packed, mask = ds["swvl1"], ds["lsm"]
@@ -433,8 +435,8 @@ def test_real_old_cds_file_unpacks_by_hand_and_its_sea_follows_the_land_mask():
     assert -0.005 < got.min() < 0
     every = np.arange(157), np.arange(249)
     both = (soil, parts["land"])
-    source = Source(both, (every[0],) * 2, (every[1],) * 2, latlon_cells(soil.lat, soil.lon))
-    np.testing.assert_array_equal(sea_mask(source), land < 0.5)
-    without = Source(both[:1], (every[0],), (every[1],), latlon_cells(soil.lat, soil.lon))
+    mosaic = Mosaic(both, (every[0],) * 2, (every[1],) * 2, latlon_cells(soil.lat, soil.lon))
+    np.testing.assert_array_equal(sea_mask(mosaic), land < 0.5)
+    without = Mosaic(both[:1], (every[0],), (every[1],), latlon_cells(soil.lat, soil.lon))
     constant = (by_hand[0] == by_hand[1]) & (np.abs(by_hand) < 1e-3).all(0)
     np.testing.assert_array_equal(sea_mask(without), constant)

@@ -21,7 +21,7 @@ def prepare(tmp_path, monkeypatch):
     def road(*raw, more=(), box=BOX) -> xr.Dataset:
         out = tmp_path / "out" / "smap.nc"
         arguments = ["--raw", *raw, "--out", out, *box, *more]
-        in_process(monkeypatch, *arguments, script="prepare_smap_l4.py", road="prepare_smap")
+        in_process(monkeypatch, *arguments, script="prepare_smap_l4.py")
         with xr.open_dataset(out) as ds:
             return ds.load()
 

@@ -226,7 +226,7 @@ def test_an_older_version_with_a_smaller_box_does_not_shrink_the_region(tmp_path
     granule(tmp_path / "raw", stamp, slice(400, 420), slice(3000, 3020), version="Vv6030_001")
     out = tmp_path / "smap.nc"
     arguments = ["--raw", tmp_path / "raw", "--out", out, *SMAP_BOX]
-    in_process(monkeypatch, *arguments, script="prepare_smap_l4.py", road="prepare_smap")
+    in_process(monkeypatch, *arguments, script="prepare_smap_l4.py")
     with xr.open_dataset(out) as ds:
         assert ds.sizes["time"] == 1 and PATHS.keys() <= set(ds.data_vars)
 

@@ -4,6 +4,7 @@ import shutil
 import zipfile
 
 import numpy as np
+import pytest
 import xarray as xr
 from era5_shapes import LAT, LON, fields, grib, new_cds, old_cds, truth
 from test_prepare_era5 import prepare, refused, run
@@ -117,6 +118,15 @@ def test_archives_cannot_escape_or_explode(refused, tmp_path):
         archive.writestr("data_0.nc", bytes(64 * 2**20))
     assert "ZIP bomb" in refused(tmp_path / "bomb.zip")
     assert not list(tmp_path.parent.rglob("evil.nc"))
+
+
+def test_members_of_equal_name_do_not_replace_each_other(refused, tmp_path):
+    t = truth()
+    good = new_cds(tmp_path / "good", t, fields(t)).read_bytes()
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for content in (good, good[:100]):
+            archive.writestr("data_0.nc", content)
+    assert "its member 'data_0.nc' comes twice" in refused(tmp_path / "two.zip")
 
 
 def test_the_script_says_one_sentence_and_no_traceback(tmp_path):

@@ -9,22 +9,20 @@ from conftest import subprocess_script
 
 from utils.common.files import ROOT, file_hash
 from utils.dataset.prepared import VARIABLES, is_synthetic, read_prepared
-from utils.products.synthetic import land_model
+from utils.products.synthetic import land_model, world
+from utils.products.synthetic.sample import REGIONS, land_values, standardise
 from utils.products.synthetic.weather_generator import Waves
-from utils.training.inference import load_script
-
-twin = load_script(ROOT / "data" / "make_sample.py")
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, xr.Dataset]:
-    return {product.name: ds for product, ds in twin.make_sample(twin.china(4.0), seed=0)}
+    return {product.name: ds for product, ds in world.make_products(world.china(4.0), seed=0)}
 
 
 def region(ds: xr.Dataset, name: str) -> xr.Dataset:
-    south, north, west, east = twin.REGIONS[name]
+    south, north, west, east = REGIONS[name]
     return ds.sel(lat=slice(north, south), lon=slice(west, east))
 
 
@@ -69,8 +67,8 @@ def test_evaporation_exceeds_neither_the_energy_nor_the_water():
     _, out = land_model.land_step(state, soil, day)
     assert (out.evaporation <= day.potential_evaporation + 1e-9).all()
     assert (out.evaporation <= state.surface + state.root + state.snow + day.precipitation + 1e-9).all()
-    assert land_model.evaporated(np.array([3.0]), np.array([1e6])) == pytest.approx(3.0, rel=1e-5)  # energy-limited
-    assert land_model.evaporated(np.array([1e6]), np.array([3.0])) == pytest.approx(3.0)  # water-limited
+    assert land_model.evaporate(np.array([3.0]), np.array([1e6])) == pytest.approx(3.0, rel=1e-5)  # energy-limited
+    assert land_model.evaporate(np.array([1e6]), np.array([3.0])) == pytest.approx(3.0)  # water-limited
 
 
 def test_dry_soil_under_a_dry_sky_does_not_evaporate():
@@ -85,7 +83,7 @@ def test_drainage_is_the_solution_of_its_equation():
     w = 18.0
     for _ in range(100_000):
         w -= 200.0 * (w / 22.0) ** 15.0 / 100_000
-    assert land_model.drained(water, pores, conductivity, exponent) == pytest.approx(18.0 - w, rel=1e-3)
+    assert land_model.drain(water, pores, conductivity, exponent) == pytest.approx(18.0 - w, rel=1e-3)
 
 
 def test_cold_precipitation_lies_as_snow_and_runs_when_it_thaws():
@@ -114,7 +112,7 @@ def test_frozen_soil_moves_less():
 
 def test_a_cell_is_wet_as_often_and_as_much_as_its_climate_says():
     ranks = (np.arange(200_000) + 0.5)[:, None] / 200_000
-    rain = twin.precipitation(ranks, np.array([[0.3, 0.7]]), np.array([[4.0, 12.0]]))
+    rain = world.precipitation(ranks, np.array([[0.3, 0.7]]), np.array([[4.0, 12.0]]))
     np.testing.assert_allclose((rain > 0).mean(0), [0.3, 0.7], atol=1e-4)
     np.testing.assert_allclose([rain[rain[:, i] > 0, i].mean() for i in (0, 1)], [4.0, 12.0], rtol=0.01)
     wet = rain[rain[:, 0] > 0, 0] / 4.0
@@ -122,7 +120,7 @@ def test_a_cell_is_wet_as_often_and_as_much_as_its_climate_says():
 
 
 def test_weather_fields_are_standard_normal_with_the_stated_memory_and_length():
-    land = twin.china(2.0)
+    land = world.china(2.0)
     waves = Waves.of({"x": (4.0, 3.0, 0.0)}, land.grid, land.mask)
     field = waves.history(np.random.default_rng(1), days=1500)[0]["x"]
     assert field.mean() == pytest.approx(0, abs=0.05) and field.std() == pytest.approx(1, abs=0.03)
@@ -133,18 +131,18 @@ def test_weather_fields_are_standard_normal_with_the_stated_memory_and_length():
 
 
 def test_rain_lasts_for_days_but_cannot_be_foretold_for_a_week(sample):
-    rain = twin.land_values(sample["SMAP L4"].precipitation)
+    rain = land_values(sample["SMAP L4"].precipitation)
     summer = np.isin(sample["SMAP L4"].time.dt.month, (6, 7, 8))
-    z = twin.standardised(rain[summer])
+    z = standardise(rain[summer])
     assert (z[1:] * z[:-1]).mean() > 0.2
     assert (z[7:] * z[:-7]).mean() < 0.12
 
 
 def test_potential_evaporation_knows_season_and_latitude():
-    land = twin.china(1.0)
+    land = world.china(1.0)
     wuhan, mohe = (np.flatnonzero((land.lat == lat) & (land.lon == lon))[0] for lat, lon in ((30, 114), (52, 123)))
     days, warm = np.array([15, 196]), np.array([[278.0], [302.0]])
-    evaporation = twin.potential_evaporation(land, days, warm + 0 * land.lat, np.full((2, 1), 0.5))
+    evaporation = world.potential_evaporation(land, days, warm + 0 * land.lat, np.full((2, 1), 0.5))
     assert 0.3 < evaporation[0, wuhan] < 1.5 and 4.0 < evaporation[1, wuhan] < 6.5
     assert evaporation[0, mohe] < 0.5 * evaporation[0, wuhan]
 
@@ -153,8 +151,8 @@ def test_potential_evaporation_knows_season_and_latitude():
 
 
 def test_default_grid_is_the_published_one_and_2_degrees_a_quarter():
-    assert twin.china(1.0).grid.shape == (52, 65) and twin.china(2.0).grid.shape == (26, 33)
-    grid = twin.china(1.0).grid
+    assert world.china(1.0).grid.shape == (52, 65) and world.china(2.0).grid.shape == (26, 33)
+    grid = world.china(1.0).grid
     assert (grid.lat[0], grid.lat[-1], grid.lon[0], grid.lon[-1]) == (54, 3, 72, 136)
 
 
@@ -175,12 +173,12 @@ def test_default_grid_is_the_published_one_and_2_degrees_a_quarter():
     ],
 )
 def test_land_is_china_without_sea(place, lat, lon, inside):
-    land = twin.china(1.0)
+    land = world.china(1.0)
     assert land.mask[list(land.grid.lat).index(lat), list(land.grid.lon).index(lon)] == inside, place
 
 
 def test_land_covers_the_area_of_china():
-    land = twin.china(1.0)
+    land = world.china(1.0)
     area = (111.2**2 * np.cos(np.deg2rad(land.lat))).sum()
     assert area == pytest.approx(9.6e6, rel=0.03)  # km²
 
@@ -190,7 +188,7 @@ def test_land_covers_the_area_of_china():
 
 @pytest.mark.parametrize("name", ["ERA5-Land", "SMAP L4"])
 def test_monsoon_wet_southeast_summers_and_a_dry_northwest(sample, name):
-    rain = {area: region(sample[name], area).precipitation.mean(("lat", "lon")) for area in twin.REGIONS}
+    rain = {area: region(sample[name], area).precipitation.mean(("lat", "lon")) for area in REGIONS}
     by_month = {area: values.groupby("time.month").mean() for area, values in rain.items()}
     humid, dry, north = (by_month[area] for area in ("south-east, humid", "north-west, arid", "north, semi-arid"))
     assert humid.sel(month=7) > 2 * humid.sel(month=1)
@@ -201,7 +199,7 @@ def test_monsoon_wet_southeast_summers_and_a_dry_northwest(sample, name):
 
 @pytest.mark.parametrize("name", ["ERA5-Land", "SMAP L4"])
 def test_soils_are_wet_in_the_southeast_dry_in_the_northwest_and_still_when_frozen(sample, name):
-    moisture = {area: region(sample[name], area).soil_moisture for area in twin.REGIONS}
+    moisture = {area: region(sample[name], area).soil_moisture for area in REGIONS}
     assert 0.03 < moisture["north-west, arid"].mean() < 0.12
     assert 0.22 < moisture["south-east, humid"].mean() < 0.42
     change = abs(moisture["north-east"].diff("time")).groupby("time.month").mean(...)
@@ -210,8 +208,8 @@ def test_soils_are_wet_in_the_southeast_dry_in_the_northwest_and_still_when_froz
 
 @pytest.mark.parametrize("name", ["ERA5-Land", "SMAP L4"])
 def test_memory_and_persistence_are_those_of_daily_soil_moisture(sample, name):
-    moisture = twin.land_values(sample[name].soil_moisture)
-    z = twin.standardised(moisture)
+    moisture = land_values(sample[name].soil_moisture)
+    z = standardise(moisture)
     memory = (z[1:] * z[:-1]).mean(0)
     assert np.percentile(memory, 5) > 0.85 and np.percentile(memory, 95) < 0.985
     rmse = {lead: np.sqrt(np.mean((moisture[lead:] - moisture[:-lead]) ** 2)) for lead in (1, 3, 5, 7)}
@@ -221,7 +219,7 @@ def test_memory_and_persistence_are_those_of_daily_soil_moisture(sample, name):
 def test_products_see_the_same_weather_but_differ_in_mean_and_range(sample):
     era5, smap = (ds.soil_moisture for ds in xr.align(*sample.values()))
     months = (moisture.groupby("time.month") for moisture in (era5, smap))
-    one, other = (twin.standardised(twin.land_values(month - month.mean())) for month in months)
+    one, other = (standardise(land_values(month - month.mean())) for month in months)
     assert 0.6 < np.median((one * other).mean(0)) < 0.85
     assert float(era5.mean() - smap.mean()) > 0.02  # ERA5-Land is the wetter
     narrow, wide = (moisture.std("time") for moisture in (era5, smap))
@@ -230,7 +228,7 @@ def test_products_see_the_same_weather_but_differ_in_mean_and_range(sample):
 
 
 def test_products_miss_and_invent_rain_days(sample):
-    era5, smap = (twin.land_values(ds.precipitation) for ds in xr.align(*sample.values()))
+    era5, smap = (land_values(ds.precipitation) for ds in xr.align(*sample.values()))
     disagree = (era5 > 1) != (smap > 1)
     assert 0.02 < disagree.mean() < 0.2
     assert smap[disagree].mean() < 0.5 * smap[smap > 1].mean()  # on the small events
@@ -242,7 +240,7 @@ def test_products_miss_and_invent_rain_days(sample):
 def test_files_are_prepared_data_sets_labelled_synthetic_with_whole_records(tmp_path):
     done = subprocess_script("data/make_sample.py", "--resolution", 8, "--out", tmp_path)
     assert done.code == 0 and "SYNTHETIC" in done.out, done.err
-    mask = twin.china(8.0).mask
+    mask = world.china(8.0).mask
     for name, first, last in (("era5_land", "2009-03-31", "2018-03-30"), ("smap_l4", "2015-03-31", "2019-03-30")):
         path = tmp_path / f"{name}_8deg.nc"
         ds = read_prepared(path)

@@ -1,4 +1,4 @@
-"""The memory of past days and the baselines built on it, against loops, scikit-learn and real observations."""
+"""Antecedent features and the baselines built on them, against loops, scikit-learn and real observations."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,16 @@ from conftest import REAL, tiny
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-import utils.scores.baselines
+import utils.scores.fitting
 from utils.common.periods import Split, spans
 from utils.common.ridge import PENALTIES
 from utils.data_processing import Windows
-from utils.dataset.memory import DAILY, FEATURES, OLDEST, Memory
+from utils.dataset.antecedent_features import FEATURES as TABLE
+from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.scores.baselines import (
-    Pooled,
-    baselines,
-    damped_persistence,
-    decay_scale,
-    ridge_memory,
-)
+from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
+from utils.scores.fitting import FEATURES, Fitting
 
 NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"
@@ -37,19 +33,25 @@ def gappy(days: int = 120, share: float = 0.58, gap: slice = slice(50, 57)) -> x
     return ds.isel(time=np.delete(np.arange(days), gap))
 
 
+def forecasts(training: Windows, test: Windows, days) -> dict[str, np.ndarray]:
+    """Every baseline's, by its name."""
+    fitting = Fitting(training, test, days)
+    return {name: row.forecast(fitting) for name, row in BASELINES.items()}
+
+
 def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-07-28"), lead=3):
     """Training and test windows, as many input days as lead days, and the training spans."""
     split = Split(spans("train", train), spans("val", train), spans("test", test))
     record = Record(ds, Statistics.fit(ds, split))
     return (
-        Windows(record, split.train, lead, lead, "training"),
-        Windows(record, split.test, lead, lead, "test"),
+        Windows(record, periods=split.train, lead_days=lead, input_days=lead, name="training"),
+        Windows(record, periods=split.test, lead_days=lead, input_days=lead, name="test"),
         split.train,
     )
 
 
 def remembered(record: Record, day: int, row: int, column: int) -> dict[str, float]:
-    """One cell's memory at the end of a day, one earlier day after the other, backwards to the start or a gap."""
+    """One cell's features of the past at the end of a day, found day by day backwards to the start or a gap."""
     mean = record.statistics.cell_mean[:, row, column].astype(float)
     low, span = record.statistics.low.astype(float), record.statistics.span.astype(float)
     filled = record.features[:, :, row, column].numpy() * span + low
@@ -73,23 +75,23 @@ def remembered(record: Record, day: int, row: int, column: int) -> dict[str, flo
     return found | {f"root_rain_lag_{lag}": rain[min(lag, len(rain) - 1)] for lag in (0, 1, 2)}
 
 
-def test_every_memory_is_what_a_loop_over_the_past_days_finds():
+def test_every_feature_of_the_past_is_what_a_loop_over_the_past_days_finds():
     training, _, _ = prepared(gappy())
-    memory = Memory(training.record)
+    memory = AntecedentFeatures(training.record, FEATURES)
     for day in (0, 1, 4, 49, 50, 51, 60, 112):  # the week without days lies before day 50
         for row, column in ((0, 0), (1, 1), (4, 6)):
             expected = remembered(training.record, day, row, column)
-            assert set(expected) == {feature.name for feature in DAILY}
+            assert set(expected) == {name for name in FEATURES if TABLE[name].kind == "past"}
             for name, value in expected.items():
                 assert memory[name][day, row, column] == pytest.approx(value, rel=1e-4, abs=2e-4), (name, day)
 
 
 def test_all_features_have_a_name_and_a_map_and_are_finite():
     training, _, _ = prepared(gappy())
-    memory, index = Memory(training.record), np.array([0, 30, 100])
-    found = dict(zip([feature.name for feature in FEATURES], np.moveaxis(memory.at(index), 1, 0), strict=True))
+    memory, index = AntecedentFeatures(training.record, FEATURES), np.array([0, 30, 100])
+    found = dict(zip(FEATURES, np.moveaxis(memory.at(index), 1, 0), strict=True))
     assert len(found) == len(FEATURES) and all(np.isfinite(values).all() for values in found.values())
-    assert all(feature.unit for feature in FEATURES)
+    assert all(feature.unit for feature in TABLE.values())
     scored, statistics = training.record.statistics.scored, training.record.statistics
     np.testing.assert_array_equal(found["mean_soil_moisture"][1][scored], statistics.cell_mean[1][scored])
     np.testing.assert_array_equal(found["last_anomaly"], memory["last_anomaly"][index])
@@ -98,14 +100,14 @@ def test_all_features_have_a_name_and_a_map_and_are_finite():
     assert not memory.at(index)[:, :, ~scored].any() and not scored.all()
 
 
-def test_a_gap_in_time_starts_the_memory_afresh():
+def test_a_gap_in_time_starts_the_features_afresh():
     ds = gappy()
     changed = ds.copy(deep=True)
     for name, other in (("soil_moisture", 0.4), ("precipitation", 77.0), ("soil_temperature", 250.0)):
         changed[name][:50] = changed[name][:50].where(changed[name][:50].isnull(), other)
     training, _, _ = prepared(ds)
     statistics = training.record.statistics
-    one, other = (Memory(Record(values, statistics)).daily for values in (ds, changed))
+    one, other = (AntecedentFeatures(Record(values, statistics), FEATURES).past for values in (ds, changed))
     np.testing.assert_array_equal(one[50:], other[50:])
     assert not np.array_equal(one[:50], other[:50])
 
@@ -118,12 +120,12 @@ def test_a_forecast_knows_nothing_after_its_last_input_day(lead):
     changed = ds.copy(deep=True)
     for name in changed:
         changed[name][cut:] = changed[name][cut:] * 0.5 + 1e-3
-    before = baselines(training, test, days)
-    after = baselines(*prepared(changed, lead=lead))
+    before = forecasts(training, test, days)
+    after = forecasts(*prepared(changed, lead=lead))
     assert list(before) == NAMES
     for name in NAMES:
-        np.testing.assert_array_equal(before[name][0][:11], after[name][0][:11], err_msg=name)
-    assert not np.array_equal(before["ridge_memory"][0][11:], after["ridge_memory"][0][11:])
+        np.testing.assert_array_equal(before[name][:11], after[name][:11], err_msg=name)
+    assert not np.array_equal(before["ridge_memory"][11:], after["ridge_memory"][11:])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_every_forecast_is_finite_where_there_is_an_observation(train):
     ds["soil_moisture"][10:88, 3, 3] = np.nan
     training, test, days = prepared(ds.sel(time=slice(train[0], None)), train)
     assert np.isfinite(test.observed[:, 0, 2]).any()
-    for name, (forecast, _) in baselines(training, test, days).items():
+    for name, forecast in forecasts(training, test, days).items():
         assert forecast.dtype == np.float32 and forecast.shape == test.observed.shape
         assert np.isfinite(forecast[np.isfinite(test.observed)]).all(), name
 
@@ -160,12 +162,11 @@ def autoregressive(days: int, decay: float, share: float, shape=(4, 5)) -> xr.Da
 def test_the_decay_of_an_autoregressive_soil_is_found_again(decay, share):
     periods = {"train": ("2015-03-31", "2021-12-31"), "test": ("2022-01-01", "2022-01-31")}
     training, test, days = prepared(autoregressive(2600, decay, share), **periods)
-    memory = Memory(training.record)
-    pooled = Pooled.of(training, memory, days)
-    scale = decay_scale(training, memory, pooled)
+    fitting = Fitting(training, test, days)
+    scale = decay_scale(fitting)
     assert np.median(np.exp(-1 / scale)) == pytest.approx(decay, abs=0.02)
     np.testing.assert_allclose(np.exp(-1 / scale), decay, atol=0.05)
-    forecast = damped_persistence(training, test, memory, memory, pooled)
+    forecast = damped_persistence(fitting)
     sample, last = 7, test.target_index[7] - 3
     values = test.record.observed[: last + 1, 2, 2]
     age = int(np.flatnonzero(np.isfinite(values)[::-1])[0])
@@ -176,20 +177,18 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
     ds = autoregressive(600, 0.9, 0)
     ds["soil_moisture"][:, 1, 1] = np.nan
     ds["soil_moisture"][::199, 1, 1] = np.float32([0.22, 0.28, 0.22, 0.28])
-    training, _, days = prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))
-    memory = Memory(training.record)
-    scale = decay_scale(training, memory, Pooled.of(training, memory, days))
+    scale = decay_scale(Fitting(*prepared(ds, ("2015-03-31", "2016-08-31"), ("2016-10-01", "2016-11-15"))))
     assert np.isfinite(scale).all() and scale[1, 1] == pytest.approx(np.median(scale), rel=0.3)
 
 
 def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
-    monkeypatch.setattr(utils.scores.baselines, "CORRELATED_DAYS", 0)
+    monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
     training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
-    memory = Memory(training.record)
-    found = ridge_memory(test, memory, Pooled.of(training, memory, days))
-    used = [i for i, f in enumerate(FEATURES) if "season" not in f.name and f.unit != "K"]
-    last = [FEATURES[i].name for i in used].index("last_anomaly")
+    memory = AntecedentFeatures(training.record, FEATURES)
+    found = ridge_memory(Fitting(training, test, days))
+    used = [i for i, name in enumerate(FEATURES) if "season" not in name and TABLE[name].unit != "K"]
+    last = [FEATURES[i] for i in used].index("last_anomaly")
 
     def inputs(windows):
         return np.moveaxis(memory.at(windows.target_index - 4)[:, used].astype(float), 1, -1)
@@ -216,18 +215,18 @@ def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
 def test_the_mean_of_fewer_days_is_less_certain():
     parts = [prepared(tiny(), ("2015-03-31", end)) for end in ("2015-06-15", "2015-04-20")]
     long = parts[0][0]
-    found = [Pooled.of(part, Memory(part.record), days).mean_error for part, _, days in parts]
+    found = [Fitting(*part).pooled.mean_error for part in parts]
     variance = np.nanvar(long.observed - long.record.statistics.cell_mean[1])
-    assert found[0] == pytest.approx(variance * utils.scores.baselines.CORRELATED_DAYS / 77, rel=0.05)
+    assert found[0] == pytest.approx(variance * utils.scores.fitting.CORRELATED_DAYS / 77, rel=0.05)
     assert found[1] > found[0]
 
 
-def rmse(windows: Windows, forecasts: dict) -> dict[str, float]:
+def rmse(windows: Windows, maps: dict) -> dict[str, float]:
     """Over the cell-days whose last observation is at most 7 days old at the last input day."""
     last = windows.target_index - windows.lead_days
     recent = np.any([np.isfinite(windows.record.observed[last - age]) for age in range(8)], axis=0)
     used = recent & np.isfinite(windows.observed)
-    error = {name: (forecast - windows.observed)[used] for name, (forecast, _) in forecasts.items()}
+    error = {name: (forecast - windows.observed)[used] for name, forecast in maps.items()}
     return {name: float(np.sqrt(np.mean(values.astype(float) ** 2))) for name, values in error.items()}
 
 
@@ -243,7 +242,7 @@ def rmse(windows: Windows, forecasts: dict) -> dict[str, float]:
 def test_on_real_observations_every_baseline_is_as_good_as_one_made_by_other_hands(lead, reference):
     with xr.open_dataset(CONUS) as ds:
         training, test, days = prepared(ds.load(), ("2015-04-01", "2015-12-31"), ("2016-01-01", "2016-03-31"), lead)
-    found = rmse(test, baselines(training, test, days))
+    found = rmse(test, forecasts(training, test, days))
     assert found["persistence"] == pytest.approx(reference[0], abs=6e-5)
     for name, best in zip(("damped_persistence", "ridge", "ridge_memory"), reference[1:], strict=True):
         assert found[name] < best, name
@@ -256,6 +255,6 @@ def test_a_real_record_of_thirty_days_is_enough_to_be_no_worse_than_persistence(
     with xr.open_dataset(CONUS) as ds:
         cut = ds.sel(time=slice("2015-12-02", None)).load()
     training, test, days = prepared(cut, ("2015-12-02", "2015-12-25"), ("2016-01-01", "2016-03-31"), lead)
-    found = rmse(test, baselines(training, test, days))
+    found = rmse(test, forecasts(training, test, days))
     assert found["damped_persistence"] < found["persistence"]
     assert found["ridge_memory"] < found["persistence"]

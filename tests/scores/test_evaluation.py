@@ -16,15 +16,14 @@ from sklearn.preprocessing import StandardScaler
 from test_windows import split
 
 from utils.data_processing import Windows
-from utils.dataset.memory import Memory
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.figures.style import BASELINES
-from utils.scores.baselines import PENALTY, Pooled, climatology, persistence, ridge
-from utils.scores.metrics import Sums, region_of
+from utils.scores.baselines import BASELINES, PENALTY, climatology, persistence, ridge
+from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
+from utils.scores.sums import Sums, region_of
 from utils.training.inference import restore_model
 from utils.training.runs import load_checkpoint
 
@@ -33,14 +32,15 @@ def train_and_test(ds, lead_days=3, input_days=3, **periods):
     chosen = split(**periods)
     record = Record(ds, Statistics.fit(ds, chosen))
     return (
-        Windows(record, chosen.train, lead_days, input_days, "training"),
-        Windows(record, chosen.test, lead_days, input_days, "test"),
+        Windows(record, periods=chosen.train, lead_days=lead_days, input_days=input_days, name="training"),
+        Windows(record, periods=chosen.test, lead_days=lead_days, input_days=input_days, name="test"),
         chosen,
     )
 
 
-def pooled(training):
-    return Pooled.of(training, Memory(training.record), split().train)
+def alone(test) -> Fitting:
+    """For a baseline that learns nothing."""
+    return Fitting(training=test, test=test, days=())
 
 
 def gappy(share=0.58, days=120):
@@ -53,7 +53,7 @@ def gappy(share=0.58, days=120):
 def test_persistence_is_the_last_observation_at_or_before_the_last_input_day():
     ds = gappy()
     _, test, _ = train_and_test(ds, lead_days=5, input_days=2)
-    found, moisture = persistence(test), ds["soil_moisture"].values
+    found, moisture = persistence(alone(test)), ds["soil_moisture"].values
     for sample in (0, 10, 27):
         last = list(test.record.days).index(test.init_time[sample])
         for row, column in ((0, 0), (3, 4)):
@@ -66,13 +66,14 @@ def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persisten
     copied = test.observed.copy()  # the last observation, found in another way
     values = pd.DataFrame(test.record.observed.reshape(len(test.record.days), -1)).ffill().to_numpy()
     copied = values.reshape(test.record.observed.shape)[test.target_index - test.lead_days].astype(np.float32)
-    copied = np.where(np.isfinite(copied), copied, persistence(test))
-    fields = {"observed": test.observed, "persistence": persistence(test), "climatology": persistence(test)}
+    last = persistence(alone(test))
+    copied = np.where(np.isfinite(copied), copied, last)
+    fields = {"observed": test.observed, "persistence": last, "climatology": last}
     region = region_of(test.record.statistics.cell_mean[0])
     frame = xr.Dataset(
         {"cell_area": (("lat", "lon"), np.ones(region.shape))}, {"time": test.valid_time.astype("M8[ns]")}
     )
-    forecasts = {"predicted": copied, "persistence": persistence(test)}
+    forecasts = {"predicted": copied, "persistence": last}
     sums = {name: Sums.of(fields | {"predicted": values}, region) for name, values in forecasts.items()}
     found = score_with_intervals("predicted", sums, frame)
     assert found["skill_over_persistence"] == pytest.approx(0, abs=1e-9)
@@ -83,10 +84,11 @@ def test_a_forecast_that_copies_the_last_observation_has_no_skill_over_persisten
 def test_climatology_of_less_than_a_full_year_is_the_training_mean_and_says_so():
     ds = tiny()
     training, test, chosen = train_and_test(ds)
-    found, note = climatology(training, test, chosen.train)
+    fitting = Fitting(training, test, chosen.train)
+    found = climatology(fitting)
     expected = ds["soil_moisture"].values[:62].mean(axis=0)
     np.testing.assert_allclose(found[7][test.record.statistics.scored], expected[np.isfinite(expected)], rtol=1e-5)
-    assert "training mean" in note
+    assert "training mean" in BASELINES["climatology"].note(fitting)
 
 
 def test_climatology_is_the_harmonic_fit_of_each_cell():
@@ -99,8 +101,9 @@ def test_climatology_is_the_harmonic_fit_of_each_cell():
         "test": ("2017-04-01", "2017-10-31"),
     }
     training, test, chosen = train_and_test(ds, **periods)
-    found, note = climatology(training, test, chosen.train)
-    assert note == ""
+    fitting = Fitting(training, test, chosen.train)
+    found = climatology(fitting)
+    assert BASELINES["climatology"].note(fitting) == ""
     days = np.arange(1000) + 89 + 15 * 365.0  # any phase will do
     waves = [w(2 * np.pi * k * days / 365.2425) for k in (1, 2) for w in (np.cos, np.sin)]
     basis = np.column_stack([np.ones(1000), *waves])
@@ -113,8 +116,8 @@ def test_climatology_is_the_harmonic_fit_of_each_cell():
 
 def test_ridge_agrees_with_scikit_learn():
     ds = gappy(0.4)
-    training, test, _ = train_and_test(ds, lead_days=4, input_days=2)
-    statistics, found = training.record.statistics, ridge(test, pooled(training))
+    training, test, chosen = train_and_test(ds, lead_days=4, input_days=2)
+    statistics, found = training.record.statistics, ridge(Fitting(training, test, chosen.train))
 
     def rows(windows):
         batch = windows.batch(np.arange(len(windows)))
@@ -135,11 +138,13 @@ def test_ridge_agrees_with_scikit_learn():
 def test_baselines_know_nothing_of_the_test_period():
     ds = gappy(days=120)
     training, test, chosen = train_and_test(ds)
-    before = [ridge(test, pooled(training))[0], climatology(training, test, chosen.train)[0][0]]
+    fitting = Fitting(training, test, chosen.train)
+    before = [ridge(fitting)[0], climatology(fitting)[0]]
     changed = ds.copy(deep=True)
     changed["soil_moisture"][95:] *= 0.5  # after the first forecast was made
     training, test, chosen = train_and_test(changed)
-    after = [ridge(test, pooled(training))[0], climatology(training, test, chosen.train)[0][0]]
+    fitting = Fitting(training, test, chosen.train)
+    after = [ridge(fitting)[0], climatology(fitting)[0]]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -214,7 +219,7 @@ def test_forecasts_are_the_output_of_the_model_and_nothing_is_zeroed(evaluated):
     checkpoint = load_checkpoint(run_dir)
     network = restore_model(checkpoint, run_dir)
     record = Record(read_prepared(path), checkpoint.restored_statistics())
-    windows = Windows(record, checkpoint.periods.test, 5, 5, "test")
+    windows = Windows(record, periods=checkpoint.periods.test, lead_days=5, input_days=5, name="test")
     with torch.no_grad():
         scaled = network(windows.batch(np.arange(len(windows))).features).numpy()
     low, high = (checkpoint.statistics[name][1].item() for name in ("low", "high"))
@@ -293,4 +298,4 @@ def test_linear_fit_of_persistence_is_closer_to_the_diagonal_than_noise():
     """A check on the test data itself: soil moisture persists, so that skill over persistence means something."""
     _, test, _ = train_and_test(tiny())
     valid = np.isfinite(test.observed)
-    assert linregress(test.observed[valid], persistence(test)[valid]).slope > 0.5
+    assert linregress(test.observed[valid], persistence(alone(test))[valid]).slope > 0.5

@@ -15,17 +15,14 @@ from sklearn.metrics import mean_squared_error, r2_score
 from utils.common.cli import UserError
 from utils.common.grid import RADIUS, cell_area
 from utils.scores.metrics import (
-    BY_CELL,
-    FORECASTS,
     METRICS,
     MIN_DAYS,
-    REGIONS,
     SEASONS,
     by_cell,
     by_day,
-    region_of,
     scores,
 )
+from utils.scores.sums import FORECASTS, REGIONS, region_of
 
 GLOBE = 4 * np.pi * RADIUS**2
 
@@ -140,7 +137,7 @@ def test_kge_and_nse_agree_with_the_scores_library(predictions, found):
 def test_per_cell_metrics_agree_with_xskillscore_and_leave_rare_cells_out(predictions, found):
     cells = by_cell(predictions)
     days = np.isfinite(predictions["observed"]).sum("time")
-    assert list(cells) == list(BY_CELL) and cells["rmse"].dims == ("lat", "lon")
+    assert list(cells) == [row.name for row in METRICS.values() if row.by_cell] and cells["rmse"].dims == ("lat", "lon")
     np.testing.assert_array_equal(cells["n"], days)
     assert days[2, 3] == MIN_DAYS - 1 and np.isnan(cells["rmse"][2, 3])
     assert days[3, 3] == MIN_DAYS and np.isfinite(cells["rmse"][3, 3])
@@ -274,7 +271,7 @@ def test_what_a_bias_and_a_scale_change():
         assert wetter[name] == pytest.approx(found[name]), name
     doubled = scores(predictions.assign({name: 2 * predictions[name] for name in ("observed", *FORECASTS)}))
     for name in set(METRICS) - {"n"}:
-        factor = {"m3 m-3": 2, "m6 m-6": 4, "1": 1}[METRICS[name][0]]
+        factor = {"m3 m-3": 2, "m6 m-6": 4, "1": 1}[METRICS[name].unit]
         assert doubled[name] == pytest.approx(factor * found[name]), name
 
 

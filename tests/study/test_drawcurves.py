@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from utils.common.cli import UserError
 from utils.figures import style
+from utils.scores.baselines import BASELINES
 from utils.study.questions import draw_curves
 from utils.study.questions.draw_curves import (
     draw_leads,
@@ -41,7 +42,7 @@ def lead_scores(models=("convlstm",), leads=range(1, 11)) -> pd.DataFrame:
     rows = []
     for lead in leads:
         persistence = 0.012 * np.sqrt(lead)
-        for k, name in enumerate((*style.BASELINES, *models)):
+        for k, name in enumerate((*BASELINES, *models)):
             rmse = 0.04 if name == "climatology" else persistence * (1 - 0.004 * k * lead)
             rows.append((name, lead, rmse, rmse - 0.001, rmse + 0.002, 1 - (rmse / persistence) ** 2))
     return pd.DataFrame(rows, columns=["model", "lead_days", "rmse", "low", "high", "skill"])
@@ -132,7 +133,7 @@ def test_training_days_show_scratch_and_transfer_of_every_model_beside_the_basel
             np.testing.assert_allclose(ends, rows[["low", "high"]])
         ridge = table[(table["model"] == "ridge") & (table["experiment"] == "SMAPtest")].sort_values("target_days")
         np.testing.assert_allclose(curve(ax, "ridge"), ridge[["target_days", "skill"]])
-        zero = [line for line in ax.get_lines() if line.get_color() == style.BASELINES["persistence"][0]]
+        zero = [line for line in ax.get_lines() if line.get_color() == BASELINES["persistence"].colour]
         assert [list(line.get_ydata()) for line in zero] == [[0, 0]]
     said = {text for text, *_ in drawn_texts(figure)}
     assert {"persistence (skill 0)", "climatology (partly off the axis)", "ridge", "95 % interval"} <= said
@@ -161,7 +162,7 @@ def test_leads_show_rmse_with_its_band_and_skill():
     figure = draw_curves._leads_figure(table, TITLE)
     assert_tidy_plot(figure)
     for ax, score in zip(figure.axes, ("rmse", "skill"), strict=True):
-        for name in ("convlstm", *style.BASELINES):
+        for name in ("convlstm", *BASELINES):
             rows = table[table["model"] == name].sort_values("lead_days")
             np.testing.assert_allclose(curve(ax, name), rows[["lead_days", score]])
         np.testing.assert_array_equal(ax.get_xticks(), range(1, 11))

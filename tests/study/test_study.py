@@ -15,7 +15,7 @@ from scipy.stats import linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
-from utils.figures.style import BASELINES
+from utils.scores.baselines import BASELINES
 from utils.training import runs
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
@@ -420,35 +420,6 @@ def test_the_study_refuses_with_one_sentence(tmp_path, script, monkeypatch, argu
 def test_a_record_of_less_than_two_years_is_refused(smap, era5, tmp_path, script):
     sentence = script("reproduce.py", "--era5-land", era5, "--smap", smap, "--out", tmp_path / "out").sentence()
     assert "expected more than 730 days" in sentence
-
-
-def test_numbers_in_the_readme_are_those_of_the_committed_table():
-    long = pd.read_csv(ROOT / "docs" / "results" / "table.csv")
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| (\w[\w-]*) \| (\w+) \| (0\.\d{4}) \| (0\.\d{4}) \| (0\.\d{4}) \|$", readme, re.M)
-    assert len(rows) >= 10
-    for experiment, model, *figures in rows:
-        for lead_days, figure in zip((3, 5, 7), figures, strict=True):
-            of_run = long[(long.experiment == experiment) & (long.model == model) & (long.lead_days == lead_days)]
-            assert f"{of_run.rmse.item():.4f}" == figure, (experiment, model, lead_days)
-
-
-def test_the_readme_says_of_transfer_what_the_committed_table_shows():
-    """Its first sentences: how often transfer helps, and that no network beats persistence or ridge with a memory."""
-    table = pd.read_csv(ROOT / "docs" / "results" / "table.csv")
-    models = ["cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm"]
-    rows = table[(table.experiment == "finetune-SMAPtest") & table.model.isin(models) & table.lead_days.isin([3, 5, 7])]
-    assert len(rows) == 15 and (rows.transfer_rmse_change < 0).all()
-    counts = {name: dict(rows[name].value_counts()) for name in ("vs_scratch", "vs_persistence", "vs_ridge_memory")}
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"significantly in {counts['vs_scratch']['better']} of 15 cases" in readme
-    assert counts["vs_scratch"].get("worse", 0) == 0
-    assert counts["vs_persistence"].get("better", 0) == 0 and counts["vs_ridge_memory"] == {"worse": 15}
-    compared = pd.read_csv(ROOT / "docs" / "results" / "comparisons.csv")
-    compact = compared[
-        (compared.model == "compact") & compared.against.isin(models) & compared.lead_days.isin([3, 5, 7])
-    ]
-    assert len(compact) == 30 and (compact.verdict == "better").all()
 
 
 def test_the_committed_results_say_where_they_come_from():

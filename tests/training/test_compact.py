@@ -13,14 +13,12 @@ from utils.common.cli import UserError
 from utils.common.grid import tiles
 from utils.common.periods import Split, spans
 from utils.common.ridge import solve_ridge
-from utils.data_processing import Samples, View
+from utils.dataset.antecedent_features import OLDEST, STALE, AntecedentFeatures
 from utils.dataset.blocks import DataSet
-from utils.dataset.memory import OLDEST
 from utils.dataset.prepared import write_prepared
-from utils.dataset.recollection import DYNAMIC, STALE, STATIC, maps_of
 from utils.dataset.record import Record
-from utils.dataset.statistics import Summary
-from utils.models.compact import Compact, MemoryWindows
+from utils.dataset.statistics import Statistics
+from utils.models.compact import DYNAMIC, STATIC, Compact, MemoryWindows
 from utils.training import compact_samples, runs
 from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
@@ -39,11 +37,15 @@ def gappy(share=0.5, **options):
 
 
 def recorded(ds):
-    return Record(ds, Summary.of(ds, SPLIT).statistics(SPLIT).unscaled())
+    return Record(ds, Statistics.fit(ds, SPLIT).unscaled())
+
+
+def memory_windows(data, periods, **options):
+    return MemoryWindows(data, periods=periods, lead_days=3, input_days=1, name="any", **options)
 
 
 def feature(record, name):
-    return maps_of(record)[:, DYNAMIC.index(name)]
+    return AntecedentFeatures(record, DYNAMIC)[name]
 
 
 def test_rain_since_the_last_observation_by_a_loop():
@@ -54,7 +56,7 @@ def test_rain_since_the_last_observation_by_a_loop():
         age = 0 if np.isfinite(moisture) else age + 1
         total = 0.0 if age == 0 or day == 0 else total + rain[day] * (age <= STALE)
         assert found[day, row, column] == pytest.approx(total, abs=1e-4)
-    assert feature(recorded(ds), "last_anomaly_age").max() == STALE
+    assert feature(recorded(ds), "last_anomaly_age_7").max() == STALE
 
 
 @pytest.mark.parametrize("eastward", [True, False])
@@ -70,7 +72,7 @@ def test_rain_to_the_west_is_that_of_the_west_whatever_the_order_of_columns(east
 
 def test_the_season_is_less_its_mean_over_the_cells_own_observations():
     ds = gappy()
-    found = feature(recorded(ds), "season_cosine")
+    found = feature(recorded(ds), "season_cosine_anomaly")
     day = (ds["time"].values.astype("datetime64[D]") - np.datetime64("2000-01-01")).astype(float)
     wave = np.cos(2 * np.pi * day / 365.2425)
     seen = np.isfinite(ds["soil_moisture"].values[:62, 3, 4])
@@ -79,11 +81,11 @@ def test_the_season_is_less_its_mean_over_the_cells_own_observations():
 
 def test_features_know_nothing_of_later_days():
     ds = gappy()
-    statistics = Summary.of(ds, SPLIT).statistics(SPLIT).unscaled()
+    statistics = Statistics.fit(ds, SPLIT).unscaled()
     changed = ds.copy(deep=True)
     for name in ("soil_moisture", "precipitation", "soil_temperature"):
         changed[name][80:] *= 0.9
-    one, other = (MemoryWindows(Record(x, statistics), SPLIT.val, 3, 1, "validation") for x in (ds, changed))
+    one, other = (memory_windows(Record(x, statistics), SPLIT.val) for x in (ds, changed))
     last = one.target_index - 3
     before, after = np.flatnonzero(last < 80), np.flatnonzero(last >= 80)
     features = [windows.batch(np.arange(len(windows))).features for windows in (one, other)]
@@ -93,16 +95,16 @@ def test_features_know_nothing_of_later_days():
 
 def test_forecasts_by_tiles_are_those_of_the_whole_map():
     ds = gappy(shape=(17, 19))
-    statistics, whole = Summary.of(ds, SPLIT).statistics(SPLIT).unscaled(), recorded(ds)
+    statistics, whole = Statistics.fit(ds, SPLIT).unscaled(), recorded(ds)
     torch.manual_seed(0)
     model = Compact().eval()
     torch.nn.init.normal_(model.outer)
     torch.nn.init.normal_(model.weight)
     with torch.no_grad():
-        expected = model(MemoryWindows(whole, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+        expected = model(memory_windows(whole, SPLIT.test).batch(np.arange(5)).features)
         for tile in tiles((17, 19), 6, model.receptive_radius(3)):
             part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
-            found = model(MemoryWindows(part, SPLIT.test, 3, 1, "test").batch(np.arange(5)).features)
+            found = model(memory_windows(part, SPLIT.test).batch(np.arange(5)).features)
             torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
 
 
@@ -144,11 +146,11 @@ def test_the_forecast_is_mean_plus_regression_plus_share_of_the_members_mean():
 def test_pseudo_satellite_years_have_a_satellites_gaps_and_the_truth_as_target(era5):
     samples = source_samples(era5)
     found = draw_pseudo_satellite_years(samples, 6, np.random.default_rng(0))
-    age = found.x[:, DYNAMIC.index("last_anomaly_age")]
+    age = found.x[:, DYNAMIC.index("last_anomaly_age_7")]
     assert 0.2 < (age == 0).mean() < 0.7 and age.max() <= STALE
     last = np.datetime64("2015-03-31").astype(int)
     assert found.day.max() <= last and len(found) > 1000
-    moisture = samples.view.data.read()["soil_moisture"].values
+    moisture = samples.data.read()["soil_moisture"].values
     truth = found.y + found.static[:, STATIC.index("mean_soil_moisture")]
     assert np.isin(np.round(truth, 4), np.round(moisture[np.isfinite(moisture)], 4)).all()
 
@@ -157,8 +159,7 @@ def source_samples(era5, start="2015-01-01", end="2015-03-31"):
     """Samples of the land model whose target days are these."""
     data = DataSet(era5)
     split = Split(spans("train", (start, end)), (), spans("test", ("2015-05-01", "2015-05-30")))
-    view = View(data, data.summary(split).statistics(split).unscaled(), halo=3)
-    return Samples(view, split.train, 3, 1, "training", MemoryWindows)
+    return memory_windows(data, split.train, statistics=data.statistics(split).unscaled(), receptive_radius=3)
 
 
 def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
@@ -174,7 +175,7 @@ def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
 def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch):
     """A year is left out because it holds no target day, and for no other reason."""
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise UserError("The weather forecasts are damaged.")
 
     monkeypatch.setattr(compact_samples, "MemoryWindows", fail)
@@ -186,8 +187,7 @@ def test_all_rows_are_the_valid_targets(tmp_path):
     ds = gappy()
     write_prepared(ds, tmp_path / "smap.nc")
     data = DataSet(tmp_path / "smap.nc")
-    view = View(data, data.summary(SPLIT).statistics(SPLIT).unscaled(), halo=3)
-    samples = Samples(view, SPLIT.train, 3, 1, "training", MemoryWindows)
+    samples = memory_windows(data, SPLIT.train, statistics=data.statistics(SPLIT).unscaled(), receptive_radius=3)
     found = draw_observations(samples, np.random.default_rng(0))
     observed = ds["soil_moisture"].values[samples.target_index]
     assert len(found) == np.isfinite(observed).sum()

@@ -52,7 +52,7 @@ def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_pa
     from utils.training.inference import restore_model
 
     record = Record(read_prepared(smap), checkpoint.restored_statistics())
-    validation = Windows(record, checkpoint.periods.val, 3, 3, "validation")
+    validation = Windows(record, periods=checkpoint.periods.val, lead_days=3, input_days=3, name="validation")
     batch = validation.batch(np.arange(len(validation)))
     with torch.no_grad():
         scaled = restore_model(checkpoint, run_dir).eval()(batch.features).numpy()

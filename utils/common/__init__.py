@@ -1,0 +1,1 @@
+"""Tools that know nothing of soil moisture: files, command line, text, periods, grids and parallel jobs."""

@@ -1,18 +1,22 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files that appear whole or not at all, locks, and fingerprints of files and of code."""
 
+import ast
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from utils.common.cli import UserError, fold
 
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -96,30 +100,41 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
+@contextlib.contextmanager
+def hold_lock(lock_file: Path, what: Path) -> Iterator[None]:
+    """Keep `what` for this process alone; the operating system frees it when the process ends, however.
+
+    Raises UserError where another living process holds it, and where the lock's folder cannot be written.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{what} is in use by another process; wait for it or give another --out.") from None
+    except (OSError, NotImplementedError) as error:
+        reason = fold(getattr(error, "strerror", None) or error)
+        raise UserError(f"{what} cannot be written: {reason}; give another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of all the files of a Zarr store in the order of their names.
 
-    Kept for as long as this process finds the same files unchanged: a study asks for it before and after every run.
+    Kept while this process finds the same files unchanged: a study asks for it before and after every run.
     """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    found = [(file, file.stat()) for file in files]
-    key = tuple((file, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in found)
-    kept, digest = _hashes.get(path, ((), ""))
-    if key != kept or not digest:
-        digest = _file_hash(path, files)
-        # a file so new could change again within the same tick of the clock
-        if all(time.time_ns() - s.st_ctime_ns > _TICK for _, s in found):
-            _hashes[path] = key, digest
-    return digest
+    states = [(file, file.stat()) for file in files]
+    return _hash_of(path, tuple((file, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for file, s in states))
 
 
-_hashes: dict[Path, tuple[tuple, str]] = {}
-_TICK = 2 * 10**9  # nanoseconds; no file system's clock is coarser
-
-
-def _file_hash(path: Path, files: list[Path]) -> str:
+@functools.lru_cache(maxsize=16)
+def _hash_of(path: Path, states: tuple[tuple, ...]) -> str:
     digest = hashlib.sha256()
-    for file in files:
+    for file, *_ in states:
         if file != path:
             digest.update(str(file.relative_to(path)).encode())
         with file.open("rb") as stream:
@@ -128,4 +143,47 @@ def _file_hash(path: Path, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-ROOT = Path(__file__).resolve().parents[2]
+@functools.cache
+def code_hash(module: str) -> str:
+    """SHA-256 of what a module of this project does: its code, and that of every module of ours that it imports.
+
+    It changes when a result may. Comments, docstrings and line breaks do not count. Raises ValueError for any other
+    module.
+    """
+    if _source_of(module) is None:
+        raise ValueError(f"{module} is no module of this project")
+    return hashlib.sha256(repr(sorted(_trees(module).items())).encode()).hexdigest()
+
+
+def _trees(module: str) -> dict[str, str]:
+    """The syntax tree of a module, as text, and of every module of ours that it imports, directly or not."""
+    trees: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _source_of(name)
+        if name in trees or file is None:
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        trees[name] = _without_docstrings(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return trees
+
+
+def _source_of(module: str) -> Path | None:
+    """The file of a module of this project; None for any other name."""
+    path = ROOT.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if module.split(".")[0] == "utils" and file.is_file()), None)
+
+
+def _without_docstrings(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from utils.common.cli import UserError, fold
 
 GLANCE = 0.5  # seconds between two looks at the jobs that run
-_turn = threading.Lock()
+_one_job = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def finish(
         for job in [job for job in waiting.values() if done.issuperset(job.needs)]:
             if len(running) < at_once:
                 with _uninterrupted():
-                    running[executor.submit(_alone, job.call)] = waiting.pop(job.name)
+                    running[executor.submit(_run_alone, job.call)] = waiting.pop(job.name)
         if not running:
             raise ValueError(f"{next(iter(waiting))} waits for what is no job")
         on_glance([job.name for job in running.values()])
@@ -77,12 +77,12 @@ def finish_here(jobs: Iterable[Job], on_result: Callable[[Job, Any], Iterable[Jo
         try:
             result = job.call()
         except UserError as error:
-            raise _named(error, job) from error
+            raise _name_job(error, job) from error
         done.add(job.name)
         waiting += on_result(job, result)
 
 
-def _named(error: UserError, job: Job) -> UserError:
+def _name_job(error: UserError, job: Job) -> UserError:
     return UserError(f"{job.name}: {fold(error)}")
 
 
@@ -91,23 +91,25 @@ def _result(future: Future, running: dict[Future, Job]) -> Any:
     try:
         return future.result()
     except UserError as error:
-        raise _named(error, running[future]) from error
+        raise _name_job(error, running[future]) from error
     except Exception as error:
         if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":  # the latter is Dask's
             raise
         names = " or ".join(sorted(job.name for job in running.values()))
         raise UserError(
-            f"The process of {names} was ended from outside, perhaps for want of memory; try fewer --jobs."
+            f"The process of {names} was ended from outside, perhaps for want of memory; try fewer --jobs or --workers."
         ) from error
 
 
 def needed(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
     """The jobs of these names and all they need, in their order; KeyError for a name that is no job's."""
-    known, wanted, asked = {job.name: job for job in jobs}, set(), list(names)
-    while asked:
-        job = known[asked.pop()]
+    known = {job.name: job for job in jobs}
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        job = known[waiting.pop()]
         wanted.add(job.name)
-        asked += [need for need in job.needs if need not in wanted]
+        waiting += [need for need in job.needs if need not in wanted]
     return [job for name, job in known.items() if name in wanted]
 
 
@@ -129,7 +131,7 @@ def processes(number: int) -> Iterator[Executor]:
     with contextlib.suppress(KeyError, ValueError):
         threads = max(1, min(threads, int(os.environ["OMP_NUM_THREADS"])))
     os.environ["OMP_NUM_THREADS"] = str(threads)  # a process reads it before its torch starts
-    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin)
+    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _end_with_parent)
     try:
         yield pool
     except BaseException:
@@ -157,7 +159,7 @@ def cluster(address: str) -> Iterator[Executor]:
             executor.shutdown(wait=False)
 
 
-def _begin() -> None:
+def _end_with_parent() -> None:
     """Have this process end when its parent does, even by a signal that nobody can catch."""
 
     def watch() -> None:
@@ -181,9 +183,9 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _alone(call: Callable[[], Any]) -> Any:
+def _run_alone(call: Callable[[], Any]) -> Any:
     """One job at a time in a process: a Dask worker may have several threads, but torch's random state is one."""
-    with _turn:
+    with _one_job:
         return call()
 
 

@@ -15,3 +15,8 @@ def percent(share: float | None) -> str:
 
 def days(count: int) -> str:
     return f"{count} day{'' if count == 1 else 's'}"
+
+
+def format_unit(unit: str) -> str:
+    """A CF unit as it is printed, with superscripts: "m3 m-3" is "m³ m⁻³", and "1" is nothing."""
+    return "" if unit == "1" else unit.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

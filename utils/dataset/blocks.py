@@ -1,7 +1,7 @@
-"""What a model sees of a prepared data set on disk: held in memory, or read in blocks where it is large.
+"""The prepared data set on disk, read as one map where it fits in memory and in blocks where it does not.
 
-Maps that fit in memory are one block. Larger ones can be met by models free of the grid alone: every pass over the data
-reads block by block, the next one while the last is used, so that memory does not grow with the record.
+A map that fits is one block. A larger one can only be used by models that are free of the grid: every pass over the
+data goes block by block, and the next block is read while the last one is used. Memory does not grow with the record.
 """
 
 import atexit
@@ -9,6 +9,7 @@ import functools
 import math
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +29,19 @@ from utils.dataset.prepared import (
     open_prepared,
     read_prepared,
 )
-from utils.dataset.statistics import Summary
+from utils.dataset.statistics import Statistics
 
+BYTES = 4  # of a float32 value
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
 TILE = 64  # cells: side of a chunk in a copy
 
 
 class DataSet:
-    """A prepared data set from day `start` on: its axes now, its values when they are asked for.
+    """A prepared data set on disk from day `start` to day `end`. Its axes are read now, its values later.
 
-    With `beyond`, so many days without values follow the last one, or day `end`: those that are to be forecast.
+    Where forecasts are to be made, `beyond` days without values follow the last one. Raises UserError as
+    `open_prepared` does.
     """
 
     def __init__(
@@ -51,63 +54,82 @@ class DataSet:
     ):
         self.path, self.start, self.made_by = path, start, made_by
         with open_prepared(path, made_by) as ds:
-            self.days = ds["time"].values.astype("datetime64[D]")
-            self.grid, self.synthetic, self.first = grid_of(ds), is_synthetic(ds), self.days[0]
+            days = ds["time"].values.astype("datetime64[D]")
+            self.grid, self.synthetic = grid_of(ds), is_synthetic(ds)
+        self.first = days[0]  # of the file, whatever `start` says
         if start is not None:
-            self.days = self.days[self.days >= start]
+            days = days[days >= start]
         if end is not None:
-            self.days = self.days[self.days <= end]
-        self.end = self.days[-1] if end is not None and len(self.days) else None
-        if len(self.days):
-            self.days = np.append(self.days, self.days[-1] + np.arange(1, beyond + 1))
-        self._kept: xr.Dataset | None = None
+            days = days[days <= end]
+        self.end = days[-1] if end is not None and len(days) else None
+        if len(days):
+            days = np.append(days, days[-1] + np.arange(1, beyond + 1))
+        self.days = days
 
     def large(self, maps: int = len(VARIABLES)) -> bool:
         """Whether this many maps a day are too much to be held in memory."""
-        return 4 * maps * len(self.days) * math.prod(self.grid.shape) > MEMORY
+        return BYTES * maps * len(self.days) * math.prod(self.grid.shape) > MEMORY
 
     def read(self, window: tuple[slice, slice] = WHOLE) -> xr.Dataset:
-        """Some rows and columns. A whole map is kept for the next call, which takes it."""
-        kept, self._kept = self._kept, None
-        if kept:
-            return kept
+        """The values of some rows and columns. Raises UserError as `read_prepared` does.
+
+        Several callers share a whole map that fits in memory; none of them changes it.
+        """
+        if window == WHOLE and not self.large():
+            return _read_shared(self)
+        return self._read(window)
+
+    def _read(self, window: tuple[slice, slice]) -> xr.Dataset:
         path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
         ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path, end=self.end)
-        return ds if len(ds["time"]) == len(self.days) else ds.reindex(time=self.days.astype("datetime64[ns]"))
+        if len(ds["time"]) == len(self.days):
+            return ds
+        return ds.reindex(time=self.days.astype("datetime64[ns]"))
 
     def blocks(self, halo: int = 0, multiple: int = 1, maps: int = len(VARIABLES)) -> list[Tile]:
         """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells.
 
-        `maps` are those that a day has in memory.
+        `halo` is the width in cells of the neighbours that are read with a tile, `maps` the number of maps that a day
+        has in memory.
         """
         side = max(self.grid.shape)
         if self.large(maps):
-            side = math.isqrt(BLOCK // (4 * maps * len(self.days)))
-            side = max(side // multiple, 1) * multiple
+            cells = BLOCK // (BYTES * maps * len(self.days))
+            side = multiple * max(1, math.isqrt(cells) // multiple)
         return tiles(self.grid.shape, side, halo)
 
-    def summary(self, split: Split) -> Summary:
-        """One pass over all values, which also checks them. Raises UserError as `read_prepared` does."""
-        if not self.large():
-            self._kept = self.read()
-            parts = [(Summary.of(self._kept, split), WHOLE)]
-        else:
-            parts, valid = [], np.zeros(len(VARIABLES), bool)
-            blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
-            for ds, block in prefetch((self.read(block.own), block) for block in blocks):
-                parts.append((Summary.of(ds, split), block.own))
-                valid |= [bool(np.isfinite(ds[name].values).any()) for name in VARIABLES]
-            for name, there in zip(VARIABLES, valid, strict=True):
-                if not there:
-                    raise no_value(self.path, name)
-        return Summary.joined(parts, self.grid.shape)
+    def statistics(self, split: Split) -> Statistics:
+        """What is learned from the training period, in one pass over all values, which also checks them.
+
+        Raises UserError as `read_prepared` does, and where the training period has no valid value of a variable.
+        """
+        blocks = self._read_in_blocks() if self.large() else [(self.read(), WHOLE)]
+        return Statistics.from_blocks(blocks, self.grid.shape, split)
+
+    def _read_in_blocks(self) -> Iterator[tuple[xr.Dataset, tuple[slice, slice]]]:
+        """Each block's values with its rows and columns. Raises UserError where a variable has no value at all."""
+        valid = dict.fromkeys(VARIABLES, False)
+        blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
+        for ds, window in prefetch((self.read(block.own), block.own) for block in blocks):
+            for name in VARIABLES:
+                valid[name] |= bool(np.isfinite(ds[name].values).any())
+            yield ds, window
+        for name, any_valid in valid.items():
+            if not any_valid:
+                raise no_value(self.path, name)
+
+
+@functools.lru_cache(maxsize=1)  # the last map alone: a run takes its statistics and its samples from one reading
+def _read_shared(data: DataSet) -> xr.Dataset:
+    return data._read(WHOLE)
 
 
 @functools.cache
 def in_tiles(path: Path, cells: int) -> Path:
     """The data set, or a copy in the temporary folder where its chunks are much larger than blocks of so many cells.
 
-    Each pass would read every chunk again for each block of it: thirty times the data, if chunks are whole maps.
+    Each pass would read every chunk again for each block that it touches: thirty times the data, if chunks are whole
+    maps. The copy is removed when the process ends.
     """
     with open_prepared(path) as ds:
         moisture = ds["soil_moisture"]
@@ -117,13 +139,15 @@ def in_tiles(path: Path, cells: int) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="tiles-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         copy = folder / f"{path.stem}.zarr"
-        step = max(1, BLOCK // (4 * len(VARIABLES) * math.prod(moisture.shape[1:])))
+        step = max(1, BLOCK // (BYTES * len(VARIABLES) * math.prod(moisture.shape[1:])))
         step = max(step, step // chunks[0] * chunks[0])  # whole chunks, where they are short
         shape = (step, *(min(TILE, length) for length in moisture.shape[1:]))
         encoding = {name: {"chunks": shape} for name in VARIABLES} | {"time": DAYS_ENCODING}
         for first in tqdm(range(0, len(moisture), step), f"{path.name} in tiles", disable=None, leave=False):
             slab = ds.isel(time=slice(first, first + step)).astype(np.float32).load().drop_encoding()
             with write_errors(copy):
-                how = {"append_dim": "time"} if first else {"encoding": encoding}
-                slab.to_zarr(copy, consolidated=False, **how)
+                if first == 0:
+                    slab.to_zarr(copy, consolidated=False, encoding=encoding)
+                else:
+                    slab.to_zarr(copy, consolidated=False, append_dim="time")
     return copy

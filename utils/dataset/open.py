@@ -1,8 +1,10 @@
-"""Opening a prepared data set, with the command that makes it where it is missing, and its fingerprint."""
+"""Open a prepared data set that a script was given, and take its fingerprint.
+
+Where the file is missing and is part of the sample, the error names the command that makes it.
+"""
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,15 +25,20 @@ def data_hash(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {fold(error.strerror or error)}.") from error
 
 
-def open_data_set(path: Path, start: np.datetime64 | None = None, **beyond: Any) -> DataSet:
-    """A prepared data set from day `start` on, which must be in it; `beyond`: see DataSet."""
+def open_data_set(
+    path: Path, start: np.datetime64 | None = None, end: np.datetime64 | None = None, beyond: int = 0
+) -> DataSet:
+    """A prepared data set from day `start` to day `end`, and `beyond` days without values behind it.
+
+    Raises UserError where the file is missing or unreadable, where it begins after `start`, and where no day is left.
+    """
     resolution = re.fullmatch(r"(?:era5_land|smap_l4)_(.+)deg\.nc", path.name)
     made_by = ""
     if resolution and path.parent == SAMPLES:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
-    data = DataSet(path, start, made_by, **beyond)
-    if beyond and not len(data.days):
-        raise UserError(f"{path} has no day from {start}, the first that a run may read, to {beyond['end']}.")
+    data = DataSet(path, start, made_by, end, beyond)
+    if end is not None and not len(data.days):
+        raise UserError(f"{path} has no day from {start}, the first that a run may read, to {end}.")
     if start is not None and (not len(data.days) or data.first > start):
         raise UserError(f"{path} begins on {data.first}, the last --target-days on {start}; ask for fewer of them.")
     return data

@@ -1,6 +1,7 @@
-"""A prepared data set: one NetCDF-4 file or Zarr store, daily, on a latitude–longitude grid (contract 1).
+"""The format of a prepared data set: one NetCDF-4 file or Zarr store of daily maps on a latitude–longitude grid.
 
-Reading refuses whatever it cannot be sure of, with one sentence; writing adds full CF metadata.
+data/README.md describes it for users. Reading refuses whatever it cannot be sure of, with one sentence that names the
+file, the variable, what was found and what is expected. Writing adds full CF metadata.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from utils.common.grid import WHOLE, Grid
 
 @dataclass(frozen=True)
 class Variable:
-    """What a variable of a prepared data set must look like, and how it is described when written."""
+    """What a variable must look like when it is read, and how it is described when it is written."""
 
     units: str  # as written
     accepted: tuple[str, ...]  # other spellings of the same unit that are read
@@ -29,7 +30,7 @@ class Variable:
         return (self.units, *self.accepted)
 
 
-# The order is the channel order of the models' input.
+# Their order is the order of the channels in a model's input. Their number is nowhere else written down.
 VARIABLES = {
     "precipitation": Variable(
         "mm day-1",
@@ -68,24 +69,25 @@ AXES = {
     "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
 DAYS_ENCODING = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
-PACKING_NOISE = -0.01  # soil moisture from here up to 0 is what int16 packing leaves behind; it becomes 0
+PACKING_NOISE = -0.01  # m3 m-3: int16 packing makes 0 a little negative, down to here; such values become 0
+SEASON = "season"  # as a predictor: cosine and sine of the day of the year
 
 
 def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
-    """The data set's three variables, [time, lat, lon], structure checked and values not yet read.
+    """The VARIABLES of a data set, [time, lat, lon]. Their structure is checked; their values are not yet read.
 
-    `made_by` is the command that makes the file, for the error when it is missing. Time stamps become midnight UTC.
-    Raises UserError naming the file, the variable, what was found and what is expected.
+    Time stamps become midnight UTC. `made_by` is the command that makes the file: the error names it where the file is
+    missing. Raises UserError where the file cannot be read, or a variable, a unit or an axis is not as expected.
     """
     path = Path(path)
     if not path.exists():
         hint = f"; make it with: {made_by}" if made_by else "; give another path with --data"
         raise UserError(f"{path} does not exist{hint}.")
     try:
-        how = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
-        raw = xr.open_dataset(path, decode_cf=False, **how)
+        options = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
+        raw = xr.open_dataset(path, decode_cf=False, **options)
         ours = [name for name in (*VARIABLES, "time", "lat", "lon") if name in raw.variables]
-        ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # of other variables, nothing has to make sense
+        ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
@@ -105,10 +107,11 @@ def read_prepared(
     copy_of: Path | None = None,
     end: np.datetime64 | None = None,
 ) -> xr.Dataset:
-    """The data set in memory, float32, from day `start` on, to day `end`; values checked, packing noise set to 0.
+    """The values from day `start` to day `end` in memory, float32, with packing noise set to 0.
 
-    `window` are the rows and columns to read; errors in a copy name the original. Raises UserError as `open_prepared`
-    does, and for infinities, values outside physical limits and, in a whole map, variables without any value.
+    `window` is the range of rows and columns to read. Errors in a copy name the data set that it is a copy of. Raises
+    UserError as `open_prepared` does, for infinities and for values outside physical limits. A variable without any
+    value is an error where the whole map is read.
     """
     with open_prepared(path, made_by) as ds:
         if start is not None:
@@ -129,14 +132,17 @@ def read_prepared(
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
+    """The error for a file whose structure is right and whose values cannot be read."""
     return UserError(f"{path} cannot be read to its end, it may be truncated: {fold(error)}")
 
 
 def no_value(path: Path, name: str) -> UserError:
+    """The error for a variable without any value."""
     return UserError(f"{path}: {name} has no valid value at all.")
 
 
 def grid_of(ds: xr.Dataset) -> Grid:
+    """The cell centres of a data set, in its own order, degrees."""
     return Grid(ds["lat"].values.astype(np.float64), ds["lon"].values.astype(np.float64))
 
 
@@ -146,10 +152,10 @@ def is_synthetic(ds: xr.Dataset) -> bool:
 
 
 def write_prepared(ds: xr.Dataset, path: Path) -> None:
-    """Write the three variables (and any others) of `ds` with CF metadata, whole or not at all.
+    """Write the VARIABLES of `ds`, and any others that it has, with CF metadata. The file appears whole or not at all.
 
-    `path` ending in .zarr makes a Zarr store, anything else NetCDF-4. `ds` brings time, lat, lon and its own global
-    attributes (title, source, history, …).
+    A `path` that ends in .zarr makes a Zarr store, any other path NetCDF-4. `ds` brings time, lat, lon and its own
+    global attributes (title, source, history, …).
     """
     ds = ds.transpose("time", "lat", "lon", ...).copy()
     for name, variable in VARIABLES.items():
@@ -172,7 +178,7 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
 def check_variables(
     ds: xr.Dataset, path: Path, names: Iterable[str] = tuple(VARIABLES), dims: tuple[str, ...] = ("time", "lat", "lon")
 ) -> None:
-    """Raises UserError where one of these variables is missing, or has no numbers, other dimensions or units."""
+    """Raises UserError where one of these variables is missing or has unexpected values, dimensions or units."""
     for name in names:
         variable = VARIABLES[name]
         if name in ds and ds[name].dtype.kind not in "fiu":
@@ -190,7 +196,7 @@ def check_variables(
 
 
 def check_axes(ds: xr.Dataset, path: Path) -> None:
-    """Raises UserError where lat and lon are no sorted cell centres in degrees."""
+    """Raises UserError where lat or lon are not sorted cell centres in degrees."""
     for name, low, high in (("lat", -90, 90), ("lon", -180, 360)):
         if name not in ds.coords:
             raise UserError(f"{path}: the coordinate {name} is missing, expected cell centres in degrees.")
@@ -207,7 +213,7 @@ def check_axes(ds: xr.Dataset, path: Path) -> None:
 
 
 def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
-    """The time axis as midnights, datetime64[D] cast to ns; one entry a day, sorted, or a UserError."""
+    """The time axis as midnights, datetime64[ns]. Raises UserError where it does not have each day once, in order."""
     if "time" not in ds.coords or ds["time"].dtype.kind != "M":
         kind = "no time coordinate" if "time" not in ds.coords else f"time of type {ds['time'].dtype}"
         raise UserError(f"{path} has {kind}, expected dates with CF units in the standard calendar.")
@@ -221,8 +227,9 @@ def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
         first = int(np.argmax(steps < np.timedelta64(0)))
         raise UserError(f"{path}: time is not sorted, {_date(time[first + 1])} follows {_date(time[first])}.")
     days = time.astype("datetime64[D]")
-    if (np.diff(days) == np.timedelta64(0, "D")).any():
-        first = int(np.argmax(np.diff(days) == np.timedelta64(0, "D")))
+    same_day = np.diff(days) == np.timedelta64(0, "D")
+    if same_day.any():
+        first = int(np.argmax(same_day))
         if steps[first] == np.timedelta64(0):
             raise UserError(f"{path}: time has the day {_date(time[first])} twice, expected each day once.")
         hours = steps[first] / np.timedelta64(1, "h")
@@ -259,6 +266,3 @@ def _date(time: np.datetime64) -> str:
 
 def _listed(names) -> str:
     return ", ".join(map(str, names)) or "none"
-
-
-SEASON = "season"  # as a predictor: cosine and sine of the day of the year

@@ -1,7 +1,7 @@
 """What is learned from the training period's data alone, of a map in memory or of one read in blocks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,136 +15,182 @@ from utils.common.periods import Split, annual_harmonics, in_spans, named
 from utils.dataset.prepared import VARIABLES
 
 MOISTURE = list(VARIABLES).index("soil_moisture")
-USUAL, FEW = 0.05, 20  # m3 m-3: deviation of a cell's soil moisture while little is known, as from so many days
+OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
+LEVELS = (np.arange(11) + 0.5) / 11  # of the quantiles: the middles of eleven equal parts of the days
+CORRELATED_DAYS = 60  # the mean of n days is as uncertain as the mean of n / CORRELATED_DAYS independent days
+PRIOR_STD = 0.05  # m3 m-3: the standard deviation that a cell has while little is known of it …
+PRIOR_DAYS = 20  # … which counts as much as this many days of the cell's own
+NOT_STORED = ("training_days", "observed_cells")
+Window = tuple[slice, slice]  # rows and columns of a map
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Statistics:
-    """What is learned from the training period's data alone, and travels inside the checkpoint."""
+    """What is learned from the data of the training period alone. It travels inside the checkpoint.
 
-    low: Float32[np.ndarray, "3"]  # minimum of each variable over the training period
-    high: Float32[np.ndarray, "3"]  # maximum
-    cell_mean: Float32[np.ndarray, "3 lat lon"]  # mean over the training period, mean over cells where there is none
+    Moments and quantiles are those of soil moisture in the training period, in m3 m-3. What older checkpoints do not
+    hold is None.
+    """
+
+    low: Float32[np.ndarray, "variable"]  # minimum of each variable over the scored cells in the training period
+    high: Float32[np.ndarray, "variable"]  # maximum
+    cell_mean: Float32[np.ndarray, "variable lat lon"]  # training mean; where a cell has none, the mean over cells
     scored: Bool[np.ndarray, "lat lon"]  # cells with any valid soil moisture before the test period
-    climate: Float32[np.ndarray, "term lat lon"] | None = (
-        None  # of soil moisture (see std_and_quantiles); older runs: None
-    )
-    knots: Float32[np.ndarray, "2 knot lat lon"] | None = None  # soil moisture here, and in the source's climate
-    seen: Float32[np.ndarray, "3 lat lon"] | None = None  # of the observations: deviation, mean cosine, sine of season
+    std: Float32[np.ndarray, "lat lon"] | None = None  # standard deviation; NaN where there is no value
+    quantiles: Float32[np.ndarray, "level lat lon"] | None = None  # at LEVELS; NaN where there is no value
+    shrunk_std: Float32[np.ndarray, "lat lon"] | None = None  # std, drawn to PRIOR_STD where a cell has few days
+    mean_season: Float32[np.ndarray, "wave lat lon"] | None = None  # mean cosine and sine of the observed days of year
+    matching: Float32[np.ndarray, "2 point lat lon"] | None = None  # values here, and their equals in the source
+    training_days: Int[np.ndarray, "lat lon"] | None = None  # training days with valid soil moisture; not stored
+    observed_cells: Int[np.ndarray, "time"] | None = None  # scored cells with valid soil moisture; not stored
 
     @classmethod
     def fit(cls, ds: xr.Dataset, split: Split) -> "Statistics":
-        """Of a data set in memory. Raises UserError where the training period has no valid value of a variable."""
-        whole = Summary.of(ds, split)
-        return Summary.joined([(whole, WHOLE)], whole.scored.shape).statistics(split)
+        """The statistics of a whole map in memory; errors as `from_blocks`."""
+        return cls.from_blocks([(ds, WHOLE)], (ds.sizes["lat"], ds.sizes["lon"]), split)
+
+    @classmethod
+    def from_blocks(
+        cls, blocks: Iterable[tuple[xr.Dataset, Window]], shape: tuple[int, int], split: Split
+    ) -> "Statistics":
+        """The statistics of a map of this shape from its blocks and their rows and columns.
+
+        Raises UserError where a variable has no valid value in the training period.
+        """
+        accumulator = _Accumulator(shape, split)
+        for ds, window in blocks:
+            accumulator.add(ds, window)
+        return accumulator.statistics()
 
     def with_scaling_of(self, source: "Statistics") -> "Statistics":
         """The same cells and means, scaled as the pre-training run scaled: its weights keep their physical meaning."""
         return replace(self, low=source.low, high=source.high)
 
     @property
-    def span(self) -> Float32[np.ndarray, "3"]:
+    def span(self) -> Float32[np.ndarray, "variable"]:
         """The divisor of min-max scaling; 1 for a variable that is constant."""
         return np.where(self.high > self.low, self.high - self.low, 1).astype(np.float32)
 
-    def part(self, window: tuple[slice, slice]) -> "Statistics":
-        """Those of some rows and columns; low and high stay the whole map's."""
-        maps = {name: getattr(self, name) for name in ("cell_mean", "scored", "climate", "knots", "seen")}
-        return replace(self, **{name: found[..., *window] for name, found in maps.items() if found is not None})
+    def part(self, window: Window) -> "Statistics":
+        """The statistics of some rows and columns; low and high stay those of the whole map."""
+        maps = ("cell_mean", "scored", "std", "quantiles", "shrunk_std", "mean_season", "matching", "training_days")
+        known = {name: getattr(self, name) for name in maps if getattr(self, name) is not None}
+        return replace(self, **{name: values[..., *window] for name, values in known.items()})
 
     def unscaled(self) -> "Statistics":
-        """The same for a model that meets its inputs in their units."""
-        return replace(self, low=np.zeros(3, np.float32), high=np.ones(3, np.float32))
+        """The same for a model that takes its inputs in their units."""
+        return replace(self, low=np.zeros_like(self.low), high=np.ones_like(self.high))
 
-    def matched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Soil moisture in the climate the weights know, m3 m-3."""
-        return moisture if self.knots is None else map_quantiles(moisture, *self.knots)
+    def to_source(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Soil moisture of this product as the source would have it, m3 m-3 (utils/dataset/bias_correction.py)."""
+        return moisture if self.matching is None else map_quantiles(moisture, *self.matching)
 
-    def unmatched(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Back from `matched`."""
-        return moisture if self.knots is None else map_quantiles(moisture, *self.knots[::-1])
+    def from_source(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The way back from `to_source`."""
+        return moisture if self.matching is None else map_quantiles(moisture, *self.matching[::-1])
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Raises ValueError where these statistics do not fit a map of this shape."""
+        count = (len(VARIABLES),)
+        shapes = [getattr(self, name).shape for name in ("low", "high", "cell_mean", "scored")]
+        if shapes != [count, count, (*count, *shape), shape] or self.scored.dtype != bool:
+            raise ValueError("its statistics do not fit its grid")
+        if self.quantiles is not None and self.quantiles.shape != (len(LEVELS), *shape):
+            raise ValueError("its quantiles do not fit its grid")
+        points = self.matching
+        if points is None:
+            return
+        if (len(points), *points.shape[2:]) != (2, *shape) or points.shape[1] < 2:
+            raise ValueError("its matching does not fit its grid")
+        if not np.isfinite(points).all() or not (np.diff(points, axis=1) > 0).all():
+            raise ValueError("the points of its matching do not increase")
 
     def to_tensors(self) -> dict[str, Tensor]:
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: torch.from_numpy(np.array(array)) for name, array in found.items() if array is not None}
+        """What a checkpoint stores; what is not known is left out."""
+        names = [field.name for field in fields(self) if field.name not in NOT_STORED]
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: torch.from_numpy(np.array(values)) for name, values in known.items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
-        return cls(**{name: tensors[name].numpy() for name in cls.__dataclass_fields__ if name in tensors})
+        """The way back from `to_tensors`, which also reads the names of older checkpoints: climate, seen, knots."""
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        if "climate" in arrays:
+            arrays |= {"std": arrays["climate"][0], "quantiles": arrays["climate"][1:]}
+        if "seen" in arrays:
+            arrays |= {"shrunk_std": arrays["seen"][0], "mean_season": arrays["seen"][1:]}
+        if "knots" in arrays:
+            arrays["matching"] = arrays["knots"]
+        return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
 
 
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """What Statistics are made of, of a whole map or of a part of it."""
+class _Accumulator:
+    """Collects, block by block, what the statistics of a map are made of."""
 
-    low: Float[np.ndarray, "3"]  # over scored cells in the training period; inf where there is no value
-    high: Float[np.ndarray, "3"]  # the same, -inf
-    mean: Float[np.ndarray, "3 lat lon"]  # over the training period; NaN where there is no value
-    scored: Bool[np.ndarray, "lat lon"]
-    observed: Int[np.ndarray, "time"]  # scored cells with valid soil moisture, each day
-    days: Int[np.ndarray, "lat lon"]  # training days with valid soil moisture, each cell
-    climate: Float[np.ndarray, "term lat lon"]  # of soil moisture in the training period, NaN where there is no value
-    season: Float[np.ndarray, "2 lat lon"]  # mean cosine and sine of the day of the year at those days; 0 without any
+    def __init__(self, shape: tuple[int, int], split: Split):
+        count = len(VARIABLES)
+        self.split = split
+        self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
+        self.mean = np.full((count, *shape), np.nan)
+        self.scored = np.zeros(shape, bool)
+        self.std = np.full(shape, np.nan)
+        self.quantiles = np.full((len(LEVELS), *shape), np.nan)
+        self.mean_season = np.zeros((2, *shape))
+        self.training_days = np.zeros(shape, int)
+        self.observed_cells: Int[np.ndarray, "time"] | int = 0
 
-    @classmethod
-    def of(cls, ds: xr.Dataset, split: Split) -> "Summary":
+    def add(self, ds: xr.Dataset, window: Window) -> None:
+        """Count the values of some rows and columns, which `ds` holds."""
         day = ds["time"].values.astype("datetime64[D]")
         valid = np.isfinite(ds["soil_moisture"].values)
-        scored = valid[day < split.test[0][0]].any(axis=0)
-        training = in_spans(day, split.train)
-        low, high, means = [], [], []
-        climate = np.full((TERMS, *scored.shape), np.nan)
-        for name in VARIABLES:
+        scored = valid[day < self.split.test[0][0]].any(axis=0)
+        training = in_spans(day, self.split.train)
+        for number, name in enumerate(VARIABLES):
             values = ds[name].values[training][:, scored].astype(np.float64)
-            low.append(np.fmin.reduce(values, axis=None, initial=np.inf))
-            high.append(np.fmax.reduce(values, axis=None, initial=-np.inf))
-            there = np.isfinite(values)
-            count = there.sum(axis=0)
-            mean = np.full(scored.shape, np.nan)
-            total = np.where(there, values, 0).sum(axis=0)
-            mean[scored] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-            means.append(mean)
+            self.low[number] = np.fmin.reduce(values, axis=None, initial=self.low[number])
+            self.high[number] = np.fmax.reduce(values, axis=None, initial=self.high[number])
+            self.mean[number, *window][scored] = _mean_of_valid(values)
             if name == "soil_moisture":
-                climate[:, scored] = std_and_quantiles(values)
-        observed, days = (valid & scored).sum(axis=(1, 2)), valid[training].sum(axis=0)
+                std, *quantiles = std_and_quantiles(values)
+                self.std[window][scored] = std
+                self.quantiles[:, *window][:, scored] = quantiles
+        days = valid[training].sum(axis=0)
         waves = annual_harmonics(day[training], 1)[:, 1:]
-        season = np.tensordot(waves.T, valid[training], 1) / np.maximum(days, 1)
-        return cls(np.array(low), np.array(high), np.stack(means), scored, observed, days, climate, season)
+        self.scored[window], self.training_days[window] = scored, days
+        self.mean_season[:, *window] = np.tensordot(waves.T, valid[training], 1) / np.maximum(days, 1)
+        self.observed_cells = self.observed_cells + (valid & scored).sum(axis=(1, 2))
 
-    @classmethod
-    def joined(cls, parts: Iterable[tuple["Summary", tuple[slice, slice]]], shape: tuple[int, int]) -> "Summary":
-        """That of a map of this shape from those of its parts and where they lie."""
-        low, high, observed = np.full(3, np.inf), np.full(3, -np.inf), 0
-        mean, scored = np.full((3, *shape), np.nan), np.zeros(shape, bool)
-        days, climate, season = np.zeros(shape, int), np.full((TERMS, *shape), np.nan), np.zeros((2, *shape))
-        for part, window in parts:
-            low, high = np.minimum(low, part.low), np.maximum(high, part.high)
-            mean[:, *window], scored[window] = part.mean, part.scored
-            days[window], climate[:, *window], season[:, *window] = part.days, part.climate, part.season
-            observed = observed + part.observed
-        return cls(low, high, mean, scored, observed, days, climate, season)
-
-    def statistics(self, split: Split) -> Statistics:
-        """Raises UserError where the training period has no valid value of a variable."""
-        means = np.full(self.mean.shape, np.nan, np.float32)
-        for mean, found, name in zip(means, self.mean, VARIABLES, strict=True):
-            known = np.isfinite(found)
+    def statistics(self) -> Statistics:
+        """Raises UserError where a variable has no valid value in the training period."""
+        cell_mean = np.full(self.mean.shape, np.nan, np.float32)
+        for number, name in enumerate(VARIABLES):
+            mean = self.mean[number]
+            known = np.isfinite(mean)
             if not known.any():
-                raise UserError(f"{name} has no valid value in the training period {named(split.train)}.")
-            mean[self.scored] = np.where(known, found, found[known].mean())[self.scored]
-        squares = np.nan_to_num(self.climate[0]) ** 2 * self.days
-        deviation = np.sqrt((squares + FEW * USUAL**2) / (self.days + FEW))
-        found = np.float32(self.low), np.float32(self.high), means, self.scored, np.float32(self.climate)
-        return Statistics(*found, seen=np.stack([deviation, *self.season]).astype(np.float32))
+                raise UserError(f"{name} has no valid value in the training period {named(self.split.train)}.")
+            cell_mean[number, self.scored] = np.where(known, mean, mean[known].mean())[self.scored]
+        squares = np.nan_to_num(self.std) ** 2 * self.training_days
+        shrunk_std = np.sqrt((squares + PRIOR_DAYS * PRIOR_STD**2) / (self.training_days + PRIOR_DAYS))
+        return Statistics(
+            low=self.low.astype(np.float32),
+            high=self.high.astype(np.float32),
+            cell_mean=cell_mean,
+            scored=self.scored,
+            std=self.std.astype(np.float32),
+            quantiles=self.quantiles.astype(np.float32),
+            shrunk_std=shrunk_std.astype(np.float32),
+            mean_season=self.mean_season.astype(np.float32),
+            training_days=self.training_days,
+            observed_cells=self.observed_cells,
+        )
 
 
-CORRELATED_DAYS = 60  # the mean of n days is as uncertain as one of n / CORRELATED_DAYS independent days
-
-
-LEVELS = (np.arange(11) + 0.5) / 11  # of the quantiles: the middles of eleven equal parts of the days
-
-
-TERMS = 1 + len(LEVELS)
+def _mean_of_valid(values: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "cell"]:
+    """The mean of each cell's valid values; NaN where there is none."""
+    valid = np.isfinite(values)
+    count = valid.sum(axis=0)
+    total = np.where(valid, values, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def std_and_quantiles(
@@ -168,19 +214,17 @@ def std_and_quantiles(
 
 def map_quantiles(
     values: Float[Tensor, "*sample lat lon"],
-    start: Float32[np.ndarray, "knot lat lon"],
-    end: Float32[np.ndarray, "knot lat lon"],
+    start: Float32[np.ndarray, "point lat lon"],
+    end: Float32[np.ndarray, "point lat lon"],
 ) -> Float[Tensor, "*sample lat lon"]:
-    """Each cell's values by the straight lines between its knots, from `start` to `end`; the outer lines go on.
+    """Each cell's values carried from the points `start` to the points `end` by straight lines between them.
 
-    With strictly increasing knots the way back is `map_quantiles(values, end, start)`. NaN stays NaN.
+    Beyond the outer points, the outer lines go on. With strictly increasing points the way back is
+    `map_quantiles(values, end, start)`. NaN stays NaN.
     """
-    x, y = (torch.from_numpy(np.ascontiguousarray(knots)).to(values.device) for knots in (start, end))
+    x, y = (torch.from_numpy(np.ascontiguousarray(points)).to(values.device) for points in (start, end))
     slope = y.diff(dim=0) / x.diff(dim=0)
-    found = y[0] + slope[0] * (values - x[0])
+    carried = y[0] + slope[0] * (values - x[0])
     for i in range(1, len(slope)):
-        found = torch.where(values < x[i], found, y[i] + slope[i] * (values - x[i]))
-    return found
-
-
-OUTSIDE = 0.0  # the scaled input of every variable in cells that are not scored: the training period's minimum
+        carried = torch.where(values < x[i], carried, y[i] + slope[i] * (values - x[i]))
+    return carried

@@ -1,16 +1,17 @@
-"""Which weather of the days ahead a model knows, and where it comes from.
+"""The weather of the days ahead that a model knows, and where it comes from.
 
-Off by default. A model that is given precipitation or soil temperature of the days after the last input day, up to and
-including the target day, sees each of these maps as one more channel of every input day (WeatherMaps):
+By default a model knows none. Where a setting asks for it, the model sees the precipitation or the soil temperature of
+each day after the last input day, up to and including the target day. Each of these maps is one more channel of every
+input day. They come from one of two places:
 
-perfect    the same data set's own later days, as no forecast knows them: an upper bound, and called one
-forecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/forecasts.md), read by window
+KnownWeather      the later days of the data set itself: perfect forecasts, which give an upper bound of the skill
+WeatherForecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/forecasts.md)
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,52 +22,64 @@ from torch import Tensor
 from utils.common.cli import UserError, fold
 from utils.common.files import file_hash
 from utils.common.grid import WHOLE, Grid
-from utils.dataset.prepared import (
-    VARIABLES,
-    check_axes,
-    check_values,
-    check_variables,
-    grid_of,
-)
+from utils.dataset.prepared import VARIABLES, check_axes, check_values, check_variables, grid_of
 from utils.dataset.statistics import OUTSIDE, Statistics
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
-DAYS = ("days", "day", "d")  # spellings of the unit of lead_time
+DAYS = ("days", "day", "d")  # accepted spellings of the unit of lead_time
 BOUND = "perfect forecast, an upper bound"
+WeatherKind = Literal["none", "perfect", "degraded"]  # no weather ahead is known; all of it; it with errors
+FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
+PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
 SHORT = {"precipitation": "rain", "soil_temperature": "temperature"}  # how the variables are called in notes
 MADE_BY = "python data/make_forecasts.py"
 
 
 @dataclass(frozen=True, eq=False)
 class WeatherMaps:
-    """Weather of the days ahead of those of a record: its own days later (a perfect forecast), or forecasts of them."""
+    """The known weather of later days, beside the days of a record."""
 
-    scaled: dict[str, Float32[Tensor, "map lat lon"]]  # by variable; scaled like it, OUTSIDE where nothing is scored
-    rows: Int[np.ndarray, "time lead"]  # which maps lie ahead of each day, the next day first; −1: it has none
+    scaled: dict[str, Float32[Tensor, "map lat lon"]]  # by variable, scaled as it is; OUTSIDE where nothing is scored
+    rows: Int[np.ndarray, "time lead"]  # the maps of the days after each day, the next day first; −1: there are none
     statistics: Statistics
 
     @classmethod
-    def of(
+    def from_physical(
         cls, maps: dict[str, Float[np.ndarray, "map lat lon"]], rows: Int[np.ndarray, "time lead"], scale: Statistics
     ) -> "WeatherMaps":
         """From maps in their units; a missing value becomes the cell's mean over the training period."""
-        found = {}
+        scaled = {}
         for name, values in maps.items():
             channel = list(VARIABLES).index(name)
             filled = np.where(np.isfinite(values), values, scale.cell_mean[channel])
-            scaled = (filled - scale.low[channel]) / scale.span[channel]
-            found[name] = torch.from_numpy(np.where(scale.scored, scaled, np.float32(OUTSIDE)).astype(np.float32))
-        return cls(found, rows, scale)
+            inside = (filled - scale.low[channel]) / scale.span[channel]
+            scaled[name] = torch.from_numpy(np.where(scale.scored, inside, np.float32(OUTSIDE)).astype(np.float32))
+        return cls(scaled, rows, scale)
 
     def channels(
         self, last: Int[np.ndarray, "batch"], cells: tuple[slice, slice] = WHOLE
     ) -> Float32[Tensor, "batch map lat lon"]:
-        """All maps of the days ahead of these positions in the record: variable by variable, lead by lead."""
+        """All scaled maps of the days after these positions in the record: variable by variable, day by day."""
         rows = self._rows(last)
         return torch.cat([maps[(rows, *cells)] for maps in self.scaled.values()], dim=1)
 
+    def beside(
+        self,
+        features: Float[Tensor, "batch day channel lat lon"],
+        last: Int[np.ndarray, "batch"],
+        cells: tuple[slice, slice] = WHOLE,
+    ) -> Float[Tensor, "batch day channels lat lon"]:
+        """The features with these maps added to each input day, the same on each."""
+        maps = self.channels(last, cells)[:, None]
+        return torch.cat([features, maps.expand(-1, features.shape[1], -1, -1, -1)], dim=2)
+
     def maps(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
-        """One variable of the days ahead of these positions in the record, in its unit; 0 where nothing is scored."""
+        """One variable of the days after these positions in the record, in its unit; 0 in cells that are not scored.
+
+        Finite everywhere. Raises ValueError where this variable is not known.
+        """
+        if name not in self.scaled:
+            raise ValueError(f"the record has no {name} of the days ahead")
         channel, scale = list(VARIABLES).index(name), self.statistics
         maps = self.scaled[name][self._rows(last)] * float(scale.span[channel]) + float(scale.low[channel])
         return torch.where(torch.from_numpy(scale.scored), maps, 0)
@@ -79,22 +92,31 @@ class WeatherMaps:
 
 
 class KnownWeather:
-    """Some variables of the next `lead_days` days from the data set itself: a perfect forecast."""
+    """Some variables of the next `lead_days` days, from the data set itself: perfect forecasts."""
+
+    source = "data set"
 
     def __init__(self, variables: tuple[str, ...], lead_days: int):
         self.variables, self.lead_days = variables, lead_days
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "KnownWeather | None":
-        """What settings ask for, as a checkpoint holds them; None: nothing of the days ahead."""
-        path, asked = settings.get("future_from"), (future_variables(settings), settings["lead_days"])
-        if not asked[0]:
+        """The weather that settings ask for, as a checkpoint holds them; None where they ask for none."""
+        variables, lead_days, path = future_variables(settings), settings["lead_days"], settings.get("future_from")
+        if not variables:
             return None
-        return WeatherForecasts(*asked, Path(path)) if path else cls(*asked)
+        if path:
+            return WeatherForecasts(variables, lead_days, Path(path))
+        return cls(variables, lead_days)
+
+    @property
+    def kind(self) -> WeatherKind:
+        """Whether the weather ahead is known without error."""
+        return "perfect"
 
     @property
     def maps(self) -> int:
-        """Further maps in memory for each day of a record."""
+        """How many more maps a day of a record has in memory."""
         return len(self.variables)
 
     def hash(self) -> str:
@@ -102,30 +124,38 @@ class KnownWeather:
         return ""
 
     def note(self) -> str:
-        """What has to be said wherever scores of such a model stand beside others."""
-        return f"knows the {' and '.join(SHORT[name] for name in self.variables)} of the days ahead: {self.source()}"
+        """What is said wherever scores of such a model stand beside those of others."""
+        known = " and ".join(SHORT[name] for name in self.variables)
+        return f"knows the {known} of the days ahead: {self._origin()}"
 
-    def source(self) -> str:
+    def _origin(self) -> str:
         return BOUND
 
     def require(self, days: np.ndarray, grid: Grid, name: str) -> None:
-        """Raises UserError where the weather ahead of these days is not to be had; `name` is their period's."""
+        """Raises UserError where there is no weather for the days after these; `name` is the name of their period."""
 
-    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
-        """The weather ahead of each day of a data set in memory, which is this window of the whole map."""
+    def read(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
+        """The weather of the days after each day of `ds`, which holds these rows and columns of the whole map."""
         count = len(ds["time"])
         rows = np.arange(count)[:, None] + np.arange(1, self.lead_days + 1)
         follows = _in_a_row(ds["time"].values, self.lead_days)
         maps = {name: ds[name].values for name in self.variables}
-        return WeatherMaps.of(maps, np.where(follows[:, None], rows, -1), statistics)
+        return WeatherMaps.from_physical(maps, np.where(follows[:, None], rows, -1), statistics)
 
 
 class WeatherForecasts(KnownWeather):
     """The same from a file of forecasts."""
 
+    source = "file"
+
     def __init__(self, variables: tuple[str, ...], lead_days: int, path: Path):
         super().__init__(variables, lead_days)
         self.path = path
+
+    @property
+    def kind(self) -> WeatherKind:
+        with self._open() as ds:
+            return kind_of_file(ds.attrs)
 
     @property
     def maps(self) -> int:
@@ -139,26 +169,26 @@ class WeatherForecasts(KnownWeather):
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {fold(error.strerror or error)}.") from error
 
-    def source(self) -> str:
-        with self._opened() as ds:
+    def _origin(self) -> str:
+        with self._open() as ds:
             error = fold(ds.attrs.get("forecast_error", ""))
         return f"forecasts of {self.path.name}" + (f" ({error})" if error else "")
 
     def require(self, days: np.ndarray, grid: Grid, name: str) -> None:
-        with self._opened() as ds:
-            issued, own = _days(ds), grid_of(ds)
-        if not own.matches(grid):
-            raise UserError(f"{self.path} has {own}, expected those of the data set: {grid}.")
+        with self._open() as ds:
+            issued, file_grid = _days(ds), grid_of(ds)
+        if not file_grid.matches(grid):
+            raise UserError(f"{self.path} has {file_grid}, expected those of the data set: {grid}.")
         if len(missing := days[~np.isin(days, issued)]):
             raise UserError(
                 f"{self.path} has no forecast from {missing[0]}, nor from {len(missing) - 1} other last input days of "
                 f"the {name} period; it has those from {issued[0]} to {issued[-1]}."
             )
 
-    def ahead(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
+    def read(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
         """Raises UserError for infinities, values outside physical limits, and NaN where soil moisture is scored."""
         days = ds["time"].values.astype("datetime64[D]")
-        with self._opened() as file:
+        with self._open() as file:
             issued = _days(file)
             kept = np.flatnonzero((issued >= days[0]) & (issued <= days[-1]))
             file = file.isel(init_time=kept, lat=window[0], lon=window[1])
@@ -174,13 +204,14 @@ class WeatherForecasts(KnownWeather):
             self._check(file[name], init[init >= 0], statistics)
             maps[name] = file[name].values.reshape(-1, *statistics.scored.shape)
         rows = init[:, None] * self.lead_days + np.arange(self.lead_days)
-        return WeatherMaps.of(maps, np.where(init[:, None] < 0, -1, rows), statistics)
+        return WeatherMaps.from_physical(maps, np.where(init[:, None] < 0, -1, rows), statistics)
 
-    def _check(self, values: xr.DataArray, asked: Int[np.ndarray, "init"], statistics: Statistics) -> None:
+    def _check(self, values: xr.DataArray, inits: Int[np.ndarray, "init"], statistics: Statistics) -> None:
+        """`inits` are the positions of the forecasts that are used."""
         for number in range(self.lead_days):
             lead = values.isel(lead_time=number)
             check_values(lead.rename(init_time="time"), self.path)
-            for init in asked:
+            for init in inits:
                 missing = np.isnan(lead.values[init]) & statistics.scored
                 if missing.any():
                     row, column = np.argwhere(missing)[0]
@@ -190,7 +221,7 @@ class WeatherForecasts(KnownWeather):
                         f"{float(lead['lon'][column]):g}° E, expected a value on land."
                     )
 
-    def _opened(self) -> xr.Dataset:
+    def _open(self) -> xr.Dataset:
         """The variables, [init_time, lead_time, lat, lon], structure checked and values not yet read."""
         path = self.path
         if not path.is_file():
@@ -228,12 +259,12 @@ def _check_lead(ds: xr.Dataset, path: Path, units: str | None, lead_days: int) -
         raise UserError(f"{path} has no lead_time with numbers, expected days after init_time.")
     if fold(units) not in DAYS:
         raise UserError(f"{path}: lead_time is in {fold(units)!r}, expected days.")
-    found = ds["lead_time"].values
-    if len(np.unique(found)) < len(found):
+    values = ds["lead_time"].values
+    if len(np.unique(values)) < len(values):
         raise UserError(f"{path}: lead_time has a value twice, expected each lead once.")
     for lead in range(1, lead_days + 1):
-        if lead not in found:
-            leads = ", ".join(f"{value:g}" for value in found)
+        if lead not in values:
+            leads = ", ".join(f"{value:g}" for value in values)
             raise UserError(f"{path} has no lead_time of {lead} days, only {leads}; expected 1 to {lead_days}.")
 
 
@@ -249,12 +280,27 @@ def _in_a_row(time: np.ndarray, lead_days: int) -> np.ndarray:
     return follows
 
 
-FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
-
-
-PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
-
-
 def future_variables(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Variables whose days up to the target are seen too, by settings as a checkpoint holds them."""
+    """The variables whose days up to the target are known, by settings as a checkpoint holds them."""
     return tuple(name for name, setting in FUTURE.items() if values.get(setting))
+
+
+def kind_of_file(attributes: Mapping[str, Any]) -> WeatherKind:
+    """What a file of forecasts holds, by its global attributes.
+
+    data/make_forecasts.py writes `forecast_error`; it is BOUND where the forecasts are what came true.
+    """
+    return "perfect" if attributes.get("forecast_error") == BOUND else "degraded"
+
+
+def kind_of_run(attributes: Mapping[str, Any]) -> WeatherKind:
+    """What a run knew of the weather ahead, by the attributes of its predictions.nc.
+
+    Files of earlier versions have no `weather_kind`, and say it only in the note `future`.
+    """
+    if "weather_kind" in attributes:
+        return attributes["weather_kind"]
+    note = attributes.get("future", "")
+    if not note:
+        return "none"
+    return "perfect" if BOUND in note else "degraded"

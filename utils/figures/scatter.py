@@ -15,7 +15,6 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 
 from utils.common.cli import UserError
 from utils.figures.style import (
-    BASELINES,
     DOUBLE,
     EXPERIMENTS,
     MODELS,
@@ -28,6 +27,7 @@ from utils.figures.style import (
     ordered,
     save,
 )
+from utils.scores.baselines import BASELINES
 
 DENSITY, LEADS = "viridis_r", "Blues"
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
@@ -237,7 +237,7 @@ def _study_figure(table: pd.DataFrame, title: str) -> Figure:
     if table[table["model"].isin(models)].groupby(["experiment", "model", "lead_days"]).size().max() > 1:
         keys.append(Line2D([], [], marker="_", linestyle="none", markersize=6, color="0.2", label="one seed"))
     legend(figure, place(DOUBLE / 2, 0.34, 0, 0), keys + [CLIPPED] * clipped)
-    keys = [Line2D([], [], color=BASELINES[b][0], ls=BASELINES[b][1], lw=1, label=b) for b in baselines]
+    keys = [Line2D([], [], color=BASELINES[b].colour, ls=BASELINES[b].line, lw=1, label=b) for b in baselines]
     legend(figure, place(DOUBLE / 2, 0.19, 0, 0), keys)
     if off:
         figure.text(0.5, place(0, 0.05, 0, 0)[1], f"partly off the axis: {', '.join(off)}", ha="center")
@@ -276,7 +276,7 @@ def _draw_baselines(ax: Axes, values: pd.DataFrame, models: int, leads: list[int
         if x % 2:
             ax.axvspan(x - 0.5, x + 0.5, color="0.95", linewidth=0, zorder=0)
         for name in ordered(values["model"], BASELINES):
-            color, style = BASELINES[name]
+            color, style = BASELINES[name].colour, BASELINES[name].line
             heights = means[name].reindex(leads).to_numpy()
             ax.stairs(heights, x + edges, baseline=None, color=color, linestyle=style, linewidth=0.9)
 

@@ -36,13 +36,6 @@ EXPERIMENTS = {
     "finetune-SMAPtest": "ERA5-Land, then fine-tuned on SMAP",
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
-BASELINES = {  # colour and line style: they differ in grey too
-    "persistence": ("#a50026", "solid"),
-    "damped_persistence": ("#d6604d", (0, (4, 1, 1, 1))),
-    "climatology": ("#e08214", (0, (3, 1.2))),
-    "ridge": ("#7f3b08", (0, (1, 0.8))),
-    "ridge_memory": ("#9e86c8", "solid"),
-}
 FORECASTS = ("#0072b2", "#56b4e9", "#009e73", "#cc79a7")  # of Okabe and Ito: colour-blind readers tell them apart
 
 

@@ -1,0 +1,1 @@
+"""Forecasts for users: cross-validation, calibrated quantiles, issued forecasts and hindcasts."""

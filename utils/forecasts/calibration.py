@@ -30,7 +30,8 @@ from jaxtyping import Bool, Float, Float32, Int, Int8, Int16
 from utils.common.cli import UserError, fold
 from utils.common.periods import fills_a_year, season_of
 from utils.dataset.prepared import VARIABLES
-from utils.scores.metrics import REGIONS, SEASONS
+from utils.scores.metrics import SEASONS
+from utils.scores.sums import REGIONS
 
 LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
 MEDIAN = len(LEVELS) // 2

@@ -19,15 +19,17 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View
+from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
 from utils.scores.baselines import climatology, persistence
-from utils.scores.prediction_file import SCORING, described, written
+from utils.scores.fitting import Fitting
+from utils.scores.prediction_file import open_predictions, run_attributes
+from utils.scores.scoring import hash_scoring
 from utils.training import TRAINERS, runs
-from utils.training.inference import BATCH, forecast, restore_model, script_of, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows, script_of
 from utils.training.loop import start_fabric
 from utils.training.runs import Checkpoint
 from utils.training.setup import new_model, start_of, views
@@ -54,7 +56,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     checkpoint = runs.load_checkpoint(run_dir)
     if not checkpoint.finished:
         raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": SCORING}
+    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": hash_scoring()}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
@@ -91,30 +93,29 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
     data = open_data_set(path, start_of(checkpoint))
-    days_seen = {"lead_days": checkpoint.lead_days, "input_days": checkpoint.input_days}
     model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
-    view = view_of(checkpoint, model, data, future)
+    windows = restore_windows(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val
-    everything = Samples(view, learned, name="training", **days_seen)
-    days = data.days[everything.target_index]
+    everything = windows.in_periods(learned, "training")
+    days = everything.valid_time
     parts = [Fold(training=periods.train, validation=learned)]
     if folds:
         margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
         parts = make_folds(days, learned, folds, margin)
     first, squares, count = 0, 0.0, 0
-    with written(folder, everything, {**described(checkpoint), "folds": folds}) as out:
+    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}) as out:
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
-                model, view = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
-            samples = model.scoring_samples(view, fold.validation, name="held-out", **days_seen)
+                model, windows = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
+            samples = windows.in_periods(fold.validation, "held-out")
             rows = slice(first, first + len(samples.target_index))
             first = rows.stop
-            for windows, block in zip(samples, view.blocks, strict=True):
+            for part, block in zip(samples, samples.blocks, strict=True):
                 own = (slice(None), *block.inside)
-                predicted = forecast(model, windows, BATCH, torch.device("cpu"))[own]
-                simple = {"persistence": persistence(windows)[own]}
-                simple["climatology"] = climatology(windows, windows, fold.training)[0][own]
-                fields = out.put(block, windows, predicted, simple, rows)
+                predicted = forecast(model, part, BATCH, torch.device("cpu"))[own]
+                fitting = Fitting(training=part, test=part, days=fold.training)
+                simple = {"persistence": persistence(fitting)[own], "climatology": climatology(fitting)[own]}
+                fields = out.put(block, part, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
     for kept in folder.glob(".fit-*.pt"):
@@ -129,8 +130,8 @@ def refit_run(
     days: tuple[Span, ...],
     future: KnownWeather | None,
     keep: Path | None = None,
-) -> tuple[ForecastModel, View]:
-    """Train a model with the settings of a run on these target days; returns it, and the data as it sees them.
+) -> tuple[ForecastModel, Windows]:
+    """Train a model with the settings of a run on these target days; returns it, and all its windows.
 
     Its weights are kept in the folder `keep`, where a later call finds them.
     """
@@ -142,19 +143,17 @@ def refit_run(
             raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
     model = new_model(settings, module.build, data, source)
     learned = Split(days, (), checkpoint.periods.test)
-    view, gappy = views(settings, model, data, data.summary(learned), learned, source, future)
+    windows, gappy = views(settings, model, data, learned, source, future)
     name = hashlib.sha256(f"{runs.weights_hash(checkpoint.best)} {days}".encode()).hexdigest()[:16]
     kept = keep / f".fit-{name}.pt" if keep else None
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
-        return model, view
-    training = model.learning_samples(
-        gappy, days, lead_days=checkpoint.lead_days, input_days=checkpoint.input_days, name="training"
-    )
+        return model, windows
+    training = gappy.in_periods(days, "training", model.input_window(checkpoint.input_days))
     fabric = start_fabric(settings.precision)
     trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)
     model = trainer.refit(training, checkpoint).cpu()
     if kept:
         with whole_file(kept) as partial:
             torch.save(model.state_dict(), partial)
-    return model, view
+    return model, windows

@@ -21,8 +21,8 @@ from utils.dataset.record import fill_forward
 from utils.forecasts.forecast_file import encoding
 from utils.forecasts.operational import find_inits, forecast_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
-from utils.scores.metrics import FORECASTS, Sums
 from utils.scores.prediction_file import score_with_intervals
+from utils.scores.sums import FORECASTS, Sums
 from utils.training.runs import claimed
 
 

@@ -15,14 +15,14 @@ from jaxtyping import Float32, Int16
 
 from utils.common.cli import UserError
 from utils.common.text import days as format_days
-from utils.data_processing import Samples
+from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
 from utils.training import runs
-from utils.training.inference import BATCH, forecast, restore_model, view_of
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.setup import start_of
 
 SEARCH_DAYS = 32  # days read together in search of the last observation
@@ -42,22 +42,20 @@ class TrainedRun:
             start = None  # newer data than its own: nothing in them is too early
         data = open_data_set(request.data, start, end=request.end, beyond=beyond)
         weather = weather_of(self.checkpoint, run_dir, request.future_from)
-        self.view = view_of(self.checkpoint, self.model, data, weather)
+        self.windows = restore_windows(self.checkpoint, self.model, data, weather)
 
-    def samples(self, first: np.datetime64, last: np.datetime64) -> Samples:
+    def samples(self, first: np.datetime64, last: np.datetime64) -> Windows:
         """The samples with their last input day from `first` to `last`, without those that lack a full window."""
         lead = self.checkpoint.lead_days
-        periods = ((first + lead, last + lead),)
-        input_days = self.checkpoint.input_days
-        return self.model.scoring_samples(self.view, periods, lead_days=lead, input_days=input_days, name="forecast")
+        return self.windows.in_periods(((first + lead, last + lead),), "forecast")
 
     def predict(self, inits: np.ndarray) -> tuple[Predicted, Age]:
         """Soil moisture forecast from these initial days, m3 m-3, and the age of the last observation, days."""
         samples = self.samples(inits[0], inits[-1])
         chosen = np.isin(samples.init_time, inits)
-        maps = np.full((len(inits), *samples.view.data.grid.shape), np.nan, np.float32)
+        maps = np.full((len(inits), *samples.data.grid.shape), np.nan, np.float32)
         age = np.full(maps.shape, -1, np.int16)
-        for windows, block in zip(samples, self.view.blocks, strict=True):
+        for windows, block in zip(samples, samples.blocks, strict=True):
             predicted = forecast(self.model, windows, BATCH, torch.device("cpu"))
             maps[:, *block.own] = predicted[chosen][:, *block.inside]
             age[:, *block.own] = windows.input_age[chosen][:, *block.inside]
@@ -78,7 +76,7 @@ def find_inits(request: ForecastRequest, first: np.datetime64, last: np.datetime
         try:
             inits = run.samples(first, last).init_time
         except UserError as error:
-            if run.view.future:  # the weather ahead may be what is missing
+            if run.windows.weather:  # the weather ahead may be what is missing
                 raise
             need = f"{format_days(run.checkpoint.input_days)} in a row up to the last input day"
             raise UserError(

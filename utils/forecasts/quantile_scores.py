@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
-from utils.scores.metrics import REGIONS, SEASONS
+from utils.scores.metrics import SEASONS
+from utils.scores.sums import REGIONS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.dataset.open import data_hash, open_data_set
-from utils.dataset.weather_forecasts import KnownWeather, WeatherForecasts
+from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
@@ -130,7 +130,7 @@ def weather_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) 
     if future_from:
         settings["future_from"] = str(future_from)
     weather = KnownWeather.of(settings)
-    if weather and not isinstance(weather, WeatherForecasts):
+    if weather and weather.source == "data set":
         raise UserError(
             f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
             "(docs/weather_forecasts.md)."

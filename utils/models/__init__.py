@@ -7,13 +7,15 @@ reference                          the same models as a textbook writes them, to
 fast_layers                        the layers that make ours faster
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View, Windows
+from utils.common.periods import Split
+from utils.data_processing import Windows
+from utils.dataset.blocks import DataSet
+from utils.dataset.statistics import Statistics
 
 
 class ForecastModel(nn.Module):
@@ -23,7 +25,7 @@ class ForecastModel(nn.Module):
     """
 
     trainer = "gradient_descent"  # a row of utils.training.TRAINERS: how it is fitted
-    windows: type[Windows] = Windows  # how its features are made from a record
+    windows: type[Windows] = Windows  # how its features are made of a record
     scaled = True  # features and forecasts are min-max scaled; False: they keep their units
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
@@ -42,18 +44,15 @@ class ForecastModel(nn.Module):
         """The split whose training days give the cells' means and the scaling."""
         return split
 
-    def learning_samples(
-        self, view: View, periods: Sequence[Span], *, lead_days: int, input_days: int, name: str
-    ) -> Samples:
-        """The samples to learn from, or to choose the best epoch by. Raises UserError where there are none."""
-        return Samples(view, periods, lead_days, self.input_window(input_days), name, self.windows)
+    def make_windows(
+        self, data: DataSet, statistics: Statistics, *, lead_days: int, input_days: int, **options: Any
+    ) -> Windows:
+        """The windows of all days of a data set, as this model sees them; `options` are those of Windows.
 
-    def scoring_samples(
-        self, view: View, periods: Sequence[Span], *, lead_days: int, input_days: int, name: str
-    ) -> Samples:
-        """The samples to forecast. Raises UserError where there are none.
-
-        Their target days have `input_days` days before them whatever the model's own window is: the baselines need
+        A model is scored on them, so they have `input_days` days whatever its own input window is: the baselines need
         these days, and all models are scored on the same target days.
         """
-        return Samples(view, periods, lead_days, input_days, name, self.windows)
+        radius = self.receptive_radius(input_days)
+        return self.windows(
+            data, statistics, lead_days=lead_days, input_days=input_days, receptive_radius=radius, **options
+        )

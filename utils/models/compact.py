@@ -9,8 +9,6 @@ regression leaves, on the land model and then on SMAP. The share lies between 0 
 worth on days that were held out. utils/training/compact.py has the fit.
 """
 
-from weakref import WeakKeyDictionary
-
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
@@ -18,40 +16,61 @@ from torch import Tensor, nn
 
 from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
-from utils.dataset.recollection import DYNAMIC, REACH, STATIC, maps_of, static_of
-from utils.dataset.record import Record, future_maps
+from utils.dataset.antecedent_features import REACH, AntecedentFeatures, static_maps
 from utils.models import ForecastModel
 
 UNIT = 0.05  # m3 m-3, of the networks' output
 FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut
-
-
-_kept: WeakKeyDictionary[Record, np.ndarray] = WeakKeyDictionary()  # maps_of records in use
+DYNAMIC = (  # what it sees of each day, in the order of its weights; soil temperature was of no use on real data
+    "moisture_anomaly_5",
+    "moisture_anomaly_20",
+    "moisture_anomaly_60",
+    "root_rain_3",
+    "root_rain_10",
+    "root_rain_30",
+    "root_rain_lag_0",
+    "root_rain_lag_1",
+    "root_rain_lag_2",
+    "last_anomaly",
+    "last_anomaly_age_7",
+    "root_rain_since",
+    "season_cosine_anomaly",
+    "season_sine_anomaly",
+    "root_rain_west",
+    "root_rain_west_3",
+)
+STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")  # what it sees of each cell
 
 
 class MemoryWindows(Windows):
-    """Windows of one map a channel: DYNAMIC features, those of the weather ahead, STATIC features; in their units.
+    """Windows of one map a channel, in units: DYNAMIC features, the known rain of later days, STATIC features.
 
     Finite everywhere, 0 in cells that are not scored.
     """
 
-    def __init__(self, record: Record, *asked):
-        super().__init__(record, *asked)
-        if record not in _kept:
-            _kept[record] = maps_of(record)
-        self.maps = _kept[record]
+    @property
+    def antecedent(self) -> AntecedentFeatures:
+        """The DYNAMIC features of every day of the record."""
+        if "antecedent" not in self._in_memory:
+            self._in_memory["antecedent"] = AntecedentFeatures(self.record, DYNAMIC)
+        return self._in_memory["antecedent"]
+
+    def load(self) -> None:
+        _ = self.antecedent
 
     @property
     def age(self) -> Float32[np.ndarray, "time lat lon"]:
-        """Days since the last observation."""
-        return self.maps[:, DYNAMIC.index("last_anomaly_age")]
+        """Days since the last observation, 7 at most."""
+        return self.antecedent["last_anomaly_age_7"]
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         record, last = self.record, self.last_index(samples)
-        scored = record.statistics.scored
-        ahead = [future_maps(record, "precipitation", last).clamp(min=0).sqrt().numpy()] if record.ahead else []
-        fixed = np.broadcast_to(static_of(record.statistics), (len(samples), len(STATIC), *scored.shape))
-        features = np.concatenate([self.maps[last], *ahead, fixed], axis=1, dtype=np.float32)
+        channels = [self.antecedent.at(last)]
+        if record.weather:
+            channels.append(record.weather.maps("precipitation", last).clamp(min=0).sqrt().numpy())
+        static = static_maps(record.statistics, STATIC)
+        channels.append(np.broadcast_to(static, (len(samples), *static.shape)))
+        features = np.concatenate(channels, axis=1, dtype=np.float32)
         target = torch.from_numpy(record.observed[self.target_index[samples]])
         valid = torch.isfinite(target)
         return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)

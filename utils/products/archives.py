@@ -30,22 +30,28 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     if not target.is_dir():
         try:
             with zipfile.ZipFile(archive) as content:
-                members = [m for m in content.infolist() if not m.is_dir()]
+                members = [member for member in content.infolist() if not member.is_dir()]
                 _refuse_unsafe(archive, members)
                 _refuse_large(archive, members, folder)
                 with whole_file(target) as partial:
                     partial.mkdir(parents=True)
-                    for member in members:
+                    for member in members:  # of which at most its stated size is written
+                        path = content.extract(member, partial)
                         # the archive's own age, so that unpacking again gives the same file to whoever looks
-                        os.utime(_extract(content, member, partial), ns=(state.st_mtime_ns, state.st_mtime_ns))
+                        os.utime(path, ns=(state.st_mtime_ns, state.st_mtime_ns))
         except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, NotImplementedError) as error:
             raise Unreadable(f"a damaged ZIP: {fold(error)}") from error
-    return sorted(p for p in target.rglob("*") if p.is_file())
+    return sorted(path for path in target.rglob("*") if path.is_file())
 
 
 def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Raises UserError where a member would leave its folder, replace another member, or ask for a password."""
+    seen: set[PurePosixPath] = set()
     for member in members:
         posix, windows = PurePosixPath(member.filename), PureWindowsPath(member.filename)
+        if posix in seen:
+            raise UserError(f"{archive} was not unpacked: its member {member.filename!r} comes twice.")
+        seen.add(posix)
         outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
         if outside or stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(
@@ -56,7 +62,8 @@ def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _refuse_large(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
-    size, packed = sum(m.file_size for m in members), archive.stat().st_size
+    """Raises UserError for an archive that grows too much, has too many members, or does not fit on the disk."""
+    size, packed = sum(member.file_size for member in members), archive.stat().st_size
     if len(members) > MAX_MEMBERS or (size > SMALL and size > MAX_RATIO * packed):
         raise UserError(
             f"{archive} was not unpacked: its {packed / 2**20:.3g} MB would become {size / 2**20:.3g} MB in "
@@ -68,16 +75,3 @@ def _refuse_large(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -
         raise UserError(
             f"not enough disk to unpack {archive}: {size / 2**30:.1f} GB needed, {free / 2**30:.1f} GB free."
         )
-
-
-def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> Path:
-    path = folder / member.filename
-    path.parent.mkdir(parents=True, exist_ok=True)
-    left = member.file_size
-    with content.open(member) as source, path.open("wb") as out:
-        while block := source.read(2**20):
-            left -= len(block)
-            if left < 0:
-                raise zipfile.BadZipFile(f"{member.filename} is longer than its entry says")
-            out.write(block)
-    return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+import tenacity
 import urllib3
 from tqdm import tqdm
 
@@ -23,6 +24,10 @@ _SECRET = re.compile(
     r"(?i)((?:token|key|password|secret|signature|authorization|bearer|basic)[\"']?\s*[=: ]\s*[\"']?)"
     r"(?:(?:bearer|basic)\s+)?[^\s&,;\"'}]+"
 )
+
+
+class CredentialsRefused(UserError):
+    """The server does not accept the account, so that no further request can succeed."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,14 @@ class Patience:
 
 @dataclass
 class DownloadSettings:
-    """What both products' download scripts are told; the bounds are those of the prepare scripts."""
+    """What the download scripts of both products are told; the bounds are those of the prepare scripts."""
 
     start: date  # first day, UTC
     end: date  # last day, inclusive
-    south: float = 3.0  # centres of the outermost 1° cells, degrees; half a cell more is fetched on every side
-    north: float = 54.0
-    west: float = 72.0
-    east: float = 136.0
+    south: float = 3.0  # centre of the southernmost 1° cells, degrees north; half a cell more is fetched on every side
+    north: float = 54.0  # centre of the northernmost cells, degrees north
+    west: float = 72.0  # centre of the westernmost cells, degrees east
+    east: float = 136.0  # centre of the easternmost cells, degrees east
 
     def box(self) -> tuple[float, float, float, float]:
         """South, north, west and east of what is fetched. Raises UserError for an impossible region or period."""
@@ -75,6 +80,7 @@ class Ledger:
 
     @classmethod
     def of(cls, folder: Path) -> "Ledger":
+        """The ledger of a folder, empty where there is none. Raises UserError where it is damaged."""
         path = folder / ".downloads.json"
         try:
             return cls(path, json.loads(path.read_text()) if path.exists() else {})
@@ -82,6 +88,7 @@ class Ledger:
             raise UserError(f"{path} is damaged; remove it, and the next run checks every file anew.") from None
 
     def record(self, name: str, **entry: Any) -> None:
+        """Replace the entry of a request: its `job` on the server, or the `files` that arrived and their sizes."""
         self.entries[name] = entry
         write_json(self.path, self.entries)
 
@@ -92,30 +99,47 @@ class Ledger:
         return bool(paths) and all(p.is_file() and p.stat().st_size == size for p, size in paths.items())
 
 
-def patiently(call: Callable[[], T], what: str, patience: Patience) -> T:
+def retry(call: Callable[[], T], what: str, patience: Patience) -> T:
     """`call()`, tried again after failures that pass: dropped connections, truncated bodies, 429 and 5xx.
 
-    Honours Retry-After. Raises UserError for refused credentials at once, and when patience ends.
+    Honours Retry-After. Raises CredentialsRefused at once, and UserError for other failures and when patience ends.
     """
-    for attempt in range(1, patience.tries + 1):
-        try:
-            return call()
-        except UserError:
-            raise
-        except Exception as error:  # the clients raise their own kinds, and plain Exception too
-            status = _status(error)
-            if status in (401, 403):
-                raise UserError(f"{what}: the server refused the credentials (HTTP {status}): {safe(error)}") from None
-            if not _passes(error, status) or attempt == patience.tries:
-                tried = f" after {attempt} tries" if attempt > 1 else ""
-                raise UserError(f"{what} failed{tried}: {safe(error)}") from None
-            wait = _retry_after(error) or min(patience.longest, patience.first * 2 ** (attempt - 1))
-            tqdm.write(f"{what}: {safe(error)}; trying again in {wait:g} s ({attempt} of {patience.tries})")
-        time.sleep(wait)
-    raise AssertionError("unreachable: the last try returns or raises")
+    doubling = tenacity.wait_exponential(multiplier=patience.first, max=patience.longest)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        return _retry_after(state.outcome.exception()) or doubling(state)
+
+    def say(state: tenacity.RetryCallState) -> None:
+        tqdm.write(
+            f"{what}: {safe(state.outcome.exception())}; trying again in {state.upcoming_sleep:g} s "
+            f"({state.attempt_number} of {patience.tries})"
+        )
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_passes),
+        stop=tenacity.stop_after_attempt(patience.tries),
+        wait=wait,
+        before_sleep=say,
+        sleep=time.sleep,
+        reraise=True,
+    )
+    try:
+        return retrying(call)
+    except UserError:
+        raise
+    except Exception as error:  # the clients raise their own kinds, and plain Exception too
+        status = _status(error)
+        if status in (401, 403):
+            raise CredentialsRefused(
+                f"{what}: the server refused the credentials (HTTP {status}): {safe(error)}"
+            ) from None
+        tries = retrying.statistics["attempt_number"]
+        tried = f" after {tries} tries" if tries > 1 else ""
+        raise UserError(f"{what} failed{tried}: {safe(error)}") from None
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
+    """The HTTP status behind an error, where it tells."""
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code
@@ -128,7 +152,11 @@ def _status(error: Exception) -> int | None:
     return next((code for name, code in named.items() if name in text), None)
 
 
-def _passes(error: Exception, status: int | None) -> bool:
+def _passes(error: BaseException) -> bool:
+    """Whether the same request may well succeed later."""
+    if isinstance(error, UserError):
+        return False
+    status = _status(error)
     if status is not None:
         return status in (408, 425, 429) or status >= 500
     broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -136,7 +164,7 @@ def _passes(error: Exception, status: int | None) -> bool:
     return truncated or isinstance(error, (*broken, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError))
 
 
-def _retry_after(error: Exception) -> float | None:
+def _retry_after(error: BaseException) -> float | None:
     """Seconds that the server asks to wait, from a Retry-After of seconds or of a date."""
     value = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After")
     if not value:
@@ -158,9 +186,9 @@ def safe(error: object) -> str:
 def conclude(failed: Sequence[str], done: int, folder: Path) -> None:
     """Say what arrived; raises UserError that names what did not, for a second run to fetch."""
     if failed:
-        named = "; ".join(text.rstrip(".") for text in failed[:3]) + (
-            f"; and {len(failed) - 3} more" * (len(failed) > 3)
-        )
+        named = "; ".join(text.rstrip(".") for text in failed[:3])
+        if len(failed) > 3:
+            named += f"; and {len(failed) - 3} more"
         raise UserError(
             f"{len(failed)} of {len(failed) + done} requests failed: {named}; the same command tries them again."
         )

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import xarray as xr
 from tqdm import tqdm
@@ -13,10 +13,11 @@ from utils.common.cli import UserError, fold
 from utils.products.archives import Unreadable, unpack
 
 T = TypeVar("T")
-SUFFIXES = {".nc", ".nc4", ".nc3", ".cdf", ".netcdf", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zip", ".h5"} | {
-    ".hdf5",
-    ".hdf",
-    ".he5",
+SUFFIXES = {
+    *(".nc", ".nc4", ".nc3", ".cdf", ".netcdf"),
+    *(".grib", ".grb", ".grib1", ".grib2", ".grb2"),
+    *(".h5", ".hdf5", ".hdf", ".he5"),
+    ".zip",
 }
 _KINDS = {b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"CDF": "netcdf3", b"GRIB": "grib"}
 
@@ -41,49 +42,54 @@ def find_files(patterns: Sequence[Path | str], out: Path | None = None) -> list[
     Of folders and patterns, files of other kinds (a readme, a checksum) are passed over, and what an earlier run wrote
     to `out`. Raises UserError where nothing matches, and where `out` is one of the raw files.
     """
-    found: dict[Path, Path] = {}
-    target = None if out is None else out.resolve()
-    for pattern in map(str, patterns):
-        path = Path(pattern).expanduser()
-        matches = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
-        files = [f for match in matches for f in (_inside(match) if match.is_dir() else [match])]
-        if path.exists() and not path.is_dir():
-            named = files
-        else:
-            named = []
-            files = [f for f in files if _known(f)]
-        own = [f for f in files if target is not None and target in (f.resolve(), *f.resolve().parents)]
-        if own and (named or not _is_output(target)):
+    files: dict[Path, Path] = {}
+    for pattern in patterns:
+        for file in _matches(str(pattern), out):
+            files[file.resolve()] = file
+    return sorted(files.values())
+
+
+def _matches(pattern: str, out: Path | None) -> list[Path]:
+    """The files that one path, folder or pattern names, without the output of an earlier run."""
+    path = Path(pattern).expanduser()
+    is_file = path.exists() and not path.is_dir()
+    matches = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+    files = [file for match in matches for file in (_inside(match) if match.is_dir() else [match])]
+    if not is_file:
+        files = [file for file in files if _is_data(file)]
+    if out is not None:
+        own = [file for file in files if out.resolve() in (file.resolve(), *file.resolve().parents)]
+        if own and (is_file or "prepared_from" not in output_attributes(out)):
             raise UserError(f"--out {out} is one of the raw files or holds them; choose another name.")
-        files = [f for f in files if f not in own]
-        if not files:
-            what = "holds no NetCDF, GRIB, HDF5 or ZIP file" if matches else "matches no file"
-            raise UserError(f"--raw {pattern} {what}.")
-        found |= {file.resolve(): file for file in files}
-    return sorted(found.values())
+        files = [file for file in files if file not in own]
+    if not files:
+        what = "holds no NetCDF, GRIB, HDF5 or ZIP file" if matches else "matches no file"
+        raise UserError(f"--raw {pattern} {what}.")
+    return files
 
 
 def _inside(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    visible = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    return [p for p in visible if _known(p)]
+    """All files of a folder and of its folders that are not hidden."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
-def _known(path: Path) -> bool:
+def _is_data(path: Path) -> bool:
+    """Whether a file is data by its name or content, or cannot be looked into: it is then named with the damaged."""
     try:
         return path.suffix.lower() in SUFFIXES or kind_of(path) is not None
-    except OSError:  # named later, with all that cannot be read
+    except OSError:
         return True
 
 
-def _is_output(path: Path) -> bool:
-    """Whether a file or Zarr store was prepared here."""
+def output_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a NetCDF file or Zarr store; none where there is nothing that can be read."""
+    kind = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
     try:
-        kind = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
         with xr.open_dataset(path, **kind) as ds:
-            return "prepared_from" in ds.attrs
-    except Exception:  # whatever lies there was not
-        return False
+            return ds.attrs
+    except Exception:  # whatever lies there was not prepared here
+        return {}
 
 
 def kind_of(path: Path) -> str | None:
@@ -94,50 +100,60 @@ def kind_of(path: Path) -> str | None:
 
 
 def scan_files(paths: Iterable[Path], scan: Callable[[RawFile], T], scratch: Path, what: str) -> list[T]:
-    """`scan` of every file, archives unpacked below `scratch`.
+    """`scan` of every file, archives unpacked below `scratch`; `what` they are, for the progress bar.
 
     Raises one UserError that names every damaged file and says how many others are in order.
     """
-    results, damaged, count = [], [], 0
+    results: list[T] = []
+    damaged: list[tuple[str, Exception]] = []
     for path in tqdm(list(paths), desc=f"looking into {what}", unit="file", leave=False, disable=None):
         try:
             files = _raw_files(path, scratch)
         except (Unreadable, OSError) as error:
             damaged.append((str(path), error))
-            count += 1
             continue
         for file in files:
-            count += 1
             try:
                 results.append(scan(file))
             except (Unreadable, OSError) as error:
                 damaged.append((file.name, error))
     if damaged:
-        named = "; ".join(f"{name} ({fold(error).rstrip('.')})" for name, error in damaged[:5])
-        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        rest = count - len(damaged)
-        others = {0: "", 1: "; the other one is in order"}.get(rest, f"; the other {rest} are in order")
-        raise UserError(
-            f"{len(damaged)} of {count} files cannot be read: {named}{more}{others}: download the damaged ones again, "
-            "or leave them out of --raw."
-        )
+        raise UserError(_damage(damaged, in_order=len(results)))
     return results
 
 
+def _damage(damaged: Sequence[tuple[str, Exception]], in_order: int) -> str:
+    """One sentence that names up to five damaged files and counts the others."""
+    named = "; ".join(f"{name} ({fold(error).rstrip('.')})" for name, error in damaged[:5])
+    if len(damaged) > 5:
+        named += f" and {len(damaged) - 5} more"
+    if in_order == 1:
+        named += "; the other one is in order"
+    elif in_order > 1:
+        named += f"; the other {in_order} are in order"
+    return (
+        f"{len(damaged)} of {len(damaged) + in_order} files cannot be read: {named}: download the damaged ones again, "
+        "or leave them out of --raw."
+    )
+
+
 def _raw_files(path: Path, scratch: Path) -> list[RawFile]:
+    """The file itself, or the members of an archive. Raises Unreadable where one of them is empty or damaged."""
     kind = kind_of(path)
     if kind is None:
-        empty = "is empty" if path.stat().st_size == 0 else "is neither NetCDF, GRIB, HDF5 nor ZIP"
-        raise Unreadable(empty)
+        empty = path.stat().st_size == 0
+        raise Unreadable("is empty" if empty else "is neither NetCDF, GRIB, HDF5 nor ZIP")
     if kind != "zip":
         return [RawFile(path.absolute(), str(path), kind)]  # workers may run in another folder
-    members = [(p, kind_of(p)) for p in unpack(path, scratch)]
-    for member, found in members:
-        if found == "zip":
+    files = []
+    for member in unpack(path, scratch):
+        kind = kind_of(member)
+        if kind == "zip":
             raise Unreadable(f"its member {member.name} is a ZIP itself: unpack it first")
-        if found is None and member.suffix.lower() in SUFFIXES:
+        if kind is not None:
+            files.append(RawFile(member, f"{path} › {member.name}", kind))
+        elif member.suffix.lower() in SUFFIXES:
             raise Unreadable(f"its member {member.name} is empty or damaged")
-    files = [RawFile(p, f"{path} › {p.name}", k) for p, k in members if k]
     if not files:
         raise Unreadable("a ZIP without any NetCDF, GRIB or HDF5 file in it")
     return files

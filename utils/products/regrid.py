@@ -7,10 +7,12 @@ source row linearly in degrees and takes edges half-way between centres, which E
 totals to some 5e-6, this to float32 rounding: `benchmarks/bench_prepare.py`.)
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 from pyproj import Transformer
 from scipy import sparse
@@ -32,6 +34,7 @@ class Cells:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
         return len(self.lat), len(self.lon)
 
     def window(self, rows: slice, columns: slice) -> "Cells":
@@ -120,6 +123,34 @@ class Regridder:
             kept = (area > 0) & (area >= (self.min_valid_fraction - 1e-9) * full)
             out[day] = np.divide(total, area, out=np.full(area.shape, np.nan), where=kept)
         return out
+
+
+def regrid_days(
+    values: dict[str, Float[np.ndarray, "days rows columns"]],
+    days: np.ndarray,
+    source: Cells,
+    target: Cells,
+    min_valid: float | None,
+) -> xr.Dataset:
+    """Daily fields on the target cells; `min_valid` None keeps the source's own cells.
+
+    Days without any valid value of a variable are left out and named in the attribute `left_out`, with the reason.
+    """
+    blank = {name: ~np.isfinite(fields).any((1, 2)) for name, fields in values.items()}
+    kept = ~np.any(list(blank.values()), axis=0)
+    left_out = {}
+    for i in np.flatnonzero(~kept):
+        left_out[str(days[i])] = "no valid value of " + ", ".join(name for name in blank if blank[name][i])
+    cells = source
+    if min_valid is not None:
+        cells = target
+        regrid = Regridder(source, target, min_valid)
+        values = {name: regrid(fields) for name, fields in values.items()}
+    return xr.Dataset(
+        {name: (("time", "lat", "lon"), fields[kept]) for name, fields in values.items()},
+        {"time": days[kept].astype("datetime64[ns]"), "lat": cells.lat, "lon": cells.lon},
+        {"left_out": json.dumps(left_out)},
+    )
 
 
 def _overlap(source: np.ndarray, target: np.ndarray) -> Float[np.ndarray, "target source"]:

@@ -1,0 +1,1 @@
+"""Scores of forecasts: metrics, baselines, significance tests and the score table."""

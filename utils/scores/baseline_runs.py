@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,109 +13,126 @@ from jaxtyping import Float
 from utils.common.files import read_json
 from utils.common.grid import Tile
 from utils.common.periods import Span, Split
-from utils.data_processing import Samples, View
-from utils.dataset.memory import Memory
+from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
-from utils.figures.style import BASELINES
-from utils.scores.baselines import Pooled, baselines
-from utils.scores.metrics import Sums
-from utils.scores.prediction_file import SCORING, score_with_intervals, write_scores, written
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which samples baselines learn from, and which they forecast."""
-
-    learn_from: Path  # data set of the training period
-    data: Path  # data set of the test period
-    train: tuple[Span, ...]
-    test: tuple[Span, ...]
-    lead_days: int
-    input_days: int
-    start: np.datetime64 | None  # no earlier day is read
+from utils.scores.baselines import BASELINES
+from utils.scores.fitting import Fitting, Pooled
+from utils.scores.prediction_file import open_predictions, score_with_intervals, write_scores
+from utils.scores.scoring import hash_scoring
+from utils.scores.sums import Sums
 
 
 class FittedBaselines:
-    """The baselines on some samples, by the statistics of a run or else by the training period's own."""
+    """Every baseline of BASELINES on some samples."""
 
-    def __init__(self, asked: Asked, statistics: Statistics | None = None, in_blocks: bool = True):
-        """`in_blocks`: large data sets are met as by a model free of the grid."""
-        learned, reach = open_data_set(asked.learn_from, asked.start), (asked.lead_days, asked.input_days)
-        there = learned if asked.data == asked.learn_from else open_data_set(asked.data, asked.start)
+    def __init__(
+        self,
+        *,
+        learn_from: Path,
+        data: Path,
+        train: tuple[Span, ...],
+        test: tuple[Span, ...],
+        lead_days: int,
+        input_days: int,
+        start: np.datetime64 | None,
+        statistics: Statistics | None = None,
+        in_blocks: bool = True,
+    ):
+        """The baselines learn from the period `train` of one data set and forecast `test` of another, or the same.
+
+        No day before `start` is read. `statistics` are those of a run, or else the training period's own. With
+        `in_blocks`, a large data set is read in blocks, as for a model that is free of the grid.
+        """
+        source = open_data_set(learn_from, start)
+        target = source if data == learn_from else open_data_set(data, start)
         if statistics is None:
-            split = Split(asked.train, (), asked.test)
-            statistics = learned.summary(split).statistics(split)
-        # neither scaled nor matched: the last digits of a regression would hang on whose scaling it was
-        statistics = replace(statistics.unscaled(), knots=None)
-        look = 0 if in_blocks else None
-        view = View(learned, statistics, halo=look)
-        other = view if there is learned else View(there, statistics, halo=look)
-        self.asked = asked
-        self.training = Samples(view, asked.train, *reach, "training")
-        self.test = Samples(other, asked.test, *reach, "test")
-        self._pooled: Pooled | None = None
-        self._notes: dict[str, str] = {}  # where one is less than its name says
-        self._kept: dict[str, np.ndarray] = {}
+            split = Split(train, (), test)
+            statistics = source.statistics(split)
+        # neither scaled nor matched: the last digits of a regression would depend on whose scaling it was
+        statistics = replace(statistics.unscaled(), matching=None)
+        window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
+        windows = Windows(source, statistics, **window)
+        test_windows = windows if target is source else Windows(target, statistics, **window)
+        self.train = train
+        self.training = windows.in_periods(train, "training")
+        self.test = test_windows.in_periods(test, "test")
+        self._notes: dict[str, str] = {}
+        self._forecasts: dict[str, np.ndarray] = {}  # of an only block
         self._scores: dict[str, dict[str, Any]] = {}
 
     def forecasts(self, block: Tile) -> dict[str, Float[np.ndarray, "sample lat lon"]]:
-        """Each baseline's, m3 m-3, for a block's own cells; those of an only block are kept."""
-        if self._kept:
-            return self._kept
-        whole = len(self.test.view.blocks) == 1
-        if self._pooled is None and not whole:
-            parts = (Pooled.of(windows, Memory(windows.record), self.asked.train) for windows in self.training)
-            self._pooled = functools.reduce(operator.add, parts)
+        """Each baseline's forecasts, m3 m-3, for a block's own cells; those of an only block are kept."""
+        if self._forecasts:
+            return self._forecasts
         own = Tile(*block.own, *block.own)
-        found = baselines(self.training.of(own), self.test.of(own), self.asked.train, self._pooled)
-        self._notes = {name: note for name, (_, note) in found.items() if note}
-        forecasts = {name: maps for name, (maps, _) in found.items()}
-        if whole:
-            self._kept = forecasts
+        fitting = Fitting(self.training.of(own), self.test.of(own), days=self.train, whole_map=self._whole_map)
+        forecasts = {name: row.forecast(fitting) for name, row in BASELINES.items()}
+        self._notes = {name: row.note(fitting) for name, row in BASELINES.items()}
+        if len(self.test.blocks) == 1:
+            self._forecasts = forecasts
         return forecasts
 
+    @functools.cached_property
+    def _whole_map(self) -> Pooled | None:
+        """Sums over the training samples of all blocks; None where one block is the whole map."""
+        if len(self.test.blocks) == 1:
+            return None
+        parts = (Fitting(training=windows, test=windows, days=self.train).pooled for windows in self.training)
+        return functools.reduce(operator.add, parts)
+
     def scores(self, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, dict[str, Any]]:
-        """Each baseline's part of metrics.json; made once."""
-        for name in () if self._scores else BASELINES:
-            note = {"note": self._notes[name]} if name in self._notes else {}
-            self._scores[name] = score_with_intervals(name, sums, frame) | note
+        """Each baseline's part of metrics.json; made once, since they are the same beside every model."""
+        if not self._scores:
+            for name in BASELINES:
+                note = {"note": self._notes[name]} if self._notes[name] else {}
+                self._scores[name] = score_with_intervals(name, sums, frame) | note
         return self._scores
 
 
-def references_of(asked: Asked, statistics: Statistics, in_blocks: bool) -> FittedBaselines:
-    """The references of a run. The last two are kept: a study asks for them model after model."""
-    cells = (statistics.scored.tobytes(), statistics.cell_mean.tobytes())
-    key = (asked, in_blocks, data_hash(asked.learn_from), data_hash(asked.data), hash(cells))
+def fit_baselines(statistics: Statistics, **samples: Any) -> FittedBaselines:
+    """The baselines beside a run; `samples` as FittedBaselines takes them.
+
+    The last two are kept: a study evaluates model after model on the same samples.
+    """
+    cells = hash((statistics.scored.tobytes(), statistics.cell_mean.tobytes()))
+    content = data_hash(samples["learn_from"]), data_hash(samples["data"])
+    key = (*sorted(samples.items()), content, cells)
     if key not in _kept:
         if len(_kept) == 2:
             del _kept[next(iter(_kept))]
-        _kept[key] = FittedBaselines(asked, statistics, in_blocks)
+        _kept[key] = FittedBaselines(**samples, statistics=statistics)
     return _kept[key]
 
 
 _kept: dict[tuple, FittedBaselines] = {}
 
 
-def evaluate_baselines(asked: Asked, into: Path, suffix: str, attributes: dict[str, Any]) -> None:
+def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **samples: Any) -> None:
     """Write each baseline's predictions.nc and metrics.json as a run's: <into>/<name><suffix>/lead<d>/.
 
-    Nothing is done where they are there already, for the same data and periods.
+    `samples` as FittedBaselines takes them, without `learn_from`: they learn from `data` too. Nothing is done where the
+    files are there already, for the same data, periods and code (see scoring).
     """
-    folders = {name: into / f"{name}{suffix}" / f"lead{asked.lead_days}" for name in BASELINES}
-    state = {"data_sha256": data_hash(asked.data), "input_days": asked.input_days, "scoring": SCORING}
-    state |= {f: [[str(a), str(b)] for a, b in getattr(asked, f)] for f in ("train", "test")}
-    there = [(read_json(f / "metrics.json"), (f / "predictions.nc").exists()) for f in folders.values()]
-    if all(is_there and found.get("state") == state for found, is_there in there):
+    lead_days, input_days = samples["lead_days"], samples["input_days"]
+    folders = {name: into / f"{name}{suffix}" / f"lead{lead_days}" for name in BASELINES}
+    state = {"data_sha256": data_hash(samples["data"]), "input_days": input_days, "scoring": hash_scoring()}
+    state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "test")}
+    if all(_is_current(folder, state) for folder in folders.values()):
         return
-    references = FittedBaselines(asked)
-    view = references.test.view
+    baselines = FittedBaselines(**samples, learn_from=samples["data"])
     for name, folder in folders.items():
-        about = {**attributes, "model": name, "lead_days": asked.lead_days, "input_days": asked.input_days}
-        with written(folder, references.test, about) as out:
-            for windows, block in zip(references.test, view.blocks, strict=True):
-                simple = references.forecasts(block)
-                out.add(block, windows, simple[name], simple)
+        about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
+        with open_predictions(folder, baselines.test, about) as out:
+            for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
+                forecasts = baselines.forecasts(block)
+                out.add(block, windows, forecasts[name], forecasts)
         sums = out.sums()
-        found = references.scores(sums, out.frame)[name] | about
-        write_scores(folder, out.frame, sums[name], found | {"state": state, "synthetic_data": view.data.synthetic})
+        content = baselines.scores(sums, out.frame)[name] | about
+        content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
+        write_scores(folder, out.frame, sums[name], content)
+
+
+def _is_current(folder: Path, state: dict[str, Any]) -> bool:
+    """Whether a folder has forecasts and scores of this state."""
+    return read_json(folder / "metrics.json").get("state") == state and (folder / "predictions.nc").exists()

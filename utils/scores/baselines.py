@@ -1,21 +1,24 @@
 """What every model has to beat: simple forecasts fitted on the training period alone, for exactly the same samples.
 
 persistence         the last valid observation at or before the last input day
-damped_persistence  the cell's training mean and the last observation's anomaly from it, which decays by day as it did
-                    in the cell's training days
-climatology         each cell's mean annual cycle, a mean and two harmonics by least squares; where the training days
-                    leave out part of the year, the cell's training mean
+damped_persistence  the cell's training mean and the anomaly of the last observation; the anomaly decays by day as it
+                    did in the cell's training days
+climatology         each cell's mean annual cycle: a mean and two harmonics, by least squares. Where the training days
+                    leave out part of the year, it is the cell's training mean
 ridge               a linear regression, one for all cells, on the three variables of every input day and the cell's
                     means
-ridge_memory        the same on a longer memory of observations and rain (dataset/memory.py), for the anomaly;
-                    it is drawn towards damped persistence where the training days say little
+ridge_memory        a linear regression of the anomaly on antecedent soil moisture and rain (dataset/memory.py). Where
+                    the training days say little, it is drawn towards damped persistence
 
-Anomalies are from the mean, not from the annual cycle: a cycle fitted to two years of the synthetic sample made the
-damped forecast of the third worse (RMSE 0.037 for 0.035 m3 m-3 a week ahead), for it holds those years' weather.
+To add a baseline, write a function of a `Fitting` and add one row to BASELINES.
 
-The mean of a short record lies close to its own days, so that anomalies seem to fade faster than they do, and a
-forecast of later days is drawn to a mean that is no longer theirs. Both fits therefore count samples whose observations
-all lie off by the error of the mean, for which persistence is right. The constants were chosen on SMAP L3 over the
+Anomalies are from the mean, not from the annual cycle. A cycle fitted to two years of the synthetic sample holds the
+weather of those years: with it, the RMSE of damped persistence in the third year rose from 0.035 to 0.037 m3 m-3 a week
+ahead.
+
+The mean of a short record lies close to its own days. Anomalies then seem to fade faster than they do, and a forecast
+of later days is drawn to a mean that is no longer theirs. Both fits therefore count extra samples: their observations
+are all wrong by the error of the mean, and persistence is right for them. The constants were chosen on SMAP L3 over the
 United States, April to December 2015: trained on 16 to 184 of these days, scored on others.
 """
 
@@ -25,225 +28,220 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from utils.common.periods import Span, annual_harmonics, fills_a_year, in_spans
-from utils.common.ridge import BLOCKS, PENALTIES, Regression
+from utils.common.periods import annual_harmonics
+from utils.common.ridge import PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset.memory import FEATURES, MOISTURE_SCALES, OLDEST, SEASONAL, Memory
-from utils.dataset.record import Record
-from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
+from utils.dataset import antecedent_features
+from utils.dataset.antecedent_features import OLDEST, shifts
+from utils.scores.fitting import (
+    BATCH,
+    FEATURES,
+    Fitting,
+    Predictors,
+    last_input_days,
+    memory_predictors,
+    sum_by_age,
+    training_mean,
+    window_predictors,
+)
 
 HARMONICS = 2
 SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle would; holds cells with few days
 DECAY_SCALES = np.geomspace(1, 1000, 100)  # days: candidates of a cell's e-folding time
 DECAY_SHRINKAGE = 40  # samples of the mean over cells that count in a cell's decay
 PENALTY = 1.0  # of ridge, on standardised predictors
-NAMES = [feature.name for feature in FEATURES]
-UNSEASONAL = np.array([feature not in SEASONAL and feature.unit != "K" for feature in FEATURES])
-_BATCH = 64
+ROWS = [antecedent_features.FEATURES[name] for name in FEATURES]
+UNSEASONAL = np.array([row.kind != "season" and row.unit != "K" for row in ROWS])
+
+Forecasts = Float[np.ndarray, "sample lat lon"]  # m3 m-3, of the samples of `Fitting.test`
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """What the training samples of all cells say together: sums, so that blocks of a large map can be added."""
-
-    samples: int  # training samples of a cell
-    days: int  # target days of the training period, with or without a full window
-    all_year: bool  # whether they leave out no part of the year
-    anomaly: Float[np.ndarray, "2"]  # sum of squares of the targets' anomalies, (m3 m-3)², and their number
-    by_age: Float[np.ndarray, "3 age"]  # sums over samples, by the last anomaly's age: see _agreements
-    window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see _products
-    memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
-
-    @classmethod
-    def of(cls, training: Windows, memory: Memory, days: tuple[Span, ...]) -> "Pooled":
-        """`memory` is that of the training record, `days` the training period."""
-        target, start = _anomaly(training), training.target_index - training.lead_days
-        moisture = training.record.observed[training.target_index]
-        return cls(
-            len(training),
-            len(training) + training.skipped,
-            fills_a_year(training.record.days[in_spans(training.record.days, days)]),
-            np.array([np.sum(target**2, where=np.isfinite(target), dtype=np.float64), np.isfinite(target).sum()]),
-            _agreements(training, memory).sum(axis=(2, 3)),
-            _products(moisture, lambda samples: _window(training, samples)),
-            _products(target, lambda samples: _remembered(memory, start[samples])),
-        )
-
-    def __add__(self, other: "Pooled") -> "Pooled":
-        sums = (getattr(self, name) + getattr(other, name) for name in ("anomaly", "by_age", "window", "memory"))
-        return Pooled(self.samples, self.days, self.all_year, *sums)
-
-    @property
-    def mean_error(self) -> float:
-        """Variance of the error of a cell's training mean, (m3 m-3)², from the anomalies of all cells."""
-        squares, count = self.anomaly
-        return float(squares / max(count, 1)) * CORRELATED_DAYS / self.days
+# -------------------------------------------------------------------------------------- persistence and climatology
 
 
-def baselines(
-    training: Windows, test: Windows, days: tuple[Span, ...], pooled: Pooled | None = None
-) -> dict[str, tuple[Float[np.ndarray, "sample lat lon"], str]]:
-    """Each baseline's forecasts, m3 m-3, for the samples of `test`, and a note where one is less than its name says.
+def persistence(fitting: Fitting) -> Forecasts:
+    """The last valid observation at or before the last input day."""
+    test = fitting.test
+    return test.record.last_observed[last_input_days(test)]
 
-    `training` are the samples to learn from, `days` the training period, whose observations make the climatology.
-    `pooled` is of the whole map where these are a part of it.
+
+def climatology(fitting: Fitting) -> Forecasts:
+    """The annual cycle of the training days at the target days; the training mean where they do not fill a year.
+
+    Source: harmonic analysis by least squares, as in Wilks (2011), Statistical Methods in the Atmospheric Sciences,
+    chapter 9.
     """
-    climate, note = climatology(training, test, days)
-    learned = Memory(training.record)
-    memory = learned if test.record is training.record else Memory(test.record)
-    pooled = pooled or Pooled.of(training, learned, days)
-    return {
-        "persistence": (persistence(test), ""),
-        "damped_persistence": (damped_persistence(training, test, learned, memory, pooled), ""),
-        "climatology": (climate, note),
-        "ridge": (ridge(test, pooled), ""),
-        "ridge_memory": (ridge_memory(test, memory, pooled), ""),
-    }
+    record, test = fitting.training.record, fitting.test
+    mean = training_mean(record)
+    if not fitting.all_year:
+        return np.broadcast_to(mean, (len(test), *mean.shape))
+    anomaly = record.observed[fitting.training_days] - mean
+    cycle = annual_cycle(anomaly, record.days[fitting.training_days])
+    return (mean + at_days(cycle, test.valid_time)).astype(np.float32)
 
 
-def persistence(test: Windows) -> Float[np.ndarray, "sample lat lon"]:
-    return test.record.last_observed[test.target_index - test.lead_days]
-
-
-def climatology(
-    training: Windows, test: Windows, days: tuple[Span, ...]
-) -> tuple[Float[np.ndarray, "sample lat lon"], str]:
-    """The annual cycle of `days` in the record of `training`, at the target days of `test`; and "training mean" as a
-    note where they fill no year."""
-    record = training.record
-    inside = in_spans(record.days, days)
-    mean = _mean(record)
-    if not fills_a_year(record.days[inside]):
-        return np.broadcast_to(mean, (len(test), *mean.shape)), "training mean: the training days do not fill a year"
-    cycle = annual_cycle(record.observed[inside] - mean, record.days[inside])
-    return (mean + at_days(cycle, test.valid_time)).astype(np.float32), ""
+def note_short_year(fitting: Fitting) -> str:
+    """The note of a climatology whose training days do not fill a year."""
+    return "" if fitting.all_year else "training mean: the training days do not fill a year"
 
 
 def annual_cycle(anomaly: Float[np.ndarray, "time lat lon"], days: np.ndarray) -> Float[np.ndarray, "lat lon term"]:
-    """Mean and HARMONICS of each cell's annual cycle by least squares; NaN does not count."""
+    """Mean and HARMONICS of each cell's annual cycle, in the unit of `anomaly`; NaN does not count.
+
+    Least squares by the normal equations, (BᵀB + penalty) cycle = Bᵀ anomaly, with B the harmonics at each cell's valid
+    days. The penalty is SHRINKAGE on the harmonics, and next to nothing on the mean.
+    """
     valid = np.isfinite(anomaly)
-    basis = annual_harmonics(days, HARMONICS)
-    penalty = SHRINKAGE * np.diag([0.0] + [1.0] * 2 * HARMONICS) + 1e-6 * np.eye(basis.shape[1])
+    basis = annual_harmonics(days, HARMONICS)  # [time, term]
+    shrunk = np.append(0.0, np.ones(2 * HARMONICS))
+    penalty = SHRINKAGE * np.diag(shrunk) + 1e-6 * np.eye(len(shrunk))
+    # t: day; i, j: cell; a, b: term
     gram = np.einsum("tij,ta,tb->ijab", valid, basis, basis, optimize=True) + penalty
     moment = np.einsum("tij,ta->ija", np.where(valid, anomaly, 0), basis, optimize=True)
     return np.linalg.solve(gram, moment[..., None])[..., 0]
 
 
 def at_days(cycle: Float[np.ndarray, "lat lon term"], days: np.ndarray) -> Float[np.ndarray, "time lat lon"]:
-    """An annual cycle at these days."""
-    return np.tensordot(annual_harmonics(days, HARMONICS), cycle, (1, 2))
+    """The values of an annual cycle on these days."""
+    basis = annual_harmonics(days, HARMONICS)  # [time, term]
+    return np.tensordot(basis, cycle, axes=(1, 2))
 
 
-def _mean(record: Record) -> Float[np.ndarray, "lat lon"]:
-    """Training mean of soil moisture, m3 m-3; NaN in cells that are not scored."""
-    return np.where(record.statistics.scored, record.statistics.cell_mean[MOISTURE], np.float32(np.nan))
+# ------------------------------------------------------------------------------------------------ damped persistence
 
 
-def damped_persistence(
-    training: Windows, test: Windows, learned: Memory, memory: Memory, pooled: Pooled
-) -> Float[np.ndarray, "sample lat lon"]:
-    """`learned` and `memory` are those of the training and of the test record."""
-    start = test.target_index - test.lead_days
-    weight = np.exp(-(memory["last_anomaly_age"][start] + test.lead_days) / decay_scale(training, learned, pooled))
-    return (_mean(test.record) + weight * memory["last_anomaly"][start]).astype(np.float32)
+def damped_persistence(fitting: Fitting) -> Forecasts:
+    """mean + exp(−(age + lead) / scale) · last anomaly, with each cell's own e-folding time `scale`, in days.
 
-
-def decay_scale(training: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "lat lon"]:
-    """e-folding time of each cell's anomalies, days: the one that forecasts its training samples best.
-
-    The squared errors of a cell count together with DECAY_SHRINKAGE samples of the mean error over all cells, which
-    alone decides where a cell has no sample.
+    Source: soil moisture as a first-order Markov process (Delworth and Manabe 1988, J. Climate 1).
     """
-    decay = np.exp(-(np.arange(OLDEST + 1) + training.lead_days) / DECAY_SCALES[:, None])
+    test, memory = fitting.test, fitting.test_memory
+    scale = decay_scale(fitting)
+    start = last_input_days(test)
+    weight = np.exp(-(memory["last_anomaly_age"][start] + test.lead_days) / scale)
+    return (training_mean(test.record) + weight * memory["last_anomaly"][start]).astype(np.float32)
 
-    def error(sums: Float[np.ndarray, "3 age *cell"]) -> Float[np.ndarray, "scale *cell"]:
-        """Sums of squared errors, less the target's own square."""
+
+def decay_scale(fitting: Fitting) -> Float[np.ndarray, "lat lon"]:
+    """e-folding time of each cell's anomalies, days: the one of DECAY_SCALES that forecasts its training samples best.
+
+    The squared errors of a cell count together with DECAY_SHRINKAGE samples of the mean error over all cells. Where a
+    cell has no sample, this mean error alone decides.
+    """
+    training, pooled = fitting.training, fitting.pooled
+    decay = np.exp(-(np.arange(OLDEST + 1) + training.lead_days) / DECAY_SCALES[:, None])  # [scale, age]
+
+    def squared_errors(sums: Float[np.ndarray, "3 age *cell"]) -> Float[np.ndarray, "scale *cell"]:
+        """Sums over samples of (target − decay · last)², less the target's own square, which no scale changes."""
         agreement, power, count = sums
-        off = pooled.mean_error * count
-        return np.tensordot(decay**2, power + off, 1) - 2 * np.tensordot(decay, agreement + off, 1)
+        from_mean = pooled.mean_error * count  # of the extra samples that stand for the error of the mean
+        return np.tensordot(decay**2, power + from_mean, 1) - 2 * np.tensordot(decay, agreement + from_mean, 1)
 
-    mean = error(pooled.by_age) / max(pooled.by_age[2].sum(), 1)
-    return DECAY_SCALES[np.argmin(error(_agreements(training, memory)) + DECAY_SHRINKAGE * mean[:, None, None], axis=0)]
-
-
-def _agreements(training: Windows, memory: Memory) -> Float[np.ndarray, "3 age lat lon"]:
-    """Sums over valid samples of target · last anomaly, of its square, and their number, by its age in days."""
-    target, start = _anomaly(training), training.target_index - training.lead_days
-    last, age = memory["last_anomaly"][start], memory["last_anomaly_age"][start]
-    valid = np.isfinite(target)
-    found = np.zeros((3, OLDEST + 1, *target.shape[1:]))
-    for days in range(OLDEST + 1):
-        here = valid & (age == days)
-        found[0, days] = np.sum(target * last, axis=0, where=here, dtype=np.float64)
-        found[1, days] = np.sum(last**2, axis=0, where=here, dtype=np.float64)
-        found[2, days] = here.sum(axis=0)
-    return found
-
-
-def _anomaly(windows: Windows) -> Float[np.ndarray, "sample lat lon"]:
-    """The targets less the training mean, m3 m-3; NaN where not valid."""
-    return windows.record.observed[windows.target_index] - _mean(windows.record)
+    samples = max(pooled.by_age[2].sum(), 1)
+    mean_error = squared_errors(pooled.by_age) / samples
+    cell_errors = squared_errors(sum_by_age(training, fitting.training_memory))
+    best = np.argmin(cell_errors + DECAY_SHRINKAGE * mean_error[:, None, None], axis=0)
+    return DECAY_SCALES[best]
 
 
 # --------------------------------------------------------------------------------------------------------- regression
 
-Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]]  # of samples by number
+
+def ridge(fitting: Fitting) -> Forecasts:
+    """Ridge regression (Hoerl and Kennard 1970, Technometrics 12) on the scaled inputs, with the penalty PENALTY."""
+    weights = Regression(fitting.pooled.window).fit(PENALTY)
+    return _predict(fitting.test, lambda samples: window_predictors(fitting.test, samples), weights)
 
 
-def ridge(test: Windows, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
-    return _predict(test, lambda samples: _window(test, samples), Regression(pooled.window).fit(PENALTY))
+def ridge_memory(fitting: Fitting) -> Forecasts:
+    """Ridge regression of the anomaly on antecedent features; the penalty is chosen on parts of the training days.
 
-
-def ridge_memory(test: Windows, memory: Memory, pooled: Pooled) -> Float[np.ndarray, "sample lat lon"]:
-    """`memory` is that of the test record.
-
-    Season and soil temperature are left out where the training days do not fill a year: what a regression makes of the
+    Season and soil temperature are left out where the training days do not fill a year. What a regression makes of the
     seasons it knows says nothing of the others.
     """
-    products = pooled.memory + pooled.memory[:, :1, :1] * pooled.mean_error * np.outer(_shift(), _shift())
-    regression = Regression(products, UNSEASONAL | pooled.all_year, towards=NAMES.index("last_anomaly"))
-    weights = regression.fit(regression.best(np.array(PENALTIES) * regression.rows / pooled.samples))
-    start = test.target_index - test.lead_days
-    return _predict(test, lambda samples: _remembered(memory, start[samples]), weights) + _mean(test.record)
+    test, memory, pooled = fitting.test, fitting.test_memory, fitting.pooled
+    shift = _shift_by_mean()
+    rows = pooled.memory[:, :1, :1]
+    products = pooled.memory + rows * pooled.mean_error * np.outer(shift, shift)
+    used = UNSEASONAL | pooled.all_year
+    regression = Regression(products, used, towards=FEATURES.index("last_anomaly"))
+    penalty = regression.best(np.array(PENALTIES) * regression.rows / pooled.samples)
+    start = last_input_days(test)
+    anomaly = _predict(test, lambda samples: memory_predictors(memory, start[samples]), regression.fit(penalty))
+    return anomaly + training_mean(test.record)
 
 
-def _shift() -> Float[np.ndarray, "term"]:
+def _shift_by_mean() -> Float[np.ndarray, "term"]:
     """What an error of the cell's mean does to (1, FEATURES, target): every anomaly is off by it, and the mean."""
-    anomalies = {"last_anomaly", *(f"moisture_anomaly_{days}" for days in MOISTURE_SCALES)}
-    features = [float(name in anomalies) - float(name == "mean_soil_moisture") for name in NAMES]
-    return np.array([0, *features, 1])
+    return np.array([0, *shifts(FEATURES), 1])
 
 
-def _window(windows: Windows, samples: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
-    """The scaled variables of every input day, and the cell's scaled training means."""
-    statistics = windows.record.statistics
-    inputs = windows.batch(samples).features.flatten(1, 2).numpy()
-    means = (statistics.cell_mean - statistics.low[:, None, None]) / statistics.span[:, None, None]
-    means = np.broadcast_to(np.nan_to_num(means), (len(samples), *means.shape))
-    return np.moveaxis(np.concatenate([inputs, means], axis=1), 1, -1).astype(np.float64)
-
-
-def _remembered(memory: Memory, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
-    return np.moveaxis(memory.at(index), 1, -1).astype(np.float64)
-
-
-def _products(target: Float[np.ndarray, "sample lat lon"], predictors: Predictors) -> Float[np.ndarray, "block t t"]:
-    """Sums of the products of (1, predictors, target) over the valid targets of each block of samples.
-
-    They are all a linear regression needs to know, so that it takes no more memory for more days.
-    """
-    sums = []
-    for block in np.array_split(np.arange(len(target)), BLOCKS):
-        sums.append(0.0)
-        for part in index_batches(len(block), _BATCH):
-            valid = np.isfinite(target[block[part]])
-            inputs = predictors(block[part])[valid]
-            rows = np.column_stack([np.ones(len(inputs)), inputs, target[block[part]][valid]])
-            sums[-1] = sums[-1] + rows.T @ rows
-    terms = max(np.shape(block) for block in sums)
-    return np.stack([np.broadcast_to(block, terms) for block in sums])
-
-
-def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Float[np.ndarray, "sample lat lon"]:
-    maps = [predictors(samples) @ weights[1:] + weights[0] for samples in index_batches(len(test), _BATCH)]
+def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Forecasts:
+    maps = [predictors(samples) @ weights[1:] + weights[0] for samples in index_batches(len(test), BATCH)]
     return np.where(test.record.statistics.scored, np.concatenate(maps), np.nan).astype(np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------------- registry
+
+
+def no_note(fitting: Fitting) -> str:
+    """The note of a baseline that is always what its name says."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One row of BASELINES: what a baseline is, and how it looks in figures and tables."""
+
+    name: str  # of its rows in table.csv, its folders and its part of metrics.json
+    long_name: str
+    forecast: Callable[[Fitting], Forecasts]
+    colour: str
+    line: str | tuple  # Matplotlib's line style; the lines differ in grey too
+    note: Callable[[Fitting], str] = no_note  # where the forecast is less than the name says; "": nowhere
+    heading: str = ""  # of the report's column of tests against it; "": it has none
+
+
+BASELINES = {  # in the order of tables and legends
+    row.name: row
+    for row in (
+        Baseline(
+            name="persistence",
+            long_name="last observation",
+            forecast=persistence,
+            colour="#a50026",
+            line="solid",
+            heading="against persistence",
+        ),
+        Baseline(
+            name="damped_persistence",
+            long_name="training mean and decaying anomaly of the last observation",
+            forecast=damped_persistence,
+            colour="#d6604d",
+            line=(0, (4, 1, 1, 1)),
+        ),
+        Baseline(
+            name="climatology",
+            long_name="training climatology",
+            forecast=climatology,
+            colour="#e08214",
+            line=(0, (3, 1.2)),
+            note=note_short_year,
+        ),
+        Baseline(
+            name="ridge",
+            long_name="ridge regression on the inputs",
+            forecast=ridge,
+            colour="#7f3b08",
+            line=(0, (1, 0.8)),
+        ),
+        Baseline(
+            name="ridge_memory",
+            long_name="ridge regression on antecedent features",
+            forecast=ridge_memory,
+            colour="#9e86c8",
+            line="solid",
+            heading="against ridge with memory",
+        ),
+    )
+}

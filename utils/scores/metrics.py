@@ -1,104 +1,229 @@
-"""Verification metrics of a run, from the content of its predictions.nc alone.
+"""Verification metrics of a run, computed from its predictions.nc alone. METRICS has one row for each metric.
 
 `predictions` is everywhere an xr.Dataset with dims time (valid date), lat, lon and
-- `predicted`, `observed`, `persistence`, `climatology` (time, lat, lon), m3 m-3: observed is NaN where not scored, the
-  three forecasts are finite wherever it is not;
+- `predicted`, `observed`, `persistence`, `climatology` (time, lat, lon), m3 m-3. `observed` is NaN where nothing is
+  scored; the three forecasts are finite wherever it is not;
 - `region` (lat, lon): an index into REGIONS, -1 outside; `cell_area` (lat, lon), km2.
 
-Every metric is taken over valid pairs alone and accumulated in float64. What is not defined (fewer than two pairs, no
-variation, a reference without error) is None in `scores` and NaN in maps and series.
+Every metric is taken over valid pairs of forecast and observation alone and accumulated in float64. A metric may not be
+defined: with fewer than two pairs, without variation, or over a reference without error. It is then None in `scores`
+and NaN in maps and series.
 
-All metrics are functions of a few sums over pairs (SUMS), kept by cell and by day and region. They are taken once for a
-forecast, and a map larger than memory is scored block by block. `_measure` is the one definition of all metrics,
-weighted or not, written out in NumPy: `scores` 2.7.0 has no weighted KGE or correlation, its weighted NSE refers to the
-unweighted mean of the observations, and a study takes these metrics over thousands of groups. The tests hold them
-against `scores`, scikit-learn and xskillscore.
+All metrics are functions of a few sums over pairs (MOMENTS in sums.py). The formulas are written out in NumPy for three
+reasons. `scores` 2.7.0 has no weighted KGE or correlation. Its weighted NSE refers to the unweighted mean of the
+observations. A study takes these metrics over thousands of groups. The tests compare them with `scores`, scikit-learn
+and xskillscore.
+
+To add a metric, add one row to METRICS. Where it needs a sum that MOMENTS lacks, add that too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float, Int8, Real
+from jaxtyping import Bool, Float, Real
 
-from utils.common.cli import UserError
-from utils.common.periods import YEAR
+from utils.scores.sums import MOMENTS, REGIONS, Sums, sums_of
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")  # of the valid date
-Fields = dict[str, np.ndarray]
-REGIONS = ("arid", "semi-arid", "humid")
-ARID, HUMID = 200.0, 500.0  # mm a year: arid is below the one, humid above the other; usual thresholds for China
+Values = np.ndarray | np.floating  # [*group], a value for each group of pairs; a scalar where there is one
 MIN_DAYS = 30  # valid days for a cell to count: with fewer, chance alone gives correlations beyond ±0.36 (5 % level)
 VARIATION = 1e-7  # m3 m-3; values with a smaller standard deviation are constant but for float32 rounding
 
-FORECASTS = ("predicted", "persistence", "climatology")
-SUMS = ("n", "p", "o", "pp", "oo", "po", "error_2", "persistence_2", "climatology_2")  # p: predicted, o: observed
-SUMS += ("p-c", "o-c", "(p-c)_2", "(o-c)_2", "(p-c)(o-c)")  # c: climatology; _2: squared, of the three errors too
-METRICS = {  # units and long name, in the order of metrics.json
-    "rmse": ("m3 m-3", "root-mean-square error"),
-    "mse": ("m6 m-6", "mean squared error"),
-    "r2": ("1", "coefficient of determination"),
-    "n": ("1", "number of forecasts with a valid observation"),
-    "bias": ("m3 m-3", "mean of predicted minus observed"),
-    "ubrmse": ("m3 m-3", "unbiased root-mean-square error"),
-    "pearson_r": ("1", "correlation of predicted and observed"),
-    "nse": ("1", "Nash-Sutcliffe efficiency"),
-    "kge": ("1", "Kling-Gupta efficiency (2009)"),
-    "acc": ("1", "anomaly correlation"),
-    "skill_over_persistence": ("1", "1 - mse / mse of persistence"),
-    "skill_over_climatology": ("1", "1 - mse / mse of climatology"),
-}
-BY_CELL = ("rmse", "r2", "bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_persistence", "n")
-BY_DAY = ("rmse", "r2", "bias", "pearson_r", "n")
-MEDIANS = ("rmse", "r2", "pearson_r", "ubrmse", "bias", "kge", "nse", "acc", "skill_over_persistence")
+
+class Means:
+    """The mean of each of MOMENTS over the pairs of each group, and what several metrics are made of.
+
+    `sums` [..., moment] are sums over pairs, weighted or not, of one or many groups. Without a pair, a mean is NaN.
+    """
+
+    def __init__(self, sums: Float[np.ndarray, "*group moment"]):
+        self.count = sums[..., 0]
+        self.mean = dict(zip(MOMENTS, np.moveaxis(sums / sums[..., :1], -1, 0), strict=True))
+        self.mse = self.mean["error_2"]
+        self.bias = self.mean["p"] - self.mean["o"]
+        self.observed_std = self.std("o", "oo")
+
+    def std(self, value: str, square: str) -> Values:
+        """Standard deviation of a moment from its mean and its mean square."""
+        return np.sqrt(np.maximum(self.mean[square] - self.mean[value] ** 2, 0))
+
+    def correlation(self, one: str, other: str, squares: tuple[str, str], product: str) -> Values:
+        """Pearson's correlation of two moments; NaN where one of them does not vary."""
+        one_std, other_std = self.std(one, squares[0]), self.std(other, squares[1])
+        covariance = self.mean[product] - self.mean[one] * self.mean[other]
+        correlation = np.clip(covariance / (one_std * other_std), -1, 1)
+        return np.where((one_std > VARIATION) & (other_std > VARIATION), correlation, np.nan)
+
+
+def pearson_r(means: Means) -> Values:
+    """Pearson's correlation of predicted and observed."""
+    return means.correlation("p", "o", squares=("pp", "oo"), product="po")
+
+
+def ubrmse(means: Means) -> Values:
+    """RMSE without the bias, sqrt(mse − bias²), m3 m-3 (Entekhabi et al. 2010, J. Hydrometeorol. 11)."""
+    return np.sqrt(np.maximum(means.mse - means.bias**2, 0))
+
+
+def efficiency(means: Means) -> Values:
+    """1 − mse / variance of the observations (Nash and Sutcliffe 1970, J. Hydrol. 10).
+
+    Statistics calls the same number the coefficient of determination, R².
+    """
+    return np.where(means.observed_std > VARIATION, 1 - means.mse / means.observed_std**2, np.nan)
+
+
+def kling_gupta(means: Means) -> Values:
+    """1 − distance of (correlation, ratio of standard deviations, ratio of means) from (1, 1, 1).
+
+    Gupta et al. 2009, J. Hydrol. 377.
+    """
+    variability = means.std("p", "pp") / means.observed_std
+    ratio = means.mean["p"] / means.mean["o"]
+    return 1 - np.sqrt((pearson_r(means) - 1) ** 2 + (variability - 1) ** 2 + (ratio - 1) ** 2)
+
+
+def anomaly_correlation(means: Means) -> Values:
+    """Correlation of the anomalies from climatology, centred (Murphy and Epstein 1989, Mon. Weather Rev. 117).
+
+    Centred means that the anomalies' own means are removed. A bias that forecast and observation share would raise the
+    uncentred correlation.
+    """
+    return means.correlation("p-c", "o-c", squares=("(p-c)_2", "(o-c)_2"), product="(p-c)(o-c)")
 
 
 @dataclass(frozen=True)
-class Sums:
-    """SUMS over all pairs of each cell, and of each day in each region; the last region is outside all others."""
+class Metric:
+    """One row of METRICS: what a metric is, and where it is shown."""
 
-    cells: Float[np.ndarray, "lat lon sum"]
-    days: Float[np.ndarray, "time region sum"]
-
-    @classmethod
-    def of(cls, fields: Mapping[str, np.ndarray], region: Real[np.ndarray, "lat lon"]) -> "Sums":
-        """Of forecasts and observation [time, lat, lon]. Raises ValueError where an observation has no forecast."""
-        valid = np.isfinite(fields["observed"])
-        for name in FORECASTS:
-            if missing := int((valid & ~np.isfinite(fields[name])).sum()):
-                raise ValueError(f"{name} is not finite in {missing} places where observed is.")
-        p, s, c, o = (np.where(valid, fields[name], 0).astype(np.float64) for name in (*FORECASTS, "observed"))
-        parts = (valid, p, o, p * p, o * o, p * o, (p - o) ** 2, (s - o) ** 2, (c - o) ** 2)
-        parts += (p - c, o - c, (p - c) ** 2, (o - c) ** 2, (p - c) * (o - c))
-        belongs = (region.ravel()[:, None] == [*range(len(REGIONS)), -1]).astype(np.float64)
-        days = [part.reshape(len(part), -1).astype(np.float64) @ belongs for part in parts]
-        return cls(np.stack([part.sum(axis=0, dtype=np.float64) for part in parts], -1), np.stack(days, -1))
-
-    @classmethod
-    def joined(cls, parts: Iterable[tuple["Sums", tuple[slice, slice]]], shape: tuple[int, int]) -> "Sums":
-        """Those of a map of this shape from those of its parts and where they lie."""
-        cells, days = np.zeros((*shape, len(SUMS))), 0
-        for part, window in parts:
-            cells[window], days = part.cells, days + part.days
-        return cls(cells, days)
-
-    def required(self) -> "Sums":
-        """These, or a UserError when there is no pair."""
-        if not self.days[..., 0].any():
-            raise UserError("The test period has no valid soil moisture to score forecasts with.")
-        return self
-
-    def of_days(self, name: str) -> Float[np.ndarray, "time"]:
-        """One of SUMS, day by day."""
-        return self.days[..., SUMS.index(name)].sum(axis=1)
+    name: str  # its key in metrics.json and its column in table.csv
+    unit: str  # CF
+    long_name: str
+    formula: Callable[[Means], Values]  # values may be infinite or NaN where the metric is not defined
+    heading: str = ""  # of its column in the report; "": it has none
+    digits: int = 3  # after the decimal point in the report
+    by_cell: bool = False  # whether scores.nc has its map over time
+    by_day: bool = False  # whether scores.nc has its series over the cells
+    median: bool = False  # whether metrics.json has its median over cells
+    in_table: bool = True  # whether table.csv has a column of it
 
 
-def sums_of(predictions: xr.Dataset) -> Sums:
-    """Raises UserError when there is no pair, ValueError when an observation has no finite forecast."""
-    fields = {name: predictions[name].transpose("time", "lat", "lon").values for name in (*FORECASTS, "observed")}
-    return Sums.of(fields, predictions["region"].transpose("lat", "lon").values).required()
+METRICS = {  # in the order of metrics.json
+    row.name: row
+    for row in (
+        Metric(
+            name="rmse",
+            unit="m3 m-3",
+            long_name="root-mean-square error",
+            formula=lambda means: np.sqrt(means.mse),
+            heading="RMSE",
+            digits=4,
+            by_cell=True,
+            by_day=True,
+            median=True,
+        ),
+        Metric(
+            name="mse",
+            unit="m6 m-6",
+            long_name="mean squared error",
+            formula=lambda means: means.mse,
+        ),
+        Metric(
+            name="r2",
+            unit="1",
+            long_name="coefficient of determination",
+            formula=efficiency,
+            heading="R²",
+            by_cell=True,
+            by_day=True,
+            median=True,
+        ),
+        Metric(
+            name="n",
+            unit="1",
+            long_name="number of forecasts with a valid observation",
+            formula=lambda means: means.count.astype(int),
+            heading="cell-days",
+            digits=0,
+            by_cell=True,
+            by_day=True,
+        ),
+        Metric(
+            name="bias",
+            unit="m3 m-3",
+            long_name="mean of predicted minus observed",
+            formula=lambda means: means.bias,
+            heading="bias",
+            digits=4,
+            by_cell=True,
+            by_day=True,
+            median=True,
+        ),
+        Metric(
+            name="ubrmse",
+            unit="m3 m-3",
+            long_name="unbiased root-mean-square error",
+            formula=ubrmse,
+            heading="ubRMSE",
+            digits=4,
+            by_cell=True,
+            median=True,
+        ),
+        Metric(
+            name="pearson_r",
+            unit="1",
+            long_name="correlation of predicted and observed",
+            formula=pearson_r,
+            by_cell=True,
+            by_day=True,
+            median=True,
+        ),
+        Metric(
+            name="nse",
+            unit="1",
+            long_name="Nash-Sutcliffe efficiency",
+            formula=efficiency,
+            median=True,
+            in_table=False,  # the table has the same number as r2
+        ),
+        Metric(
+            name="kge",
+            unit="1",
+            long_name="Kling-Gupta efficiency (2009)",
+            formula=kling_gupta,
+            heading="KGE",
+            by_cell=True,
+            median=True,
+        ),
+        Metric(
+            name="acc",
+            unit="1",
+            long_name="anomaly correlation",
+            formula=anomaly_correlation,
+            heading="anomaly correlation",
+            by_cell=True,
+            median=True,
+        ),
+        Metric(
+            name="skill_over_persistence",
+            unit="1",
+            long_name="1 - mse / mse of persistence",
+            formula=lambda means: 1 - means.mse / means.mean["persistence_2"],
+            heading="skill over persistence",
+            by_cell=True,
+            median=True,
+        ),
+        Metric(
+            name="skill_over_climatology",
+            unit="1",
+            long_name="1 - mse / mse of climatology",
+            formula=lambda means: 1 - means.mse / means.mean["climatology_2"],
+        ),
+    )
+}
 
 
 def scores(predictions: xr.Dataset) -> dict[str, Any]:
@@ -108,116 +233,92 @@ def scores(predictions: xr.Dataset) -> dict[str, Any]:
 
 
 def scores_of(sums: Sums, time: np.ndarray, area: Float[np.ndarray, "lat lon"]) -> dict[str, Any]:
-    """The content for metrics.json: floats, ints and None. `time` are the valid dates, `area` in km2.
+    """The content for metrics.json: floats, ints and None. `time` are the valid dates, `area` is in km2.
 
-    First every metric of METRICS, pooled and unweighted over all pairs; r2 is scikit-learn's r2_score, and nse the same
-    number under its name in hydrology. Then, each a dict of its own:
+    First comes every metric of METRICS, pooled and unweighted over all pairs. r2 is scikit-learn's r2_score. Then come
+    four dicts:
     - `area_weighted`: the same metrics, each pair weighted with its cell's area;
-    - `median_cell`: the medians over cells of the metrics over time, and the `cells` with at least MIN_DAYS valid days;
+    - `median_cell`: the medians over cells of the metrics over time, and the number of `cells` with at least MIN_DAYS
+      valid days;
     - `by_season`, `by_region`: for each of SEASONS and REGIONS, the pooled metrics of its pairs.
     """
     season = xr.DataArray(time, dims="time").dt.season.values
     weighted = np.tensordot(area.astype(np.float64), sums.cells, 2)
     return {
-        **_plain(sums.days.sum(axis=(0, 1))),
-        "area_weighted": _plain(weighted) | {"n": int(sums.days[..., 0].sum())},
-        "median_cell": _median_cell(_cells(sums)),
-        "by_season": {name: _plain(sums.days[season == name].sum(axis=(0, 1))) for name in SEASONS},
-        "by_region": {name: _plain(sums.days[:, i].sum(axis=0)) for i, name in enumerate(REGIONS)},
+        **_measure_group(sums.days.sum(axis=(0, 1))),
+        "area_weighted": _measure_group(weighted) | {"n": int(sums.days[..., 0].sum())},
+        "median_cell": _median_cell(_measure_cells(sums)),
+        "by_season": {name: _measure_group(sums.days[season == name].sum(axis=(0, 1))) for name in SEASONS},
+        "by_region": {name: _measure_group(sums.days[:, i].sum(axis=0)) for i, name in enumerate(REGIONS)},
     }
 
 
 def by_cell(predictions: xr.Dataset) -> xr.Dataset:
-    """BY_CELL [lat, lon] over time; NaN where n < MIN_DAYS or not defined, n itself everywhere. Raises as `sums_of`."""
+    """`maps` of the content of predictions.nc. Raises as `sums_of`."""
     return maps(sums_of(predictions), predictions)
 
 
 def by_day(predictions: xr.Dataset) -> xr.Dataset:
-    """BY_DAY [time] over the cells, unweighted; NaN on days where not defined. Raises as `sums_of`."""
+    """`series` of the content of predictions.nc. Raises as `sums_of`."""
     return series(sums_of(predictions), predictions)
 
 
 def maps(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
-    """BY_CELL from sums, on the axes of predictions.nc."""
-    return _described(_cells(sums), BY_CELL, axes, "lat", "lon")
+    """The metrics `by_cell` [lat, lon] over time, on the axes of predictions.nc.
+
+    They are NaN where n < MIN_DAYS and where they are not defined; n itself is there everywhere.
+    """
+    rows = [row for row in METRICS.values() if row.by_cell]
+    return _with_attributes(_measure_cells(sums), rows, axes, dims=("lat", "lon"))
 
 
 def series(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
-    """BY_DAY from sums, on the axes of predictions.nc."""
-    return _described(_measure(sums.days.sum(axis=1)), BY_DAY, axes, "time")
+    """The metrics `by_day` [time] over the cells, unweighted, on the axes of predictions.nc; NaN where not defined."""
+    rows = [row for row in METRICS.values() if row.by_day]
+    return _with_attributes(_measure(sums.days.sum(axis=1)), rows, axes, dims=("time",))
 
 
 def well_covered(pairs: Real[np.ndarray, "time"]) -> Bool[np.ndarray, "time"]:
-    """Days that show something: with at least as many of their `pairs` as half of all days with any."""
+    """Days worth showing: those with at least half as many `pairs` as the median day that has any."""
     return pairs >= np.median(pairs[pairs > 0])
 
 
-def region_of(mean_precipitation: Float[np.ndarray, "lat lon"]) -> Int8[np.ndarray, "lat lon"]:
-    """Index into REGIONS from the training period's mean precipitation in mm day-1; -1 where that is NaN."""
-    yearly = mean_precipitation * YEAR
-    region = (yearly >= ARID).astype(np.int8) + (yearly > HUMID)
-    return np.where(np.isnan(yearly), -1, region).astype(np.int8)
+def _measure(sums: Float[np.ndarray, "*group moment"]) -> dict[str, Values]:
+    """Every metric of METRICS, NaN where it is not defined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = Means(sums)
+        values = {name: row.formula(means) for name, row in METRICS.items()}
+    return {name: x if name == "n" else np.where(np.isfinite(x), x, np.nan) for name, x in values.items()}
 
 
-def _cells(sums: Sums) -> Fields:
-    """Every metric over time [lat, lon], NaN where n < MIN_DAYS."""
-    found = _measure(sums.cells)
-    return {name: np.where(found["n"] >= MIN_DAYS, x, np.nan) if name != "n" else x for name, x in found.items()}
+def _measure_cells(sums: Sums) -> dict[str, Values]:
+    """Every metric over time [lat, lon], NaN where n < MIN_DAYS; n itself everywhere."""
+    cells = _measure(sums.cells)
+    enough = cells["n"] >= MIN_DAYS
+    return {name: x if name == "n" else np.where(enough, x, np.nan) for name, x in cells.items()}
 
 
-def _median_cell(cells: Fields) -> dict[str, float | int | None]:
-    defined = {name: cells[name][np.isfinite(cells[name])] for name in MEDIANS}
-    medians = {name: float(np.median(values)) if values.size else None for name, values in defined.items()}
+def _measure_group(sums: Float[np.ndarray, "moment"]) -> dict[str, Any]:
+    """Every metric of one group of pairs, as metrics.json holds it: None where it is not defined."""
+    if not sums[0]:
+        return {**dict.fromkeys(METRICS), "n": 0}
+    values = {name: value.item() for name, value in _measure(sums).items()}
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _median_cell(cells: dict[str, Values]) -> dict[str, float | int | None]:
+    medians: dict[str, float | int | None] = {}
+    for name in (row.name for row in METRICS.values() if row.median):
+        defined = cells[name][np.isfinite(cells[name])]
+        medians[name] = float(np.median(defined)) if defined.size else None
     return {**medians, "cells": int((cells["n"] >= MIN_DAYS).sum())}
 
 
-def _plain(sums: Float[np.ndarray, "sum"]) -> dict[str, Any]:
-    """Every metric of one group of pairs, as metrics.json holds it."""
-    if not sums[0]:
-        return {**dict.fromkeys(METRICS), "n": 0}
-    found = {name: value.item() for name, value in _measure(sums).items()}
-    return {name: value if np.isfinite(value) else None for name, value in found.items()}
-
-
-def _measure(sums: Float[np.ndarray, "*group sum"]) -> Fields:
-    """Every metric of METRICS, NaN where not defined.
-
-    The anomaly correlation is centred (the correlation of anomalies from climatology, their own means removed), so that
-    it measures agreement alone: a bias that forecast and observation share would raise the uncentred one.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = dict(zip(SUMS, np.moveaxis(sums / sums[..., :1], -1, 0), strict=True))
-
-        def spread(of, square):
-            return np.sqrt(np.maximum(mean[square] - mean[of] ** 2, 0))
-
-        def correlation(one, other, squares, product):
-            spreads = spread(one, squares[0]), spread(other, squares[1])
-            found = np.clip((mean[product] - mean[one] * mean[other]) / (spreads[0] * spreads[1]), -1, 1)
-            return np.where((spreads[0] > VARIATION) & (spreads[1] > VARIATION), found, np.nan)
-
-        r, observed, error = correlation("p", "o", ("pp", "oo"), "po"), spread("o", "oo"), mean["error_2"]
-        bias, variability = mean["p"] - mean["o"], spread("p", "pp") / observed
-        efficiency = np.where(observed > VARIATION, 1 - error / observed**2, np.nan)
-        found = {
-            "rmse": np.sqrt(error),
-            "mse": error,
-            "r2": efficiency,
-            "n": sums[..., 0].astype(int),
-            "bias": bias,
-            "ubrmse": np.sqrt(np.maximum(error - bias**2, 0)),
-            "pearson_r": r,
-            "nse": efficiency,
-            "kge": 1 - np.sqrt((r - 1) ** 2 + (variability - 1) ** 2 + (mean["p"] / mean["o"] - 1) ** 2),
-            "acc": correlation("p-c", "o-c", ("(p-c)_2", "(o-c)_2"), "(p-c)(o-c)"),
-            "skill_over_persistence": 1 - error / mean["persistence_2"],
-            "skill_over_climatology": 1 - error / mean["climatology_2"],
-        }
-    return {name: x if name == "n" else np.where(np.isfinite(x), x, np.nan) for name, x in found.items()}
-
-
-def _described(found: Fields, names: tuple[str, ...], predictions: xr.Dataset, *dims: str) -> xr.Dataset:
-    """These metrics as a data set with CF attributes."""
-    attributes = {name: dict(zip(("units", "long_name"), METRICS[name], strict=True)) for name in names}
-    coordinates = {dim: predictions[dim] for dim in dims}
-    return xr.Dataset({name: (dims, found[name], attributes[name]) for name in names}, coordinates)
+def _with_attributes(
+    values: dict[str, Values], rows: list[Metric], axes: xr.Dataset, dims: tuple[str, ...]
+) -> xr.Dataset:
+    """The metrics of these rows as a data set with CF attributes, on these dims of `axes`."""
+    return xr.Dataset(
+        {row.name: (dims, values[row.name], {"units": row.unit, "long_name": row.long_name}) for row in rows},
+        {dim: axes[dim] for dim in dims},
+    )

@@ -12,53 +12,61 @@ from jaxtyping import Float
 
 from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile, cell_area
-from utils.data_processing import Samples, Windows
+from utils.data_processing import Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.scores import metrics, significance
-from utils.scores.metrics import FORECASTS, Sums
+from utils.scores.baselines import BASELINES
+from utils.scores.scoring import hash_scoring
+from utils.scores.sums import FORECASTS, REGIONS, Sums, region_of
 from utils.training.runs import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
-LONG_NAMES = {
-    "predicted": "forecast soil moisture",
-    "observed": "soil moisture of the data set",
-    "persistence": "last observation",
-    "climatology": "training climatology",
-}
 AGE = "days from the last observation of soil moisture to the last input day"
 _DAYS = 64  # of a chunk in a file that is written block by block
-SCORING = 2  # of metrics.json; another number where the same forecasts get other scores or baselines
 
 
-def described(checkpoint: Checkpoint) -> dict[str, Any]:
+def run_attributes(checkpoint: Checkpoint) -> dict[str, Any]:
     """What predictions.nc says about its run."""
     names = ("model", "experiment", "lead_days", "input_days", "seed", "commit")
     known = {"future": checkpoint.future} if checkpoint.future else {}  # of the weather ahead
+    if checkpoint.future and checkpoint.weather_kind != "none":  # older checkpoints do not say it
+        known["weather_kind"] = checkpoint.weather_kind
     return {name: getattr(checkpoint, name) for name in names} | known
 
 
 @contextlib.contextmanager
-def written(folder: Path, samples: Samples, attributes: dict[str, Any]) -> Iterator["Predictions"]:
-    """predictions.nc of these samples, to be filled block by block; it appears when the block ends well."""
+def open_predictions(folder: Path, samples: Windows, attributes: dict[str, Any]) -> Iterator["Predictions"]:
+    """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well."""
     frame = _frame(samples, attributes)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
-    blocks = samples.view.blocks
-    chunks = (
-        None if len(blocks) == 1 else (min(_DAYS, len(frame["time"])), *(own.stop - own.start for own in blocks[0].own))
-    )
     with whole_file(folder / "predictions.nc") as partial:
         frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         with netCDF4.Dataset(partial, "a") as file:
-            for name, long_name in LONG_NAMES.items():
-                options = {"zlib": True, "complevel": 1, "fill_value": np.float32(np.nan), "chunksizes": chunks}
-                variable = file.createVariable(name, "f4", ("time", "lat", "lon"), **options)
-                attributes = {**VARIABLES["soil_moisture"].attributes, "units": "m3 m-3", "long_name": long_name}
-                variable.setncatts(attributes | {"coordinates": "init_time"})
-            options |= {"fill_value": np.int16(-1)}
-            variable = file.createVariable("input_age", "i2", ("time", "lat", "lon"), **options)
-            variable.setncatts({"units": "day", "long_name": AGE, "coordinates": "init_time"})
+            _create_variables(file, _chunks(samples, days=len(frame["time"])))
             yield Predictions(file, frame)
+
+
+def _chunks(samples: Windows, days: int) -> tuple[int, int, int] | None:
+    """Chunk sizes that fit how the file is written; None for a map that is written at once: the library's own."""
+    blocks = samples.blocks
+    if len(blocks) == 1:
+        return None
+    rows, columns = blocks[0].own
+    return min(_DAYS, days), rows.stop - rows.start, columns.stop - columns.start
+
+
+def _create_variables(file: netCDF4.Dataset, chunks: tuple[int, int, int] | None) -> None:
+    """Forecasts, observations and the age of the last observation, empty."""
+    long_names = {"predicted": "forecast soil moisture", "observed": "soil moisture of the data set"}
+    long_names |= {name: BASELINES[name].long_name for name in FORECASTS[1:]}
+    dims, options = ("time", "lat", "lon"), {"zlib": True, "complevel": 1, "chunksizes": chunks}
+    for name, long_name in long_names.items():
+        variable = file.createVariable(name, "f4", dims, fill_value=np.float32(np.nan), **options)
+        attributes = {**VARIABLES["soil_moisture"].attributes, "units": "m3 m-3", "long_name": long_name}
+        variable.setncatts(attributes | {"coordinates": "init_time"})
+    variable = file.createVariable("input_age", "i2", dims, fill_value=np.int16(-1), **options)
+    variable.setncatts({"units": "day", "long_name": AGE, "coordinates": "init_time"})
 
 
 class Predictions:
@@ -69,53 +77,53 @@ class Predictions:
         self.region = frame["region"].values
         self.parts: dict[str, list[tuple[Sums, tuple[slice, slice]]]] = {}  # by forecast
 
-    def add(self, block: Tile, windows: Windows, predicted: Maps, simple: dict[str, Maps]) -> None:
-        """The forecasts of a block's own cells, [time, lat, lon] in m3 m-3: the model's and the baselines'.
+    def add(self, block: Tile, windows: Windows, predicted: Maps, baselines: dict[str, Maps]) -> None:
+        """Write and score the forecasts of a block's own cells, [time, lat, lon] in m3 m-3.
 
-        `simple` without the forecasts of a baseline leaves that one's scores out.
+        `baselines` has those that FORECASTS names, which are written; a baseline that is not in it is not scored.
         """
-        fields = self.put(block, windows, predicted, simple)
-        for name, values in {"predicted": predicted, **simple}.items():
-            found = Sums.of(fields | {"predicted": values}, self.region[block.own])
-            self.parts.setdefault(name, []).append((found, block.own))
+        fields = self.put(block, windows, predicted, baselines)
+        for name, values in {"predicted": predicted, **baselines}.items():
+            sums = Sums.of(fields | {"predicted": values}, self.region[block.own])
+            self.parts.setdefault(name, []).append((sums, block.own))
 
     def put(
-        self, block: Tile, windows: Windows, predicted: Maps, simple: dict[str, Maps], days: slice = slice(None)
+        self, block: Tile, windows: Windows, predicted: Maps, baselines: dict[str, Maps], days: slice = slice(None)
     ) -> dict[str, Maps]:
         """The same without scores, for some of the days; returns what was written."""
         own = (slice(None), *block.inside)
         fields = {"predicted": predicted, "observed": windows.observed[own]}
-        fields |= {name: simple[name] for name in FORECASTS[1:]}
+        fields |= {name: baselines[name] for name in FORECASTS[1:]}
         for name, values in {**fields, "input_age": windows.input_age[own]}.items():
             self.file[name][days, *block.own] = values
         return fields
 
     def sums(self) -> dict[str, Sums]:
-        """Of the whole map, by forecast: `predicted` and each baseline."""
+        """Sums of the whole map, by forecast: `predicted` and each baseline."""
         return {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
 
 
-def _frame(samples: Samples, attributes: dict[str, Any]) -> xr.Dataset:
+def _frame(samples: Windows, attributes: dict[str, Any]) -> xr.Dataset:
     """predictions.nc without its forecasts."""
-    data, statistics = samples.view.data, samples.view.statistics
-    days = data.days[samples.target_index]
+    data, statistics = samples.data, samples.statistics
+    days = samples.valid_time
     regions = {
-        "flag_values": np.arange(len(metrics.REGIONS), dtype=np.int8),
-        "flag_meanings": " ".join(metrics.REGIONS),
+        "flag_values": np.arange(len(REGIONS), dtype=np.int8),
+        "flag_meanings": " ".join(REGIONS),
+        "long_name": "climate region by the mean precipitation of the training period",
     }
-    regions |= {"long_name": "climate region by the mean precipitation of the training period"}
     rain = statistics.cell_mean[list(VARIABLES).index("precipitation")]
-    begun = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
+    init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {
-            "region": (("lat", "lon"), metrics.region_of(rain), regions),
+            "region": (("lat", "lon"), region_of(rain), regions),
             "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
         },
         coords={
             "time": ("time", days.astype("datetime64[ns]"), AXES["time"]),
             "lat": ("lat", data.grid.lat, AXES["lat"]),
             "lon": ("lon", data.grid.lon, AXES["lon"]),
-            "init_time": ("time", (days - samples.lead_days).astype("datetime64[ns]"), begun),
+            "init_time": ("time", (days - samples.lead_days).astype("datetime64[ns]"), init),
         },
         attrs={
             "Conventions": "CF-1.11",
@@ -127,54 +135,58 @@ def _frame(samples: Samples, attributes: dict[str, Any]) -> xr.Dataset:
     )
 
 
-def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, found: dict[str, Any]) -> None:
-    """scores.nc (maps over time and days over cells) and metrics.json, the last one last."""
+def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, content: dict[str, Any]) -> None:
+    """scores.nc (maps over time and series over cells), then metrics.json with this content and `scoring`."""
     cells, days = metrics.maps(sums, frame), metrics.series(sums, frame)
     parts = cells.assign({f"{name}_of_day": values for name, values in days.items()})
     with whole_file(run_dir / "scores.nc") as partial:
         parts.to_netcdf(partial, engine="netcdf4", encoding={"time": DAYS_ENCODING})
-    write_json(run_dir / "metrics.json", found | {"scoring": SCORING})
+    write_json(run_dir / "metrics.json", content | {"scoring": hash_scoring()})
 
 
 def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, Any]:
     """All scores of one forecast, with intervals, and tests against each baseline; `sums` as `Predictions.sums`."""
-    one = sums[name].required()
-    found = metrics.scores_of(one, frame["time"].values, frame["cell_area"].values)
-    comparisons = {rival: difference(one, other) for rival, other in sums.items() if rival not in ("predicted", name)}
-    return {**found, **intervals(one, sums["persistence"]), **fitted_line(one), "comparisons": comparisons}
+    own = sums[name].required()
+    rivals = {rival: other for rival, other in sums.items() if rival not in ("predicted", name)}
+    return {
+        **metrics.scores_of(own, frame["time"].values, frame["cell_area"].values),
+        **intervals(own, sums["persistence"]),
+        **fit_line(own),
+        "comparisons": {rival: compare_errors(own, other) for rival, other in rivals.items()},
+    }
 
 
 def intervals(sums: Sums, persistence: Sums) -> dict[str, float | None]:
     """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
-    found = {}
-    for name in ("rmse", "r2", "skill"):
-        score = significance.estimate([_daily(sums, persistence)], getattr(significance, name))
-        found |= {f"{name}_low": score.low, f"{name}_high": score.high}
-    return without_nan(found)
+    ends: dict[str, float] = {}
+    for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
+        estimate = significance.estimate([_daily_sums(sums, persistence)], score)
+        ends |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return without_nan(ends)
 
 
-def difference(one: Sums, other: Sums) -> dict[str, float | str | None]:
+def compare_errors(one: Sums, other: Sums) -> dict[str, float | str | None]:
     """Whether forecast `one` is better or worse than `other`: a Diebold–Mariano test on the MSE.
 
     `mse_difference` in m6 m-6, negative where `one` is better, with its 95 % interval.
     """
-    found = significance.estimate([_daily(one, other)], significance.mse_difference)
-    numbers = {"mse_difference": found.value, "low": found.low, "high": found.high, "p": found.p}
-    return {**without_nan(numbers), "verdict": significance.verdict(found)}
+    estimate = significance.estimate([_daily_sums(one, other)], significance.mse_difference)
+    numbers = {"mse_difference": estimate.value, "low": estimate.low, "high": estimate.high, "p": estimate.p}
+    return {**without_nan(numbers), "verdict": significance.verdict(estimate)}
 
 
-def _daily(one: Sums, other: Sums) -> Float[np.ndarray, "time moment"]:
-    """Daily sums of a forecast and the one it is held against (see significance)."""
+def _daily_sums(one: Sums, other: Sums) -> Float[np.ndarray, "time moment"]:
+    """Daily sums of a forecast and of the one that it is compared with, in the order of `significance.daily_sums`."""
     return np.column_stack([*(one.of_days(name) for name in ("n", "o", "oo", "error_2")), other.of_days("error_2")])
 
 
-def fitted_line(sums: Sums) -> dict[str, float | None]:
+def fit_line(sums: Sums) -> dict[str, float | None]:
     """Slope and intercept (m3 m-3) of the least-squares line of predicted on observed, as in the scatter plots."""
     n, p, o, oo, po = (float(sums.of_days(name).sum()) for name in ("n", "p", "o", "oo", "po"))
-    spread = oo / n - (o / n) ** 2
-    if n < 2 or spread < metrics.VARIATION**2:
+    variance = oo / n - (o / n) ** 2
+    if n < 2 or variance < metrics.VARIATION**2:
         return {"slope": None, "intercept": None}
-    slope = (po / n - p / n * o / n) / spread
+    slope = (po / n - p / n * o / n) / variance
     return {"slope": slope, "intercept": p / n - slope * o / n}
 
 

@@ -1,4 +1,7 @@
-"""The long table of scores: one row a run, and one row a baseline on the same samples."""
+"""The long table of scores: one row a run, and one row a baseline on the same samples.
+
+Its columns follow from METRICS and BASELINES.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from utils.common.text import days
-from utils.figures.style import BASELINES
+from utils.scores.baselines import BASELINES
+from utils.scores.metrics import METRICS
 
+FIRST = ("rmse", "mse", "r2", "skill_over_persistence", "n")  # of the metrics; the others stand behind
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
-MORE = ("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept")
 NESTED = {  # column: where metrics.json has it
     "rmse_area_weighted": ("area_weighted", "rmse"),
     "r2_area_weighted": ("area_weighted", "r2"),
@@ -17,7 +21,6 @@ NESTED = {  # column: where metrics.json has it
     "r2_median_cell": ("median_cell", "r2"),
     "skill_median_cell": ("median_cell", "skill_over_persistence"),
 }
-VERDICTS = {f"vs_{name}": name for name in BASELINES}  # of the test against that baseline
 TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from scratch
     "transfer_rmse_change",  # relative: −0.1 is a tenth less
     "transfer_low",
@@ -28,9 +31,28 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
-COLUMNS = ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2", "skill_over_persistence", "n", *INTERVALS]
-COLUMNS += [*VERDICTS, *TRANSFER, *MORE, *NESTED]
-COLUMNS += ["input_days", "target_days", "epochs", "best_epoch", "data", "note"]
+
+
+def metric_columns() -> list[str]:
+    """The metrics of the table in its order: FIRST, then the others as METRICS has them."""
+    return [*FIRST, *(name for name, row in METRICS.items() if row.in_table and name not in FIRST)]
+
+
+def verdict_columns() -> dict[str, str]:
+    """Column → baseline whose test against a forecast it tells."""
+    return {f"vs_{name}": name for name in BASELINES}
+
+
+def columns() -> list[str]:
+    """All columns of the table, in order."""
+    more = [name for name in metric_columns() if name not in FIRST]
+    return [
+        *("experiment", "model", "lead_days", "seed", *FIRST, *INTERVALS),
+        *verdict_columns(),
+        *TRANSFER,
+        *(*more, "slope", "intercept", *NESTED),
+        *("input_days", "target_days", "epochs", "best_epoch", "data", "note"),
+    ]
 
 
 def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, Any]] = ()) -> pd.DataFrame:
@@ -55,7 +77,7 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
         kind = _kind(metrics)
         rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
     numbers = ("seed", "epochs", "best_epoch", "n", "target_days")
-    long = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in numbers})
+    long = pd.DataFrame(rows, columns=columns()).astype({name: "Int64" for name in numbers})
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     again = long.duplicated(["experiment", "model", "lead_days", "input_days", "n"]) & long["seed"].isna()
     return long[~again].reset_index(drop=True)
@@ -66,11 +88,13 @@ def _kind(metrics: dict[str, Any]) -> str:
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
-    found = {name: metrics.get(name) for name in COLUMNS}
-    found |= {name: metrics.get(part, {}).get(score) for name, (part, score) in NESTED.items()}
-    return found | {
-        name: metrics.get("comparisons", {}).get(rival, {}).get("verdict") for name, rival in VERDICTS.items()
-    }
+    """The columns that metrics.json has of a run or of a baseline; None for the others."""
+    row = {name: metrics.get(name) for name in columns()}
+    for column, (part, score) in NESTED.items():
+        row[column] = metrics.get(part, {}).get(score)
+    for column, rival in verdict_columns().items():
+        row[column] = metrics.get("comparisons", {}).get(rival, {}).get("verdict")
+    return row
 
 
 def show(long: pd.DataFrame) -> str:

@@ -1,16 +1,16 @@
-"""How sure a score is: intervals and tests that stay honest when errors last for weeks.
+"""Intervals and tests of scores that allow for errors that last for weeks.
 
-Errors of soil-moisture forecasts resemble those of the day before, whatever the lead, so neither days nor cells are
-independent. All scores here are functions of sums over cells, one row a day; their uncertainty is that of a daily time
-series with an autocorrelation that is not known:
+The error of a soil-moisture forecast resembles that of the day before, whatever the lead time. So neither days nor
+cells are independent. All scores here are functions of sums over cells, one row a day. Their uncertainty is that of a
+daily time series with an unknown autocorrelation:
 
-series      a score's influence: how much each scored day pulls it up or down (delta method)
+series      the influence of each day on a score: how much the day pulls it up or down (delta method)
 variance    of the series' mean, from its lowest B cosine frequencies (equal-weighted cosines; Lazarus et al. 2018,
-            doi:10.1080/07350015.2018.1506926), the smooth form of batch means, with B from the data: the slower the
-            series forgets, the fewer frequencies say something about its mean
-test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not hang on the lead
-seeds       several runs of one model differ by chance too: their variance over the number of seeds is added
-            (Satterthwaite's degrees of freedom). It stands in for resampling seeds, which is too narrow for three
+            doi:10.1080/07350015.2018.1506926). This is the smooth form of batch means. B follows from the data: the
+            longer errors last, the fewer frequencies say something about the mean
+test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not depend on the lead
+seeds       several runs of one model differ by chance too. Their variance over the number of seeds is added, with
+            Satterthwaite's degrees of freedom. A bootstrap over three seeds would give too narrow an interval
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ from scipy.stats import false_discovery_control, t
 from torch import Tensor
 
 LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
-LAGS = (1, 2, 3, 5, 8, 12)  # days at which memory is looked for
+LAGS = (1, 2, 3, 5, 8, 12)  # days at which the autocorrelation is taken
 BIAS = 0.05  # share of the variance that may be lost to too many frequencies
-FEWEST, FEWEST_DAYS = 4, 20  # frequencies; days below which nothing is said
-CELL_DAYS = 60  # the same of a single cell
+FEWEST, FEWEST_DAYS = 4, 20  # frequencies, at least; days, with fewer there is no interval
+CELL_DAYS = 60  # days of a single cell, with fewer it is not tested
 N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(5)  # columns of daily sums; _2 squared
 
 
@@ -50,8 +50,10 @@ def daily_sums(
     predicted: Float[np.ndarray, "time *cell"],
     reference: Float[np.ndarray, "time *cell"],
 ) -> Float[np.ndarray, "time moment"]:
-    """The sums over cells, day by day, that all scores below are made of; `reference` is what a forecast is held
-    against."""
+    """The sums over cells, day by day, that all scores below are made of, in the order of N … REFERENCE_2.
+
+    All three are in m3 m-3; `observed` is NaN where nothing is scored. The forecast is compared with `reference`.
+    """
     valid = np.isfinite(observed)
     parts = (np.ones_like(observed), observed, observed**2, (predicted - observed) ** 2, (reference - observed) ** 2)
     cells = tuple(range(1, observed.ndim))
@@ -59,10 +61,12 @@ def daily_sums(
 
 
 def rmse(mean: Tensor) -> Tensor:
+    """Root-mean-square error, m3 m-3. `mean` is everywhere the mean of the daily sums over days."""
     return (mean[ERROR_2] / mean[N]).sqrt()
 
 
 def r2(mean: Tensor) -> Tensor:
+    """1 − MSE / variance of the observations."""
     return 1 - mean[ERROR_2] / (mean[OBSERVED_2] - mean[OBSERVED] ** 2 / mean[N])
 
 
@@ -72,7 +76,7 @@ def skill(mean: Tensor) -> Tensor:
 
 
 def mse_difference(mean: Tensor) -> Tensor:
-    """MSE − MSE of the reference: what a Diebold–Mariano test asks about."""
+    """MSE − MSE of the reference, m6 m-6, as in a Diebold–Mariano test (1995, J. Bus. Econ. Stat. 13)."""
     return (mean[ERROR_2] - mean[REFERENCE_2]) / mean[N]
 
 
@@ -87,9 +91,12 @@ def rmse_change(mean: Tensor) -> Tensor:
 
 
 def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor]) -> Estimate:
-    """A score of one run, or of a model over several seeds (one array of daily sums each, same days)."""
-    scored = sums[0][:, N] > 0  # days without an observation say nothing, and would pass for days of no error
-    values, influences = zip(*(_influence(seed[scored], score) for seed in sums), strict=True)
+    """A score of one run, or of a model over several seeds, with its interval.
+
+    `sums` has one array of daily sums for each seed, of the same days.
+    """
+    scored = sums[0][:, N] > 0  # a day without an observation would count as a day without error
+    values, influences = zip(*(_measure_influence(seed[scored], score) for seed in sums), strict=True)
     value = float(np.mean(values))
     variance, freedom = variance_of_mean(np.mean(influences, axis=0))
     if len(values) > 1:
@@ -99,9 +106,9 @@ def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[
             freedom = total**2 / (variance**2 / freedom + between**2 / (len(values) - 1))
         variance = total
     if not np.isfinite(variance):
-        return Estimate(value, np.nan, np.nan, np.nan)
+        return Estimate(value, low=np.nan, high=np.nan, p=np.nan)
     half = float(t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(variance))
-    return Estimate(value, value - half, value + half, float(_p(value, variance, freedom)))
+    return Estimate(value, low=value - half, high=value + half, p=float(_p_value(value, variance, freedom)))
 
 
 def compare(
@@ -109,24 +116,30 @@ def compare(
     one: Sequence[Float[np.ndarray, "time *cell"]],
     other: Sequence[Float[np.ndarray, "time *cell"]],
 ) -> Estimate:
-    """MSE of `one` minus MSE of `other`, on the same cell-days; one array a seed, paired. Negative: `one` is better."""
+    """MSE of `one` minus MSE of `other` on the same cell-days, m6 m-6; negative where `one` is better.
+
+    Both have one array for each seed, in m3 m-3. They are paired by seed.
+    """
     return estimate([daily_sums(observed, a, b) for a, b in zip(one, other, strict=True)], mse_difference)
 
 
 def verdict(difference: Estimate) -> str:
-    """What a difference in errors says about the first of the two."""
+    """Whether the first of two forecasts is better or worse, from the difference of their squared errors."""
     if np.isnan(difference.p):
         return "too few days"
-    return "not significant" if not difference.significant else "better" if difference.value < 0 else "worse"
+    if not difference.significant:
+        return "not significant"
+    return "better" if difference.value < 0 else "worse"
 
 
 def better_and_worse(
     difference: Float[np.ndarray, "time lat lon"],
 ) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
-    """Cells whose squared errors' difference over time is significantly negative, positive, and those tested.
+    """Cells where a forecast is significantly better, where it is significantly worse, and those that were tested.
 
-    `difference` is NaN where nothing is scored; cells with fewer than CELL_DAYS days are left out. The share of false
-    discoveries among all cells named is held at LEVEL (Benjamini and Hochberg 1995).
+    `difference` is its squared error minus that of another forecast, NaN where nothing is scored. Cells with fewer than
+    CELL_DAYS days are not tested. The share of false discoveries among all cells found is kept at LEVEL (Benjamini and
+    Hochberg 1995, J. R. Stat. Soc. B 57).
     """
     valid = np.isfinite(difference)
     tested = valid.sum(axis=0) >= CELL_DAYS
@@ -134,21 +147,21 @@ def better_and_worse(
     if tested.any():
         cells = difference[:, tested].astype(np.float64)
         mean[tested] = np.nanmean(cells, axis=0)
-        p[tested] = false_discovery_control(_p(mean[tested], *variance_of_mean(cells)))
+        p[tested] = false_discovery_control(_p_value(mean[tested], *variance_of_mean(cells)))
     return (p < LEVEL) & (mean < 0), (p < LEVEL) & (mean > 0), tested
 
 
 def variance_of_mean(
     series: Float[np.ndarray, "time *cell"],
 ) -> tuple[Float[np.ndarray, "*cell"], Float[np.ndarray, "*cell"]]:
-    """Variance of the time mean of an autocorrelated series and its degrees of freedom; NaN for few days.
+    """Variance of the time mean of an autocorrelated series, and its degrees of freedom; NaN for few days.
 
-    Each cell has its own clock: days without a value (NaN) are taken out of it. Left in as zeros, a season without
-    values would pass for one without errors.
+    Days without a value (NaN) are taken out of each cell's series. If they stayed as zeros, a season without values
+    would count as one without errors.
     """
     shape = series.shape[1:]
-    values, count = _closed_up(series.reshape(len(series), -1))
-    number = _frequencies(values, count)
+    values, count = _take_out_gaps(series.reshape(len(series), -1))
+    number = _count_frequencies(values, count)
     power = np.zeros(len(count))
     clock = np.arange(len(values))[:, None] + 0.5
     for k in range(1, int(number.max(initial=0)) + 1):
@@ -159,10 +172,10 @@ def variance_of_mean(
     return variance.reshape(shape), number.reshape(shape)
 
 
-def _closed_up(
+def _take_out_gaps(
     series: Float[np.ndarray, "time cell"],
 ) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
-    """Deviations from each cell's mean, its values moved together to the start, zeros behind; and their number."""
+    """Deviations from each cell's mean, moved together to the start, with zeros behind them; and their number."""
     valid = np.isfinite(series)
     count = valid.sum(axis=0).astype(float)
     mean = np.where(valid, series, 0).sum(axis=0) / np.maximum(count, 1)
@@ -170,10 +183,12 @@ def _closed_up(
     return np.take_along_axis(np.where(valid, series - mean, 0), order, axis=0), count
 
 
-def _frequencies(values: Float[np.ndarray, "time cell"], count: Float[np.ndarray, "cell"]) -> Float[np.ndarray, "cell"]:
-    """How many cosine frequencies to use: as many as keep the bias of an AR(1) with the series' memory below BIAS.
+def _count_frequencies(
+    values: Float[np.ndarray, "time cell"], count: Float[np.ndarray, "cell"]
+) -> Float[np.ndarray, "cell"]:
+    """How many cosine frequencies to use: as many as keep the bias below BIAS, for an AR(1) with the series' decay.
 
-    The memory is the slowest decay seen at any of LAGS, so that fast noise on top of a slow error does not hide it.
+    The decay is the slowest one seen at any of LAGS. Fast noise on top of a slow error then does not hide the slow one.
     """
     days = np.maximum(count, 1)
     variance, decay = (values**2).sum(axis=0), np.zeros(len(count))
@@ -189,15 +204,17 @@ def _frequencies(values: Float[np.ndarray, "time cell"], count: Float[np.ndarray
     return np.clip(np.floor(highest * days / np.pi), FEWEST, most)
 
 
-def _influence(sums: Float[np.ndarray, "time moment"], score: Callable[[Tensor], Tensor]) -> tuple[float, np.ndarray]:
-    """The score of all days, and how far each day pulls it: gradient at the mean times the day's deviation."""
+def _measure_influence(
+    sums: Float[np.ndarray, "time moment"], score: Callable[[Tensor], Tensor]
+) -> tuple[float, np.ndarray]:
+    """The score over all days, and how far each day pulls it: the gradient at the mean times the day's deviation."""
     mean = torch.from_numpy(sums.mean(axis=0)).requires_grad_()
     value = score(mean)
     (gradient,) = torch.autograd.grad(value, mean)
     return value.item(), (sums - sums.mean(axis=0)) @ gradient.numpy()
 
 
-def _p(mean: ArrayLike, variance: ArrayLike, freedom: ArrayLike) -> np.ndarray:
+def _p_value(mean: ArrayLike, variance: ArrayLike, freedom: ArrayLike) -> np.ndarray:
     """Two-sided p value; 1 where mean and variance are both 0 (identical forecasts)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(mean == 0, 0, np.abs(mean) / np.sqrt(variance))

@@ -17,10 +17,10 @@ from utils.common.parallel import Job, cores
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
-from utils.figures.style import BASELINES
 from utils.forecasts.cross_validation import cross_validate
-from utils.scores.baseline_runs import Asked, evaluate_baselines
-from utils.scores.prediction_file import SCORING
+from utils.scores.baseline_runs import evaluate_baselines
+from utils.scores.baselines import BASELINES
+from utils.scores.scoring import hash_scoring
 from utils.settings import complete, split_of
 from utils.study.plan import (
     COMPACT,
@@ -93,8 +93,10 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     """Score the baselines on the samples of a task of SMAPtest, where they are missing; returns the RMSE of each."""
     settings = plan.configure(task).settings
     split = split_of(settings)
-    asked = Asked(
-        learn_from=settings.data,
+    evaluate_baselines(
+        into=plan.runs / SCRATCH,
+        suffix=suffix(task.target_days),
+        attributes={"experiment": SCRATCH},
         data=settings.data,
         train=split.train,
         test=split.test,
@@ -102,7 +104,6 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    evaluate_baselines(asked, plan.runs / SCRATCH, suffix(task.target_days), {"experiment": SCRATCH})
     folders = {name: plan.runs / baseline_folder(name, task.lead_days, task.target_days) for name in BASELINES}
     return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
 
@@ -192,7 +193,7 @@ class Study:
         folder = name.split("/")[0]
         expected = {
             "data_sha256": data_hash(self.plan.data[folder]),
-            "scoring": SCORING,
+            "scoring": hash_scoring(),
             "test": [list(self.plan.periods[folder]["test"])],
         }
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own

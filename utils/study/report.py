@@ -17,10 +17,11 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
-from utils.common.text import days, number
-from utils.figures.style import BASELINES
+from utils.common.text import days, format_unit, number
 from utils.scores import significance
-from utils.scores.score_table import show
+from utils.scores.baselines import BASELINES
+from utils.scores.metrics import METRICS
+from utils.scores.score_table import metric_columns, show, verdict_columns
 from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers
@@ -29,24 +30,7 @@ from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-COLUMNS = {
-    "lead_days": Column("lead", "days"),
-    "rmse": Column("RMSE", "m³ m⁻³", ".4f"),
-    "rmse_low": Column("from", "", ".4f"),
-    "rmse_high": Column("to", "", ".4f"),
-    "r2": Column("R²", "", ".3f"),
-    "skill_over_persistence": Column("skill over persistence", "", ".3f"),
-    "bias": Column("bias", "m³ m⁻³", ".4f"),
-    "ubrmse": Column("ubRMSE", "m³ m⁻³", ".4f"),
-    "kge": Column("KGE", "", ".3f"),
-    "acc": Column("anomaly correlation", "", ".3f"),
-    "r2_median_cell": Column("R² of the median cell", "", ".3f"),
-    "vs_persistence": Column("against persistence"),
-    "vs_ridge_memory": Column("against ridge with memory"),
-    "vs_scratch": Column("against no transfer"),
-    "n": Column("cell-days"),
-}
-FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of that table
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of the scores
 FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
@@ -225,14 +209,29 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
 
 def tabulate_scores(long: pd.DataFrame) -> Table:
     """The page's table of the scores of all runs and baselines; the verdicts stand beside the RMSE."""
-    others = [name for name in COLUMNS if name not in FIRST]
+    columns = score_columns()
+    others = [name for name in columns if name not in FIRST]
     return Table(
         "Scores",
         f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
         long[[*FIRST, *others]],
-        COLUMNS,
+        columns,
         not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
     )
+
+
+def score_columns() -> dict[str, Column]:
+    """The columns of the table of scores, from the rows of METRICS and BASELINES that have a heading."""
+    shown: dict[str, Column] = {"lead_days": Column("lead", "days")}
+    for name in metric_columns():
+        if name != "n" and (row := METRICS[name]).heading:
+            shown[name] = Column(row.heading, format_unit(row.unit), f".{row.digits}f")
+        if name == "rmse":
+            shown |= {"rmse_low": Column("from", "", ".4f"), "rmse_high": Column("to", "", ".4f")}
+    shown["r2_median_cell"] = Column("R² of the median cell", "", ".3f")
+    headings = {column: BASELINES[name].heading for column, name in verdict_columns().items()}
+    shown |= {column: Column(heading) for column, heading in headings.items() if heading}
+    return shown | {"vs_scratch": Column("against no transfer"), "n": Column(METRICS["n"].heading)}
 
 
 def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
-from utils.figures.style import BASELINES
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.scores.score_table import table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder

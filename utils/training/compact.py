@@ -19,7 +19,7 @@ time.
 import copy
 import math
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -31,10 +31,10 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
-from utils.data_processing import Samples, index_batches
-from utils.dataset.recollection import DYNAMIC, SHIFTED, STATIC
+from utils.data_processing import Windows, index_batches
+from utils.dataset.antecedent_features import shifts
 from utils.dataset.statistics import CORRELATED_DAYS
-from utils.models.compact import UNIT, Compact
+from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
 from utils.settings import FinetuneSettings, TrainSettings
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 from utils.training.runs import Checkpoint
@@ -96,7 +96,7 @@ class CompactTrainer(Trainer):
             run.on_epoch(checkpoint)
         return checkpoint
 
-    def refit(self, training: Samples, finished: Checkpoint) -> Compact:
+    def refit(self, training: Windows, finished: Checkpoint) -> Compact:
         rng = np.random.default_rng(self.settings.seed)
         if is_pretraining(finished):
             years = draw_pseudo_satellite_years(training, self.settings.pseudo_satellite_years, rng)
@@ -111,7 +111,7 @@ class CompactTrainer(Trainer):
         """Fits to the training days alone, and to training and validation days."""
         number = self.settings.pseudo_satellite_years
         trial = self.fit_to_land_model(draw_pseudo_satellite_years(run.training, number, rng))
-        all_days = replace(run.training, periods=(*run.training.periods, *run.validation.periods))
+        all_days = run.training.in_periods((*run.training.periods, *run.validation.periods), "training")
         rng = np.random.default_rng(self.settings.seed)
         return trial, self.fit_to_land_model(draw_pseudo_satellite_years(all_days, number, rng))
 
@@ -236,7 +236,7 @@ def is_pretraining(checkpoint: Checkpoint) -> bool:
     return checkpoint.experiment == "ERA5test"
 
 
-def count_days(samples: Samples) -> int:
+def count_days(samples: Windows) -> int:
     """Target days of a period, with or without a full window."""
     return len(samples.target_index) + samples.skipped
 
@@ -267,8 +267,8 @@ def mean_error_std(samples: CellSamples, days: int) -> float:
 
 def mean_error_effects(dynamic: int) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:
     """What a mean that is too low by 1 adds to x and to the static features; to the target it adds 1."""
-    on_x = np.concatenate([SHIFTED, np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
-    return on_x, -np.array([name == "mean_soil_moisture" for name in STATIC], np.float32)
+    on_x = np.concatenate([shifts(DYNAMIC), np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
+    return on_x, shifts(STATIC).astype(np.float32)
 
 
 def perturb_cell_mean(samples: CellSamples, std: float, rng: np.random.Generator) -> CellSamples:

@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float32, Int
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
 from utils.common.periods import Split, in_spans, starts_of_runs
-from utils.data_processing import Samples, index_batches
-from utils.dataset.memory import OLDEST, physical
+from utils.data_processing import index_batches
+from utils.dataset.antecedent_features import OLDEST
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.recollection import STATIC
 from utils.dataset.record import Record
-from utils.dataset.statistics import MOISTURE, Summary
-from utils.models.compact import MemoryWindows
+from utils.dataset.statistics import MOISTURE, Statistics
+from utils.models.compact import STATIC, MemoryWindows
 
 MOST_SAMPLES = 1_500_000  # to learn from
 MOST_SAMPLES_OF_A_YEAR = 150_000
@@ -53,9 +52,9 @@ class CellSamples:
         )
 
 
-def draw_observations(samples: Samples, rng: np.random.Generator) -> CellSamples:
+def draw_observations(samples: MemoryWindows, rng: np.random.Generator) -> CellSamples:
     """Every valid target of every cell, or as many of them as MOST_SAMPLES, drawn at random."""
-    possible = len(samples.target_index) * int(samples.view.statistics.scored.sum())
+    possible = len(samples.target_index) * int(samples.statistics.scored.sum())
     share = MOST_SAMPLES / max(possible, 1)
     return CellSamples.concatenate([_draw_cells(windows, rng, share, oldest=OLDEST) for windows in samples])
 
@@ -96,23 +95,24 @@ def _draw_cells(
 # -------------------------------------------------------------------------------------------- pseudo-satellite years
 
 
-def draw_pseudo_satellite_years(samples: Samples, number: int, rng: np.random.Generator) -> CellSamples:
+def draw_pseudo_satellite_years(samples: MemoryWindows, number: int, rng: np.random.Generator) -> CellSamples:
     """The land model as a satellite would see it, on target days of `samples`: with gaps, with noise, and for a year.
 
     Up to `number` years are drawn; those without a target day of `samples` are left out. Raises UserError where no year
     is left, or where the record has no stretch of SHORTEST days.
     """
-    view, parts = samples.view, []
-    stretches = [stretch for stretch in _days_in_a_row(view.data.days) if len(stretch) >= SHORTEST]
+    parts, data = [], samples.data
+    stretches = [stretch for stretch in _days_in_a_row(data.days) if len(stretch) >= SHORTEST]
     if not stretches:
-        raise UserError(f"{view.data.path} has no {SHORTEST} days in a row, which pre-training needs.")
+        raise UserError(f"{data.path} has no {SHORTEST} days in a row, which pre-training needs.")
     for k in range(number):
-        record = view.record(view.blocks[int(rng.integers(len(view.blocks)))])
+        block = samples.blocks[int(rng.integers(len(samples.blocks)))]
+        record = samples.of(block).record
         year = PseudoSatelliteYear.draw(record, stretches[k % len(stretches)], rng)
         if year.can_teach(samples):
             parts.append(year.draw_samples(samples, rng))
     if not parts:
-        raise UserError(f"The training period of {view.data.path} is too short to pre-train on.")
+        raise UserError(f"The training period of {data.path} is too short to pre-train on.")
     return CellSamples.concatenate(parts)
 
 
@@ -149,22 +149,26 @@ class PseudoSatelliteYear:
     def days(self) -> np.ndarray:
         return self.record.days[self.index]
 
-    def can_teach(self, samples: Samples) -> bool:
+    def can_teach(self, samples: MemoryWindows) -> bool:
         """Whether some of its days are target days of `samples`, and the cells' means have an observation."""
         target_days = self.days[samples.lead_days :]
         return bool(in_spans(target_days, samples.periods).any() and np.isfinite(self.moisture[: self.span]).any())
 
-    def draw_samples(self, samples: Samples, rng: np.random.Generator) -> CellSamples:
+    def draw_samples(self, samples: MemoryWindows, rng: np.random.Generator) -> CellSamples:
         """Its target days that are some of `samples`; the target is the land model's soil moisture without noise."""
-        days, view = self.days, samples.view
-        maps = {name: physical(self.record, name, self.index) for name in VARIABLES} | {"soil_moisture": self.moisture}
+        days = self.days
+        maps = {name: self.record.physical(name, self.index) for name in VARIABLES} | {"soil_moisture": self.moisture}
         coords = {"time": days.astype("datetime64[ns]"), "lat": self.record.grid.lat, "lon": self.record.grid.lon}
         ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
         split = Split(((days[0], days[self.span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
-        statistics = Summary.of(ds, split).statistics(split).unscaled()
-        ahead = view.future.ahead(ds, statistics, WHOLE) if view.future else None
+        statistics = Statistics.fit(ds, split).unscaled()
+        weather = samples.weather.read(ds, statistics, WHOLE) if samples.weather else None
         windows = MemoryWindows(
-            Record(ds, statistics, ahead=ahead), samples.periods, samples.lead_days, 1, samples.name
+            Record(ds, statistics, weather=weather),
+            lead_days=samples.lead_days,
+            input_days=1,
+            periods=samples.periods,
+            name=samples.name,
         )
         share = MOST_SAMPLES_OF_A_YEAR / (len(windows) * statistics.scored.sum())
         return _draw_cells(windows, rng, share, oldest=RECENT, truth=self.record.observed[self.index])

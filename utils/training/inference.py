@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError, fold
 from utils.common.files import ROOT
-from utils.data_processing import Batch, View, Windows, index_batches
+from utils.data_processing import Batch, Windows, index_batches
 from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
@@ -76,10 +76,18 @@ def script_of(checkpoint: Checkpoint, run_dir: Path):
     return load_script(script)
 
 
-def view_of(checkpoint: Checkpoint, model: ForecastModel, data: DataSet, future: KnownWeather | None) -> View:
-    """A data set as a run sees it: with the run's statistics and predictors, and the weather that it knows."""
-    look = model.receptive_radius(checkpoint.input_days)
-    return View(data, checkpoint.restored_statistics(), checkpoint.predictors, look, future=future)
+def restore_windows(
+    checkpoint: Checkpoint, model: ForecastModel, data: DataSet, weather: KnownWeather | None
+) -> Windows:
+    """All windows of a data set as a run sees them: with its statistics and predictors, and the weather it knows."""
+    return model.make_windows(
+        data,
+        checkpoint.restored_statistics(),
+        lead_days=checkpoint.lead_days,
+        input_days=checkpoint.input_days,
+        predictors=checkpoint.predictors,
+        weather=weather,
+    )
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:

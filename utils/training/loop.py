@@ -28,7 +28,7 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.common.glibc import keep_freed_memory, return_freed_memory
-from utils.data_processing import Batch, Samples, Windows, index_batches
+from utils.data_processing import Batch, Windows, index_batches
 from utils.models import ForecastModel
 from utils.settings import TrainSettings
 from utils.training import runs
@@ -52,7 +52,7 @@ class GradientDescent(Trainer):
         wrapped, optimiser = self.set_up()
         start_time = self.restore(run, optimiser)
         self.write_start(run, start_time)
-        samples = len(run.training)
+        samples = run.training.epoch_size
         total, done = settings.epochs * samples, checkpoint.epoch * samples
         with self.progress_bar(run, unit=" samples", total=total, initial=done) as bar:
             while checkpoint.epoch < settings.epochs and not self.has_stalled(checkpoint):
@@ -74,7 +74,7 @@ class GradientDescent(Trainer):
         self.write_end(run, start_time)
         return checkpoint
 
-    def refit(self, training: Samples, finished: Checkpoint) -> ForecastModel:
+    def refit(self, training: Windows, finished: Checkpoint) -> ForecastModel:
         """As many epochs as the best of the finished run."""
         wrapped, optimiser = self.set_up()
         for epoch in range(finished.best_epoch):
@@ -108,7 +108,7 @@ class GradientDescent(Trainer):
         return patience > 0 and checkpoint.epoch - waiting_since >= patience
 
     def learn_one_epoch(
-        self, wrapped: nn.Module, optimiser: Optimizer, training: Samples, bar: tqdm | None = None
+        self, wrapped: nn.Module, optimiser: Optimizer, training: Windows, bar: tqdm | None = None
     ) -> float:
         """Go through the samples once and forget the gradients; returns the training loss."""
         loss = train_epoch(
@@ -183,7 +183,7 @@ def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimiser: Optimizer,
-    training: Samples,
+    training: Windows,
     batch_size: int,
     bar: tqdm | None = None,
     transfer: Transfer | None = None,
@@ -211,7 +211,7 @@ def train_epoch(
     return total / max(count, 1)
 
 
-def validate(fabric: Fabric, model: nn.Module, validation: Samples, batch_size: int) -> tuple[float, float]:
+def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
     total, squares, count = 0.0, 0.0, 0
     own_batches = {"first": fabric.global_rank, "step": fabric.world_size}

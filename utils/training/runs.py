@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
@@ -25,7 +24,7 @@ from utils.common.files import ROOT, whole_file, write_json
 from utils.common.grid import Grid
 from utils.common.periods import Span, Split
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.statistics import TERMS, Statistics
+from utils.dataset.statistics import Statistics
 from utils.settings import EXPERIMENTS, RENAMED, TrainSettings, before_it_existed, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
@@ -47,6 +46,7 @@ class Checkpoint:
     source_hash: str  # weights this run started from; empty without pre-training
     commit: str
     future: str = ""  # what is known of the weather ahead, in words; empty: nothing
+    weather_kind: str = "none"  # none, perfect or degraded: what is known of the weather ahead
     future_hash: str = ""  # the file of forecasts; empty: the data set itself, or nothing
     synthetic: bool = False
     grid: dict[str, Tensor] = field(default_factory=dict)
@@ -127,20 +127,7 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
 
 def _check_content(checkpoint: Checkpoint) -> None:
     """What readers rely on is there and of its kind; any exception will do, the caller words it."""
-    statistics, shape = checkpoint.restored_statistics(), checkpoint.restored_grid().shape
-    shapes = [getattr(statistics, name).shape for name in ("low", "high", "cell_mean", "scored")]
-    if shapes != [(3,), (3,), (3, *shape), shape] or statistics.scored.dtype != bool:
-        raise ValueError("its statistics do not fit its grid")
-    if statistics.climate is not None and statistics.climate.shape != (TERMS, *shape):
-        raise ValueError("its climate does not fit its grid")
-    knots = statistics.knots
-    if knots is not None and not (
-        (len(knots), *knots.shape[2:]) == (2, *shape)
-        and knots.shape[1] > 1
-        and np.isfinite(knots).all()
-        and (np.diff(knots, axis=1) > 0).all()
-    ):
-        raise ValueError("its knots make no map from one climate to another")
+    checkpoint.restored_statistics().check(checkpoint.restored_grid().shape)
     if not all(isinstance(weights, Tensor) for weights in checkpoint.best.values()):
         raise TypeError("its weights are no tensors")
     if not checkpoint.learned_from or min(checkpoint.seed + 1, checkpoint.lead_days, checkpoint.input_days) < 1:

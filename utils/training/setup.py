@@ -11,12 +11,11 @@ import torch
 from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.common.periods import Split, overlap
-from utils.data_processing import View
-from utils.dataset.bias_correction import matched
+from utils.data_processing import Windows
+from utils.dataset.bias_correction import match_statistics
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
-from utils.dataset.statistics import Summary
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
 from utils.models import ForecastModel
 from utils.settings import (
@@ -47,31 +46,34 @@ def views(
     settings: TrainSettings,
     model: ForecastModel,
     data: DataSet,
-    summary: Summary,
     learned: Split,
     source: Checkpoint | None,
     future: KnownWeather | None,
-) -> tuple[View, View]:
-    """The data as a model validates on them and, with the gaps that the settings ask for, as it learns from them.
+) -> tuple[Windows, Windows]:
+    """All windows of the data set as a model is validated on them and as it learns from them.
 
-    `summary` is that of the days `learned`.
+    They differ by the gaps that the settings ask for. Their statistics are those of the days `learned`.
     """
-    statistics = summary.statistics(learned)
+    statistics = data.statistics(learned)
     if not model.scaled:
         statistics = statistics.unscaled()
     if source:
-        there, here = source.restored_statistics(), source.restored_grid().matches(data.grid)
-        statistics = matched(statistics.with_scaling_of(there), summary.days, there, here, settings.match)
-    how = (
+        there = source.restored_statistics()
+        same_grid = source.restored_grid().matches(data.grid)
+        statistics = match_statistics(statistics.with_scaling_of(there), there, same_grid, settings.match)
+    windows = model.make_windows(
         data,
         statistics,
-        settings.predictors,
-        model.receptive_radius(settings.input_days),
-        getattr(settings, "patch", None),
+        lead_days=settings.lead_days,
+        input_days=settings.input_days,
+        predictors=settings.predictors,
+        patch=getattr(settings, "patch", None),
+        weather=future,
     )
-    view = View(*how, future=future)
     gaps = getattr(settings, "gaps", 0)
-    return view, View(*how, swath_gaps(data.days, data.grid.lon, gaps, settings.seed), future) if gaps else view
+    if not gaps:
+        return windows, windows
+    return windows, windows.hiding(swath_gaps(data.days, data.grid.lon, gaps, settings.seed))
 
 
 def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
@@ -109,9 +111,9 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
         if theirs != ours:
             raise UserError(f"{source_dir} has the {name} {theirs}, expected {ours}; make one with: {command}")
     statistics = source.restored_statistics()
-    if statistics.knots is not None:
+    if statistics.matching is not None:
         raise UserError(f"{source_dir} was itself matched to another climate; start from the run it began with.")
-    if settings.match in ("mean_variance", "cdf") and statistics.climate is None:
+    if settings.match in ("mean_variance", "cdf") and statistics.quantiles is None:
         raise UserError(
             f"{source_dir} does not say how its soil moisture is distributed, which --match {settings.match} needs; "
             f"make one that does with: {command} --overwrite"

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from utils.data_processing import Samples
+from utils.data_processing import Windows
 from utils.models import ForecastModel
 from utils.settings import TrainSettings
 from utils.training import runs
@@ -20,8 +20,8 @@ from utils.training.runs import Checkpoint
 class Run:
     """A training run: what it learns from, how far it is, and where that is written."""
 
-    training: Samples
-    validation: Samples
+    training: Windows
+    validation: Windows
     checkpoint: Checkpoint  # of a run that is continued, that of its last finished epoch
     run_dir: Path
     on_epoch: Callable[[Checkpoint], None] | None = None  # sees the checkpoint after each epoch; None: a progress bar
@@ -46,7 +46,7 @@ class Trainer:
         """
         raise NotImplementedError
 
-    def refit(self, training: Samples, finished: Checkpoint) -> ForecastModel:
+    def refit(self, training: Windows, finished: Checkpoint) -> ForecastModel:
         """Train the model on other samples as the finished run was trained, without validation and without a file."""
         raise NotImplementedError
 

@@ -1,0 +1,1 @@
+"""SMAP L4: from NASA's granules to a prepared data set."""

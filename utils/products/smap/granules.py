@@ -42,7 +42,8 @@ FIELDS = {
 }
 # what h5py raises for damaged files, besides OSError
 _DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)
-_NAME = re.compile(r"_(\d{8})T(\d{2})(\d{2})(\d{2})_(Vv\w+?_\d{3})")
+_NAME = re.compile(r"_(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})_(Vv\w+?_\d{3})")
+_FIRST_TIME, _THREE_HOURS = np.datetime64("1970-01-01T01:30", "m"), np.timedelta64(180, "m")
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def time_and_version(file: RawFile) -> tuple[np.datetime64, str]:
             f"{file.name} is not named like a granule of SPL4SMGP (SMAP_L4_SM_gph_20150331T013000_Vv7032_001.h5), "
             "which its time is taken from."
         )
-    date, *clock, version = match.groups()
+    year, month, day, hour, minute, second, version = match.groups()
     try:
-        time = np.datetime64(f"{date[:4]}-{date[4:6]}-{date[6:]}T{':'.join(clock)}", "m")
+        time = np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second}", "m")
     except ValueError as error:
         raise UserError(f"{file.name} has no possible date in its name.") from error
-    if (time - np.datetime64("1970-01-01T01:30", "m")) % np.timedelta64(180, "m") != np.timedelta64(0, "m"):
+    if (time - _FIRST_TIME) % _THREE_HOURS != np.timedelta64(0, "m"):
         raise UserError(f"{file.name} is at {time} UTC, expected three-hourly granules at 01:30, 04:30, … 22:30.")
     return time, version
 
@@ -83,25 +84,33 @@ def scan(file: RawFile) -> Granule:
     time, version = time_and_version(file)
     try:
         with h5py.File(file.path) as content:
-            shapes = {name: _checked(file, content, name) for name in FIELDS}
+            shapes = {name: _check_field(file, content, name) for name in FIELDS}
             x, y = _centres(file, content)
     except _DAMAGE as error:
         raise Unreadable(f"damaged or truncated: {fold(error)}") from error
     if len(set(shapes.values())) > 1 or shapes["soil_moisture"] != (len(y), len(x)):
         raise UserError(f"{file.name}: its fields have the shapes {shapes} on a grid of {len(y)} × {len(x)} cells.")
-    column, row = _position(file, x, X_FIRST, CELL), _position(file, y, Y_FIRST, -CELL)
-    return Granule(file, time, version, row, column, (len(y), len(x)))
+    return Granule(
+        file=file,
+        time=time,
+        version=version,
+        row=_position(file, y, first=Y_FIRST, cell=-CELL),
+        column=_position(file, x, first=X_FIRST, cell=CELL),
+        shape=(len(y), len(x)),
+    )
 
 
-def _checked(file: RawFile, content: h5py.File, name: str) -> tuple[int, ...]:
+def _check_field(file: RawFile, content: h5py.File, name: str) -> tuple[int, ...]:
+    """The shape of a field. Raises UserError where it is missing or has another unit."""
     field = FIELDS[name]
     if field.path not in content:
-        found = ", ".join(content.get("Geophysical_Data", content)) or "nothing"
-        raise UserError(f"{file.name}: the field {field.path} ({name}) is missing, found: {found}.")
+        there = ", ".join(content.get("Geophysical_Data", content)) or "nothing"
+        raise UserError(f"{file.name}: the field {field.path} ({name}) is missing, found: {there}.")
     units = content[field.path].attrs.get("units")
-    text = fold(units.decode() if isinstance(units, bytes) else units) if units is not None else field.units[0]
-    if text not in field.units:
-        raise UserError(f"{file.name}: {field.path} has the unit {text!r}, expected {field.units[0]!r}.")
+    if units is not None:
+        text = fold(units.decode() if isinstance(units, bytes) else units)
+        if text not in field.units:
+            raise UserError(f"{file.name}: {field.path} has the unit {text!r}, expected {field.units[0]!r}.")
     return content[field.path].shape
 
 
@@ -111,18 +120,23 @@ def _centres(file: RawFile, content: h5py.File) -> tuple[np.ndarray, np.ndarray]
         return np.asarray(content["x"], np.float64), np.asarray(content["y"], np.float64)
     if "cell_lat" not in content or "cell_lon" not in content:
         raise UserError(f"{file.name} has neither x and y nor cell_lat and cell_lon to locate its cells by.")
-    degrees = []
-    for name, along in (("cell_lon", 0), ("cell_lat", 1)):
-        values = np.asarray(content[name], np.float64)
-        values[(values < -360) | (values > 360)] = np.nan  # fill
-        if values.ndim == 2:
-            values = np.nanmax(values, axis=along) if np.isfinite(values).any(along).all() else values.mean(along)
-        degrees.append(values)
-    lon, lat = degrees
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        raise UserError(f"{file.name}: cell_lat or cell_lon has rows or columns without any value.")
+    lon, lat = _degrees(file, content["cell_lon"], along=0), _degrees(file, content["cell_lat"], along=1)
     project = Transformer.from_crs("EPSG:4326", "EPSG:6933", always_xy=True).transform
-    return project(lon, np.zeros_like(lon))[0], project(np.zeros_like(lat), lat)[1]
+    x, _ = project(lon, np.zeros_like(lon))
+    _, y = project(np.zeros_like(lat), lat)
+    return x, y
+
+
+def _degrees(file: RawFile, stored: h5py.Dataset, along: int) -> np.ndarray:
+    """The one latitude of every row, or longitude of every column: the values do not vary along the other axis."""
+    values = np.asarray(stored, np.float64)
+    values[(values < -360) | (values > 360)] = np.nan  # fill
+    known = np.isfinite(values)
+    if values.ndim == 2:
+        known = known.any(along)
+    if not known.all():
+        raise UserError(f"{file.name}: cell_lat or cell_lon has rows or columns without any value.")
+    return np.nanmax(values, axis=along) if values.ndim == 2 else values
 
 
 def _position(file: RawFile, centres: np.ndarray, first: float, cell: float) -> int:
@@ -150,19 +164,19 @@ def read(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np.nd
 
     Only the chunks that the window touches are unpacked. Raises UserError for damaged data.
     """
-    own = (
-        slice(rows.start - granule.row, rows.stop - granule.row),
-        slice(columns.start - granule.column, columns.stop - granule.column),
-    )
+    own_rows = slice(rows.start - granule.row, rows.stop - granule.row)
+    own_columns = slice(columns.start - granule.column, columns.stop - granule.column)
     out = {}
     try:
         with h5py.File(granule.file.path) as content:
             for name, field in FIELDS.items():
                 stored = content[field.path]
-                values = stored[own].astype(np.float32, copy=False)
+                values = stored[own_rows, own_columns].astype(np.float32, copy=False)
                 fill = float(np.ravel(stored.attrs.get("_FillValue", FILL))[0])
                 values[(values == fill) | (values == FILL)] = np.nan
-                out[name] = values * np.float32(field.factor) if field.factor != 1 else values
+                if field.factor != 1:
+                    values = values * np.float32(field.factor)
+                out[name] = values
     except _DAMAGE as error:
         raise UserError(f"{granule.file.name} cannot be read to its end, it may be damaged: {fold(error)}.") from error
     return out

@@ -62,29 +62,30 @@ class Errors:
         """A forecast of this rain; `others` is rain of other days, which stands in for a `share` of the map."""
         direction = random.normal(scale=np.sqrt(0.5), size=2)
         vectors = at_lead(DISPLACEMENT, self.leads)[:, None] * direction
-        moved = np.stack([self.displaced(map_, *vector) for map_, vector in zip(truth, vectors, strict=True)])
+        moved = np.stack([self.displace(map_, north, east) for map_, (north, east) in zip(truth, vectors, strict=True)])
         deviation = at_lead(AMOUNT, self.leads)[:, None, None]
         moved = moved * np.exp(deviation * self.fields(random) - deviation**2 / 2)  # its mean stays
         wrong = self.fields(random) < norm.ppf(share)[:, None, None]
-        found = np.where(wrong, others, moved)
-        return np.where(np.isfinite(found), found, truth)
+        forecast = np.where(wrong, others, moved)
+        return np.where(np.isfinite(forecast), forecast, truth)
 
     def temperature(
         self, truth: Float[np.ndarray, "lead lat lon"], random: np.random.Generator
     ) -> Float[np.ndarray, "lead lat lon"]:
+        """A forecast of this temperature, K."""
         return truth + at_lead(TEMPERATURE, self.leads)[:, None, None] * self.fields(random)
 
     def fields(self, random: np.random.Generator) -> Float[np.ndarray, "lead lat lon"]:
         """Smooth random fields of mean 0 and variance 1, each alike to the one before it."""
-        found: list[np.ndarray] = []
-        for lead in range(self.leads):
+        fields: list[np.ndarray] = []
+        for _ in range(self.leads):
             field = gaussian_filter(random.normal(size=self.grid.shape), self.smooth, mode="wrap") / self.deviation
-            found.append(MEMORY * found[-1] + np.sqrt(1 - MEMORY**2) * field if lead else field)
-        return np.stack(found)
+            if fields:
+                field = MEMORY * fields[-1] + np.sqrt(1 - MEMORY**2) * field
+            fields.append(field)
+        return np.stack(fields)
 
-    def displaced(
-        self, values: Float[np.ndarray, "lat lon"], north: float, east: float
-    ) -> Float[np.ndarray, "lat lon"]:
+    def displace(self, values: Float[np.ndarray, "lat lon"], north: float, east: float) -> Float[np.ndarray, "lat lon"]:
         """A map moved by these distances, km, to the nearest cell; from beyond its edge comes what is at the edge."""
         lat, lon = self.grid.lat, self.grid.lon
         rows = _nearest(lat, lat - north / KM)
@@ -99,6 +100,7 @@ class Pairs:
         self.sums = np.zeros((leads, 6))  # n, x, y, xx, yy, xy
 
     def add(self, forecast: Float[np.ndarray, "lead lat lon"], truth: Float[np.ndarray, "lead lat lon"]) -> None:
+        """Count the cells in which both are finite."""
         valid = np.isfinite(forecast) & np.isfinite(truth)
         x, y = (np.where(valid, values, 0).astype(np.float64) for values in (forecast, truth))
         self.sums += np.stack([part.sum(axis=(1, 2)) for part in (valid, x, y, x * x, y * y, x * y)], axis=1)
@@ -110,6 +112,7 @@ class Pairs:
             return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
 
     def rmse(self) -> Float[np.ndarray, "lead"]:
+        """In the variable's unit; 0 where nothing was counted."""
         n, _, _, xx, yy, xy = self.sums.T
         return np.sqrt(np.maximum(xx + yy - 2 * xy, 0) / np.maximum(n, 1))
 

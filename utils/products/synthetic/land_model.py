@@ -75,14 +75,14 @@ def soil_of_texture(sand: Cells, clay: Cells, vegetation: Cells, depth: float, d
     return Soil(depth, diffusion, porosity, field_capacity, wilting_point, conductivity, 2 * b + 3, vegetation)
 
 
-def drained(water: Cells, pores: Cells, conductivity: Cells, exponent: Cells) -> Cells:
+def drain(water: Cells, pores: Cells, conductivity: Cells, exponent: Cells) -> Cells:
     """mm that gravity takes from a layer in a day: the exact solution of dw/dt = −K (w/pores)^c, stable for any K."""
     saturation = np.maximum(water / pores, 1e-3)
     left = (saturation ** (1 - exponent) + (exponent - 1) * conductivity / pores) ** (1 / (1 - exponent))
     return water * (1 - left / saturation)
 
 
-def evaporated(demand: Cells, available: Cells) -> Cells:
+def evaporate(demand: Cells, available: Cells) -> Cells:
     """mm: near `demand` where water abounds, near `available` where energy does, above neither."""
     available = np.maximum(available, 1e-9)
     return available * -np.expm1(-demand / available)
@@ -104,11 +104,11 @@ def land_step(state: State, soil: Soil, day: Forcing) -> tuple[State, Fluxes]:
     runoff = water * (1 - (1 - saturated_area) * (1 - 0.95 * frozen))
     surface = state.surface + water - runoff
     excess = np.maximum(surface - pores, 0)
-    sinking = excess + drained(surface - excess, pores, soil.conductivity * (1 - frozen), soil.exponent)
+    sinking = excess + drain(surface - excess, pores, soil.conductivity * (1 - frozen), soil.exponent)
     surface, root = surface - sinking, state.root + sinking
     overflow = np.maximum(root - root_pores, 0)
     root = root - overflow
-    drainage = drained(root, root_pores, soil.conductivity, soil.exponent)
+    drainage = drain(root, root_pores, soil.conductivity, soil.exponent)
     root = root - drainage
 
     # Capillarity evens out the layers' saturation, faster in wet soil; an exact relaxation, so it cannot overshoot.
@@ -127,8 +127,8 @@ def land_step(state: State, soil: Soil, day: Forcing) -> tuple[State, Fluxes]:
     bare = (1 - soil.vegetation) * supply(wetness, soil.wilting_point / 4, soil.field_capacity)
     shallow_roots = 0.15 * soil.vegetation * supply(wetness, soil.wilting_point, unstressed)
     deep_roots = 0.85 * soil.vegetation * supply(root_wetness, soil.wilting_point, unstressed)
-    from_surface = evaporated(energy * (bare + shallow_roots), surface - soil.wilting_point / 4 * soil.depth)
-    from_root = evaporated(energy * deep_roots, root - soil.wilting_point * (ROOT_DEPTH - soil.depth))
+    from_surface = evaporate(energy * (bare + shallow_roots), surface - soil.wilting_point / 4 * soil.depth)
+    from_root = evaporate(energy * deep_roots, root - soil.wilting_point * (ROOT_DEPTH - soil.depth))
     surface, root, evaporation = surface - from_surface, root - from_root, from_surface + from_root
 
     # Energy not spent on evaporation warms the ground, snow insulates it, the deep soil holds it back.

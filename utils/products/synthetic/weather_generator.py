@@ -55,10 +55,12 @@ class Waves:
         return [self.names.index(name) for name in names]
 
     def noise(self, rng: np.random.Generator, *members: int) -> Modes:
+        """Independent modes of variance 2, of one day or of each member."""
         real, imaginary = rng.standard_normal((2, *members, *self.spread.shape), dtype=np.float32)
         return real + 1j * imaginary
 
     def on_land(self, modes: Modes) -> Fields:
+        """The fields that modes make, on the cells that are asked for."""
         height, width = self.mask.shape
         return np.fft.irfft2(modes, s=self.domain)[..., :height, :width][..., self.mask]
 
@@ -75,7 +77,7 @@ class Waves:
                 kept.append(modes)
         return dict(zip(self.names, out, strict=True)), kept
 
-    def expected(self, modes: Complex[np.ndarray, "field ky kx"], ahead: int) -> Float[np.ndarray, "lead field cell"]:
+    def forecast(self, modes: Complex[np.ndarray, "field ky kx"], ahead: int) -> Float[np.ndarray, "lead field cell"]:
         """The fields of the next days as far as the present says: mean and, being Gaussian, best forecast."""
         following = []
         for _ in range(ahead):

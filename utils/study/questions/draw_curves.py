@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from utils.common.cli import UserError
 from utils.figures.scatter import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
 from utils.figures.style import (
-    BASELINES,
     DOUBLE,
     FORECASTS,
     MODELS,
@@ -30,6 +29,7 @@ from utils.figures.style import (
     save,
     wrap,
 )
+from utils.scores.baselines import BASELINES
 
 _SKILL = "skill over persistence (–)"
 _WAYS = {  # experiment: name, dodge on the axis of target days, look
@@ -128,9 +128,9 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Figure:
         ax = figure.add_axes(box, xscale="log", xlim=(days.index.min() / 1.25, days.index.max() * 1.25), ylim=ylim)
         ax.set_title(f"({chr(ord('a') + i)}) {model}")
         ax.grid(**_GRID)
-        ax.axhline(0, color=BASELINES["persistence"][0], linewidth=1)
+        ax.axhline(0, color=BASELINES["persistence"].colour, linewidth=1)
         for name in baselines:
-            color, style = BASELINES[name]
+            color, style = BASELINES[name].colour, BASELINES[name].line
             ax.plot(simple[name].index, simple[name], color=color, linestyle=style, linewidth=1, label=name)
         for way, (name, dodge, look) in _WAYS.items():
             part = fitted[(fitted["model"] == model) & (fitted["experiment"] == way)].sort_values("target_days")
@@ -146,10 +146,10 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Figure:
 
     keys = [Line2D([], [], label=name, markersize=4, lw=1.2, **_EDGE, **look) for name, _, look in _WAYS.values()]
     keys += [INTERVAL] * bool(fitted[["low", "high"]].notna().any(axis=None)) + [CLIPPED] * clipped
-    keys.append(Line2D([], [], color=BASELINES["persistence"][0], lw=1, label="persistence (skill 0)"))
+    keys.append(Line2D([], [], color=BASELINES["persistence"].colour, lw=1, label="persistence (skill 0)"))
     for name in baselines:
         off = " (partly off the axis)" * (not simple[name].between(*ylim).all())
-        keys.append(Line2D([], [], color=BASELINES[name][0], ls=BASELINES[name][1], lw=1, label=name + off))
+        keys.append(Line2D([], [], color=BASELINES[name].colour, ls=BASELINES[name].line, lw=1, label=name + off))
     if free:
         corner = place(left + (columns - 1) * (w + gap), 0.05 if rows > 1 else bottom, 0, 0)[:2]
         figure.legend(handles=keys, loc="lower left", bbox_to_anchor=corner, borderaxespad=0, handlelength=3)
@@ -341,6 +341,6 @@ def _finite(table: pd.DataFrame, *numbers: str) -> pd.DataFrame:
 def _line(name: str, names: list[str]) -> dict[str, Any]:
     """Colour, style and width of the line of one of `names`: a baseline keeps its own, the others are stronger."""
     if name in BASELINES:
-        return {"color": BASELINES[name][0], "linestyle": BASELINES[name][1], "linewidth": 0.8}
+        return {"color": BASELINES[name].colour, "linestyle": BASELINES[name].line, "linewidth": 0.8}
     others = [other for other in names if other not in BASELINES]
     return {"color": FORECASTS[others.index(name) % len(FORECASTS)], "linestyle": "solid", "linewidth": 1}

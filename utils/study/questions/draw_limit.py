@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.figures.scatter import CLIPPED, DOT, INTERVAL, WORST_SKILL, group_steps, lead_shades, legend
-from utils.figures.style import BASELINES, DOUBLE, MODELS, STYLE, axis_limits, mark_clipped, new_figure, ordered, save
+from utils.figures.style import DOUBLE, MODELS, STYLE, axis_limits, mark_clipped, new_figure, ordered, save
+from utils.scores.baselines import BASELINES
 
 _PANELS = {"SMAPtest": "baselines, and models from scratch", "finetune-SMAPtest": "models with transfer"}
 _MARKERS = "os^Dv"  # of the leads, where shades alone would not do

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from utils.common.cli import UserError
 from utils.common.text import days
 from utils.figures.scatter import legend
-from utils.figures.style import BASELINES, DOUBLE, FORECASTS, STYLE, UNITS, new_figure, ordered, save
+from utils.figures.style import DOUBLE, FORECASTS, STYLE, UNITS, new_figure, ordered, save
+from utils.scores.baselines import BASELINES
 
 MARKERS = "os^Dv"
 
@@ -33,7 +34,8 @@ def _figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Figure:
     """Axes in order: a diagram for each lead, the CRPS."""
     leads, names = sorted(table["lead_days"].unique()), ordered(table["model"], (*BASELINES,))
     colours = iter(FORECASTS)
-    looks = {name: BASELINES[name] if name in BASELINES else (next(colours), "solid") for name in names}
+    known = {name: (row.colour, row.line) for name, row in BASELINES.items()}
+    looks = {name: known[name] if name in known else (next(colours), "solid") for name in names}
     marks = dict(zip(names, MARKERS * len(names), strict=False))
     panels, left, right, gap, bottom = len(leads) + 1, 0.42, 0.06, 0.42, 0.62
     w = (DOUBLE - left - right - (panels - 1) * gap) / panels

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.figures.scatter import CLIPPED, legend
-from utils.figures.style import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, mark_clipped, new_figure, save
+from utils.figures.style import DOUBLE, STYLE, UNITS, axis_limits, mark_clipped, new_figure, save
+from utils.scores.baselines import BASELINES
 
 LOOKS = {  # strategy: name, colour, marker, line style
     "scratch": ("from scratch", "black", "s", (0, (4, 1.5))),
@@ -64,7 +65,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Figure:
         ax.grid(axis="y", color="0.85", linewidth=0.4)
         here = simple[simple["lead_days"] == lead].sort_values("target_days")
         for name, part in here.groupby("model", sort=False):
-            color, style = BASELINES[name]
+            color, style = BASELINES[name].colour, BASELINES[name].line
             ax.plot(part["target_days"], part["rmse"], color=color, linestyle=style, linewidth=1.2, label=name)
             clipped |= mark_clipped(ax, *part[["target_days", "rmse"]].to_numpy(float).T, [color] * len(part))
         here = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)].sort_values("target_days")
@@ -89,7 +90,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Figure:
         for label, color, marker, style in (LOOKS[name] for name in used)
     ]
     keys += [
-        Line2D([], [], color=BASELINES[name][0], ls=BASELINES[name][1], lw=1.2, label=name)
+        Line2D([], [], color=BASELINES[name].colour, ls=BASELINES[name].line, lw=1.2, label=name)
         for name in dict.fromkeys(simple["model"])
     ]
     keys.append(Line2D([], [], color="0.4", linewidth=0.7, label="95 % interval"))

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.figures.scatter import legend
-from utils.figures.style import BASELINES, DOUBLE, STYLE, UNITS, axis_limits, new_figure, save
+from utils.figures.style import DOUBLE, STYLE, UNITS, axis_limits, new_figure, save
+from utils.scores.baselines import BASELINES
 
 KINDS = {  # what is known of the weather ahead: name in the legend, look
     "none": ("no weather ahead", {"color": "#0072b2", "marker": "o"}),
@@ -55,7 +56,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Figure:
                 change.plot(place_, value, **look, **_EDGE, mfc=look["color"] if sure else "white")
     simple = table[table["kind"] == "persistence"]
     if len(simple):
-        color, style = BASELINES["persistence"]
+        color, style = BASELINES["persistence"].colour, BASELINES["persistence"].line
         handles += error.plot(
             simple["lead_days"], simple["rmse"], color=color, linestyle=style, linewidth=0.8, label="persistence"
         )

@@ -6,8 +6,8 @@ import pandas as pd
 
 from utils.common.text import days, number, percent
 from utils.figures import scatter
-from utils.figures.style import BASELINES
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import draw_curves

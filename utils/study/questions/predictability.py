@@ -11,9 +11,9 @@ from torch import Tensor
 
 from utils.common.cli import UserError
 from utils.common.text import days, number
-from utils.figures.style import BASELINES
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.questions import draw_limit

@@ -6,8 +6,8 @@ import pandas as pd
 
 from utils.common.text import days, number
 from utils.dataset.prepared import SEASON, VARIABLES
-from utils.figures.style import BASELINES
 from utils.scores import metrics, significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
 from utils.study.questions import draw_curves

@@ -9,7 +9,7 @@ import xarray as xr
 
 from utils.common.cli import UserError, fold
 from utils.common.text import days, number, percent
-from utils.dataset.weather_forecasts import BOUND
+from utils.dataset.weather_forecasts import kind_of_run
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.html_page import Figure, Section
@@ -112,12 +112,9 @@ def _words(row: pd.Series) -> str:
 
 def _check(kind: str, ds: xr.Dataset) -> None:
     """Raises UserError where a run does not know of the weather ahead what it is given for."""
-    known = ds.attrs.get("future", "")
-    fits = {"none": not known, "perfect": BOUND in known, "degraded": known and BOUND not in known}
-    if not fits[kind]:
-        raise UserError(
-            f"{ds.attrs['model']} was given as a run with {kind} weather ahead, but it {known or 'knows none of it'}."
-        )
+    if kind_of_run(ds.attrs) != kind:
+        known = ds.attrs.get("future") or "knows none of it"
+        raise UserError(f"{ds.attrs['model']} was given as a run with {kind} weather ahead, but it {known}.")
 
 
 def _read(run_dirs: Sequence[Path]) -> dict[tuple[int, int], xr.Dataset]:

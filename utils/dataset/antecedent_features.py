@@ -1,0 +1,280 @@
+"""Antecedent features: what the past days of a cell say about its next days, as maps for a regression or small network.
+
+A recurrent network has to find out for itself that soil remembers rain. Here a few numbers say it: past anomalies of
+soil moisture, antecedent precipitation, the age of the last observation, the season and the cell's means. Every feature
+is known at the end of its day. Nothing is carried across a gap in `time`: after a gap, everything starts afresh.
+
+FEATURES is the table of all of them. Who uses some names them, in the order in which they enter the model:
+ridge_memory (utils/scores/baselines.py) and the compact model (utils/models/compact.py). A new feature is one row.
+
+An anomaly is the observed soil moisture less the cell's training mean. Means of past days are weighted: a day that lies
+d days back weighs exp(-d / scale). The mean of past anomalies counts one observation of no anomaly among the others, so
+that it fades while nothing is observed. The mean of rain is over the days since the start or the last gap. Of rain, the
+square root is taken: the second half of a downpour wets the surface less.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy.ndimage import uniform_filter
+
+from utils.common.periods import annual_harmonics, starts_of_runs
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.record import Record, last_valid
+from utils.dataset.statistics import MOISTURE, Statistics
+
+OLDEST = 30  # days: the age of an older observation, and of none
+STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
+WEST, BOX = 2, 3  # cells: rain to the west is the mean of BOX × BOX cells, whose middle lies this far away
+REACH = WEST + BOX // 2  # cells: how far rain to the west looks
+ROOT_RAIN = "mm0.5 day-0.5"
+
+Maps = Float[np.ndarray, "time lat lon"]
+
+
+class Past:
+    """A record's days as the features use them: maps [time, lat, lon] in units, made when they are first needed."""
+
+    def __init__(self, record: Record):
+        self.record = record
+        self.scored = record.statistics.scored
+        self.starts = starts_of_runs(record.days)
+
+    @cached_property
+    def anomaly(self) -> Maps:
+        """Soil moisture less the training mean, m3 m-3; NaN where it is not observed."""
+        record = self.record
+        return record.hide(record.observed) - record.statistics.cell_mean[MOISTURE]
+
+    @cached_property
+    def rain(self) -> Maps:
+        """The square root of each day's precipitation."""
+        return np.sqrt(np.maximum(self.record.physical("precipitation"), 0))
+
+    @cached_property
+    def last(self) -> Int[np.ndarray, "time lat lon"]:
+        """Position of the last observation up to each day; -1 where there is none since the start or the last gap."""
+        return last_valid(self.anomaly, self.record.days)
+
+    def age(self, oldest: int) -> Maps:
+        """Days since the last observation, at most `oldest`, which also stands for none."""
+        day = np.arange(len(self.record.days))[:, None, None]
+        age = np.where(self.last >= 0, np.minimum(day - self.last, oldest), oldest)
+        return age.astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------- features of the past, by the day
+
+
+def past_anomaly(past: Past, scale: int) -> Maps:
+    """Weighted mean of the anomalies observed so far."""
+    return decayed_mean(past.anomaly, past.starts, scale, prior=1)
+
+
+def past_rain(past: Past, scale: int) -> Maps:
+    """Antecedent precipitation: weighted mean of the rain so far."""
+    return decayed_mean(past.rain, past.starts, scale, prior=0)
+
+
+def rain_before(past: Past, lag: int) -> Maps:
+    """Rain so many days ago; of the first day behind the start or a gap where that is nearer."""
+    day = np.arange(len(past.starts))
+    start = np.maximum.accumulate(np.where(past.starts, day, 0))
+    return past.rain[np.maximum(day - lag, start)]
+
+
+def last_anomaly(past: Past, _: int) -> Maps:
+    """The last observed anomaly; 0 where nothing has been observed yet."""
+    values = np.take_along_axis(past.anomaly, np.maximum(past.last, 0), axis=0)
+    return np.where(past.last >= 0, values, np.float32(0))
+
+
+def temperature_anomaly(past: Past, _: int) -> Maps:
+    """Soil temperature less the cell's training mean."""
+    channel = list(VARIABLES).index("soil_temperature")
+    return past.record.physical("soil_temperature") - past.record.statistics.cell_mean[channel]
+
+
+def rain_since_observation(past: Past, _: int) -> Maps:
+    """Sum of the rain since the last observation, while that is at most STALE days old."""
+    observed, age = np.isfinite(past.anomaly), past.age(OLDEST)
+    rain = np.where(age <= STALE, past.rain, 0)
+    total = np.zeros(past.scored.shape, np.float32)
+    sums = np.empty_like(past.rain)
+    for day, starts in enumerate(past.starts):
+        total = np.where(observed[day] | starts, 0, total + rain[day])
+        sums[day] = total
+    return sums
+
+
+def season_anomaly(past: Past, wave: int) -> Maps:
+    """Cosine (0) or sine (1) of the day of the year, less its mean over the cell's observed days.
+
+    Without the mean, a record of one summer would take its own season for the year's.
+    """
+    waves = annual_harmonics(past.record.days, 1)[:, 1:]
+    return waves[:, wave, None, None] - past.record.statistics.mean_season[wave]
+
+
+def rain_to_the_west(past: Past, _: int) -> Maps:
+    """Today's rain where the weather comes from."""
+    return mean_to_the_west(past, past.rain)
+
+
+def past_rain_to_the_west(past: Past, scale: int) -> Maps:
+    """Antecedent precipitation where the weather comes from."""
+    return mean_to_the_west(past, past_rain(past, scale))
+
+
+# --------------------------------------------------------------------------------- features of the season and the cell
+
+
+def season(days: np.ndarray, wave: int) -> Float[np.ndarray, "time"]:
+    """Cosine (0) or sine (1) of the day of the year."""
+    return annual_harmonics(days, 1)[:, 1 + wave]
+
+
+def training_mean(statistics: Statistics, variable: int) -> Float[np.ndarray, "lat lon"]:
+    return statistics.cell_mean[variable]
+
+
+def training_std(statistics: Statistics, _: int) -> Float[np.ndarray, "lat lon"]:
+    """Standard deviation of the cell's soil moisture, drawn to a usual one where it has few days."""
+    return statistics.shrunk_std
+
+
+# --------------------------------------------------------------------------------------------------------------- table
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One row of the table."""
+
+    name: str
+    unit: str
+    kind: Literal["past", "season", "static"]  # other maps every day; one number every day; the same map every day
+    function: Callable
+    argument: int = 0  # of the function: an e-folding time, a lag or an age in days, or a number of a wave or variable
+    shift: int = 0  # what the feature changes by where the cell's training mean of soil moisture is 1 m3 m-3 too low
+
+
+FEATURES = {
+    feature.name: feature
+    for feature in (
+        Feature("moisture_anomaly_5", "m3 m-3", "past", past_anomaly, 5, shift=1),
+        Feature("moisture_anomaly_20", "m3 m-3", "past", past_anomaly, 20, shift=1),
+        Feature("moisture_anomaly_60", "m3 m-3", "past", past_anomaly, 60, shift=1),
+        Feature("root_rain_3", ROOT_RAIN, "past", past_rain, 3),
+        Feature("root_rain_10", ROOT_RAIN, "past", past_rain, 10),
+        Feature("root_rain_30", ROOT_RAIN, "past", past_rain, 30),
+        Feature("root_rain_lag_0", ROOT_RAIN, "past", rain_before, 0),
+        Feature("root_rain_lag_1", ROOT_RAIN, "past", rain_before, 1),
+        Feature("root_rain_lag_2", ROOT_RAIN, "past", rain_before, 2),
+        Feature("last_anomaly", "m3 m-3", "past", last_anomaly, shift=1),
+        Feature("last_anomaly_age", "day", "past", Past.age, OLDEST),
+        Feature("last_anomaly_age_7", "day", "past", Past.age, STALE),
+        Feature("soil_temperature_anomaly", "K", "past", temperature_anomaly),
+        Feature("root_rain_since", ROOT_RAIN, "past", rain_since_observation),
+        Feature("season_cosine_anomaly", "1", "past", season_anomaly, 0),
+        Feature("season_sine_anomaly", "1", "past", season_anomaly, 1),
+        Feature("root_rain_west", ROOT_RAIN, "past", rain_to_the_west),
+        Feature("root_rain_west_3", ROOT_RAIN, "past", past_rain_to_the_west, 3),
+        Feature("season_cosine", "1", "season", season, 0),
+        Feature("season_sine", "1", "season", season, 1),
+        Feature("mean_precipitation", "mm day-1", "static", training_mean, list(VARIABLES).index("precipitation")),
+        Feature("mean_soil_moisture", "m3 m-3", "static", training_mean, MOISTURE, shift=-1),
+        Feature("mean_soil_temperature", "K", "static", training_mean, list(VARIABLES).index("soil_temperature")),
+        Feature("deviation", "m3 m-3", "static", training_std),
+    )
+}
+
+
+def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:
+    """What each of these features changes by where the cell's training mean is 1 m3 m-3 too low."""
+    return np.array([float(FEATURES[name].shift) for name in names])
+
+
+class AntecedentFeatures:
+    """Some of the FEATURES of every day of a record, in their units and in the order of `names`.
+
+    They are finite everywhere, and 0 in cells that are not scored. Features of the past are held in memory and take
+    4 bytes a cell and day; the others are made where they are needed.
+    """
+
+    def __init__(self, record: Record, names: tuple[str, ...]):
+        self.record, self.names = record, names
+        self._past_names = [name for name in names if FEATURES[name].kind == "past"]
+        shape = (len(record.days), len(self._past_names), *record.statistics.scored.shape)
+        self.past: Float32[np.ndarray, "time feature lat lon"] = np.empty(shape, np.float32)
+        past = Past(record)
+        for channel, name in enumerate(self._past_names):
+            feature = FEATURES[name]
+            self.past[:, channel] = feature.function(past, feature.argument)
+        self.past[:, :, ~record.statistics.scored] = 0
+
+    def __getitem__(self, name: str) -> Float32[np.ndarray, "time lat lon"]:
+        """One feature of the past, by its name."""
+        return self.past[:, self._past_names.index(name)]
+
+    def at(self, index: Int[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch feature lat lon"]:
+        """All features at the end of the days at these positions in the record."""
+        statistics = self.record.statistics
+        maps = np.empty((len(index), len(self.names), *statistics.scored.shape), np.float32)
+        for channel, name in enumerate(self.names):
+            feature = FEATURES[name]
+            if feature.kind == "past":
+                maps[:, channel] = self[name][index]
+            elif feature.kind == "season":
+                values = feature.function(self.record.days[index], feature.argument)
+                maps[:, channel] = np.where(statistics.scored, values[:, None, None], 0)
+            else:
+                maps[:, channel] = static_maps(statistics, (name,))
+        return maps
+
+
+def static_maps(statistics: Statistics, names: tuple[str, ...]) -> Float32[np.ndarray, "feature lat lon"]:
+    """These static features, 0 in cells that are not scored."""
+    rows = [FEATURES[name] for name in names]
+    maps = np.stack([row.function(statistics, row.argument) for row in rows])
+    return np.where(statistics.scored, maps, 0).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+
+
+def decayed_mean(values: Maps, starts: Bool[np.ndarray, "time"], scale: int, prior: float) -> Maps:
+    """Exponentially weighted mean of the finite values up to each day, since the start or the last gap.
+
+    `scale` is the e-folding time in days, `prior` the weight of a value of 0 that is always among the others. The mean
+    is 0 where there is nothing to average.
+    """
+    decay = np.exp(-1 / np.float32(scale))
+    valid = np.isfinite(values)
+    total = weight = np.zeros(values.shape[1:], np.float32)
+    means = np.empty_like(values)
+    for day, starts_here in enumerate(starts):
+        if starts_here:
+            total = weight = np.zeros(values.shape[1:], np.float32)
+        total = total * decay + np.where(valid[day], values[day], 0)
+        weight = weight * decay + valid[day]
+        means[day] = total / np.maximum(weight + prior, np.finfo(np.float32).tiny)
+    return means
+
+
+def mean_to_the_west(past: Past, values: Maps) -> Maps:
+    """Mean over the scored ones of BOX × BOX cells, WEST cells to the west; 0 where there is none."""
+    scored, grid = past.scored, past.record.grid
+    inside = np.where(scored, values, 0).astype(np.float32)
+    total = uniform_filter(inside, (0, BOX, BOX), mode="constant")
+    count = uniform_filter(scored.astype(np.float32), (BOX, BOX), mode="constant")
+    mean = np.where(count > 1e-6, total / np.maximum(count, 1e-6), 0)
+    western = np.zeros_like(mean)
+    if grid.lon[-1] >= grid.lon[0]:  # columns run eastward
+        western[..., WEST:] = mean[..., :-WEST]
+    else:
+        western[..., :-WEST] = mean[..., WEST:]
+    return western
