@@ -12,9 +12,10 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
@@ -28,13 +29,15 @@ from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
 from utils.forecasts.request import ForecastRequest, make_request
 
+Dates = Annotated[tuple[str, ...], arg(aliases=["--start"], metavar="DATE [DATE]")]
+
 
 @dataclass
 class Settings:
     run_dirs: Positional[tuple[Path, ...]]  # trained runs of one or several lead times, trained on the same data
     data: Path  # a prepared data set; its last day with soil moisture is the initial day
     out: Path = Path("forecast.nc")  # NetCDF; figures and scores are written beside it
-    init: tuple[str, ...] = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
+    init: Dates = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
     future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times

@@ -1,10 +1,12 @@
 """The whole study: every experiment, model, lead and seed that is missing, then the table, the figures and the report.
 
-python reproduce.py                                             the synthetic sample, reduced epochs: minutes
-python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --full     your own pair, published epochs
-python reproduce.py --strategies --weather                      ways of transfer, known weather: docs/transfer.md
-python reproduce.py --scheduler tcp://node1:8786                on the workers of a Dask scheduler
-python reproduce.py --job-array > runs.txt                      as a job array, round by round: docs/cluster.md
+    python reproduce.py                                  the synthetic sample, reduced epochs: minutes
+    python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --published-epochs      your own pair
+    python reproduce.py --strategies --weather           ways of transfer, known weather: docs/transfer.md
+    python reproduce.py --scheduler tcp://node1:8786     on the workers of a Dask scheduler
+    python reproduce.py --job-array > runs.txt           as a job array, round by round: docs/cluster.md
+
+A call that was stopped goes on when it is given again.
 """
 
 import contextlib
@@ -16,8 +18,10 @@ import time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 from tqdm import tqdm
+from tyro.conf import arg
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
@@ -30,7 +34,7 @@ from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.jobs import Study, side_by_side
 from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
 from utils.study.report import print_results, write_report
-from utils.training.runs import epochs_done
+from utils.training.run_directory import epochs_done
 
 
 @dataclass(kw_only=True)
@@ -40,7 +44,7 @@ class Settings:
     models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "compact")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
-    full: bool = False  # the scripts' own epochs and patience, not a third of the epochs and a patience of 5
+    full: Annotated[bool, arg(aliases=["--published-epochs"])] = False  # else a third of them and a patience of 5
     details: bool = True  # also the questions that need runs of their own: predictors, SMAP days, more leads
     strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
     weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead

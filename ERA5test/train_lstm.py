@@ -1,43 +1,28 @@
 """Train the LSTM on ERA5-Land: the source task, and the weights to transfer.
 
-From the root of the repository:
-
     python ERA5test/train_lstm.py
     python ERA5test/train_lstm.py --lead-days 7 --epochs 5
+
+Data, periods, lead time and seed of all scripts of this folder: ERA5Settings in utils/settings.py.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
 from utils.common.grid import Grid
-from utils.common.periods import Period, Periods
 from utils.experiment import train
 from utils.models.lstm import LSTM
-from utils.settings import SAMPLE_ERA5, SourceSettings
+from utils.settings import ERA5Settings, PretrainingNetworkSettings
 
 
 @dataclass(kw_only=True)
-class Settings(SourceSettings):
-    data: Path = SAMPLE_ERA5  # a prepared data set; your own goes here (data/README.md)
-    train: Periods = ("2009-03-31", "2016-03-30")  # target days to learn from: one or several START END pairs
-    val: Period = ("2016-03-31", "2017-03-30")  # target days that choose the best epoch
-    test: Period = ("2017-03-31", "2018-03-30")  # target days that score it, read by eval.py alone
-    lead_days: int = 3  # forecast this many days after the last input day
-    input_days: int | None = None  # days in the window; None: as many as lead_days
-    predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
-    gaps: float = 0.0  # share of soil-moisture inputs hidden while it learns, as a satellite would leave out; 0: none
-    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
-    future_temperature: bool = False  # the same of soil temperature
-    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
+class Settings(ERA5Settings, PretrainingNetworkSettings):
+    # training
     epochs: int = 30  # at most; the published number
-    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 128  # samples per step
     lr: float = 1e-3  # learning rate of Adam
-    seed: int = 0  # of the initial weights and of the order of the samples
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
+    # architecture
     hidden: int | None = None  # size of the state; None: the number of cells, as published
 
 

@@ -1,64 +1,33 @@
 """Train the ConvLSTM on SMAP from the weights of ERA5test: the target task with transfer.
 
-From the root of the repository:
-
     python finetune-SMAPtest/train_convlstm.py
     python finetune-SMAPtest/train_convlstm.py --lead-days 7 --head conv
+
+Data, periods, lead time and seed of all scripts of this folder: FinetuneSettings in utils/settings.py.
+The architecture is that of the pre-trained run.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
-from utils.common.grid import Grid
-from utils.common.periods import Period, Periods
 from utils.experiment import train
-from utils.models.convlstm import ConvLSTM
-from utils.settings import SAMPLE_SMAP, FinetuneSettings
+from utils.settings import FinetuneSettings, FinetuningNetworkSettings
 
 
 @dataclass(kw_only=True)
-class Settings(FinetuneSettings):
-    data: Path = SAMPLE_SMAP  # a prepared data set; your own goes here (data/README.md)
-    train: Periods = ("2015-03-31", "2017-03-30")  # target days to learn from: one or several START END pairs
-    val: Period = ("2017-03-31", "2018-03-30")  # target days that choose the best epoch
-    test: Period = ("2018-03-31", "2019-03-30")  # target days that score it, read by eval.py alone
-    lead_days: int = 3  # forecast this many days after the last input day
-    input_days: int | None = None  # days in the window; None: as many as lead_days
-    predictors: tuple[str, ...] = ("precipitation", "soil_moisture", "soil_temperature")  # "season" can be added
-    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
-    future_temperature: bool = False  # the same of soil temperature
-    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
-    target_days: int | None = None  # learn from the last N days before the test period alone; None: train, val
-    init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
-    transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # how its weights learn
-    freeze: tuple[str, ...] = ()  # parts that keep their pre-trained weights: layers, reduce, dense
-    part_lr: tuple[str, ...] = ()  # PART=RATE: learning rates of parts that differ from lr
-    unfreeze_every: int = 1  # epochs after which gradual lets one more part learn, from the head down
-    lr_decay: float = 2.6  # discriminative divides the learning rate by this for each part below the head
-    l2sp: float = 0.01  # strength of the pull of l2sp towards the pre-trained weights
-    match: Literal["none", "mean", "mean_variance", "cdf"] = "none"  # carry SMAP to the climate of the pre-training
+class Settings(FinetuneSettings, FinetuningNetworkSettings):
+    # training
     epochs: int = 50  # at most; the published number
-    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
     batch_size: int = 64  # samples per step
     lr: float = 1e-3  # learning rate of Adam
-    seed: int = 0  # of the initial weights and of the order of the samples
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
-    hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
-    kernel: int = 3  # cells
-    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
     patch: int | None = None  # cells: side of what --head pixel learns from; None: whole maps
+    # architecture: which of the pre-trained runs
+    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
 
     @property
     def variant(self) -> str:
         return "" if self.head == "linear" else f"_{self.head}"
 
 
-def build(settings: Settings, grid: Grid) -> nn.Module:
-    return ConvLSTM(grid, settings.hidden, settings.kernel, settings.head, settings.channels)
-
-
 if __name__ == "__main__":
-    train("finetune-SMAPtest/convlstm", Settings, build)
+    train("finetune-SMAPtest/convlstm", Settings)

@@ -155,7 +155,7 @@ DEFECTS = [
     ),
     Defect(
         "checkpoints are pickles that run code",
-        "utils/training/runs.py",
+        "utils/training/checkpoint.py",
         "weights_only=True, mmap=True",
         "weights_only=False",
         "training/test_training.py -k test_checkpoints_that_are_corrupt",

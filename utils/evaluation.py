@@ -10,10 +10,11 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 import xarray as xr
 from tqdm import tqdm
 from tyro.conf import Positional
@@ -42,10 +43,10 @@ from utils.scores.score_table import show, table
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
-from utils.training import runs
+from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
-from utils.training.runs import Checkpoint
-from utils.training.setup import check_grid, start_of
+from utils.training.run_directory import claimed
+from utils.training.setup import check_grid, check_weather, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
 OWN = ("", "")  # no test period given: tyro would let an optional one swallow the run directories behind it
@@ -65,10 +66,10 @@ def evaluate(
     folder `into`. The skill that is lost then, that of the variable's seasonal cycle included, is what the trained
     model owes to the variable. Raises UserError for whatever the user can mend, and writes nothing then.
     """
-    runs.checkpoint_file(run_dir)  # a folder without a run is left as it is
+    checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
-    with runs.claimed(folder):
-        checkpoint = runs.load_checkpoint(run_dir)
+    with claimed(folder):
+        checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
         periods = _choose_periods(checkpoint, run_dir, test)
@@ -94,7 +95,7 @@ def evaluate(
             "skipped_days": samples.skipped,
             # run
             **attributes,
-            "weights_sha256": runs.weights_hash(checkpoint.best),
+            "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
             "epochs": checkpoint.settings["epochs"],
             "best_epoch": checkpoint.best_epoch,
@@ -132,8 +133,7 @@ def _open_samples(
     Raises UserError where the grid is not the run's, or where the weather forecasts that it knows have changed.
     """
     weather = KnownWeather.of(checkpoint.settings)
-    if weather and weather.hash() != checkpoint.future_hash:
-        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    check_weather(weather, checkpoint, run_dir)
     data = open_data_set(path, start_of(checkpoint))
     check_grid(checkpoint, data.grid, path, run_dir)
     return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
@@ -178,7 +178,7 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json")
     current = (
         metrics.get("scoring") == hash_scoring()
-        and metrics.get("weights_sha256") == runs.weights_hash(checkpoint.best)
+        and metrics.get("weights_sha256") == checkpoint.weights_hash
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
         and (folder / "predictions.nc").exists()
@@ -186,9 +186,12 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     return metrics if current else {}
 
 
+RunDirs = Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN_DIR ...]")]
+
+
 @dataclass
 class EvalSettings:
-    run_dirs: Positional[tuple[Path, ...]] = ()  # run directories; none: all runs of this folder
+    run_dirs: RunDirs = ()  # run directories; none: all runs of this folder
     data: Path | None = None  # a prepared data set instead of each run's own
     test: Period = OWN  # target days START END instead of each run's own test period
 

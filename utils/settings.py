@@ -1,12 +1,17 @@
-"""The settings every train script shares, and what periods of target days mean."""
+"""The settings of a run: what belongs to an experiment stands here once, and every train script inherits it.
 
-from dataclasses import dataclass, fields
+ERA5Settings, SMAPSettings and FinetuneSettings hold the data, the periods and the lead time of the three experiments.
+NetworkSettings and the two classes behind it hold what the networks have beside that. A change here holds for all
+scripts; a script may declare a field again, and the command line overrides both.
+"""
+
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from utils.common.cli import UserError
+from utils.common.cli import INTERNAL, UserError
 from utils.common.files import ROOT
 from utils.common.periods import Period, Periods, Split, spans
 from utils.dataset.prepared import SEASON, VARIABLES
@@ -18,34 +23,25 @@ SAMPLE_SMAP = ROOT / "data" / "sample" / "smap_l4_1deg.nc"
 EXPERIMENTS = ("ERA5test", "SMAPtest", "finetune-SMAPtest")
 
 
-RENAMED = {"episodes": "pseudo_satellite_years"}  # settings in older checkpoints, and their names of today
-_PATHS = ("data", "out", "init_from", "future_from")
-
-
-def run_folder(experiment: str, model: str, lead_days: int, seed: int) -> Path:
-    """Where a run is below runs/ (contract 4)."""
-    return Path(experiment, model, f"lead{lead_days}", f"seed{seed}")
+# ------------------------------------------------------------------------------------------------------ experiments
 
 
 @dataclass(kw_only=True)
-class TrainSettings:
-    """What every train script has; the scripts list these again with their own values."""
+class RunSettings:
+    """What every run has, whatever its experiment and model."""
 
-    data: Path  # a prepared data set (data/README.md)
+    data: Path  # a prepared data set; your own goes here (data/README.md)
     train: Periods  # target days to learn from: one or several START END pairs
     val: Period  # target days that choose the best epoch
-    test: Period  # target days that score it, seen by eval.py alone
+    test: Period  # target days that score the model; only eval.py reads them
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
-    predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; SEASON can be added
-    future_precipitation: bool = False  # see the rain of the days up to the target too: a perfect forecast of it
-    future_temperature: bool = False  # the same of soil temperature
-    future_from: Path | None = None  # a file of forecasts of them (docs/forecasts.md); None: the data set itself
+    future_precipitation: bool = False  # see the rain of the days up to the target too, as a perfect forecast
+    future_from: Path | None = None  # a file of weather forecasts (docs/weather_forecasts.md); None: the data set
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
-    lr: float = 1e-3  # learning rate of Adam
-    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
-    seed: int = 0  # of the initial weights and the order of the samples
+    lr: float = 1e-3  # learning rate
+    seed: int = 0  # of the initial weights and of the order of the samples
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
     out: Path | None = None  # run directory; None: runs/<experiment>/<model>/lead<d>/seed<s>
     overwrite: bool = False  # start again in a directory that holds another run
@@ -56,14 +52,14 @@ class TrainSettings:
         return ""
 
     @property
+    def published_epochs(self) -> int | None:
+        """The published number of epochs, for scripts whose `epochs` defaults to None."""
+        return None
+
+    @property
     def future(self) -> tuple[str, ...]:
         """Variables whose days up to the target are seen too."""
         return future_variables(vars(self))
-
-    @property
-    def channels(self) -> int:
-        """Input maps of a day: one a variable, seen or not, two for the season, one a variable and future day."""
-        return len(VARIABLES) + 2 * (SEASON in self.predictors) + self.lead_days * len(self.future)
 
     @property
     def future_variant(self) -> str:
@@ -73,44 +69,122 @@ class TrainSettings:
         known = "weather" if len(self.future) > 1 else {"precipitation": "rain"}.get(self.future[0], "temperature")
         return f"{PERFECT if self.future_from is None else FROM_FILE}{known}"
 
-    @property
-    def published_epochs(self) -> int | None:
-        """The published number of epochs, for scripts whose `epochs` defaults to None."""
-        return None
+
+@dataclass(kw_only=True)
+class ERA5Settings(RunSettings):
+    """The source task: ERA5-Land, years of it and without gaps."""
+
+    data: Path = SAMPLE_ERA5
+    train: Periods = ("2009-03-31", "2016-03-30")
+    val: Period = ("2016-03-31", "2017-03-30")
+    test: Period = ("2017-03-31", "2018-03-30")
 
 
 @dataclass(kw_only=True)
-class SourceSettings(TrainSettings):
-    """A script of the source domain, whose product has no gaps."""
+class SMAPSettings(RunSettings):
+    """The target task: SMAP, whose record can be cut short to ask what little data is worth."""
 
-    gaps: float = 0.0  # share of soil-moisture inputs hidden while it learns, as a satellite would leave out; 0: none
-
-
-@dataclass(kw_only=True)
-class TargetSettings(TrainSettings):
-    """A script of the target domain, whose record can be cut short to ask what little data is worth."""
-
+    data: Path = SAMPLE_SMAP
+    train: Periods = ("2015-03-31", "2017-03-30")
+    val: Period = ("2017-03-31", "2018-03-30")
+    test: Period = ("2018-03-31", "2019-03-30")
     target_days: int | None = None  # learn from the last N days before the test period alone; None: train and val
 
 
 @dataclass(kw_only=True)
-class FinetuneSettings(TargetSettings):
-    """A script that starts from pre-trained weights; docs/transfer.md tells what the strategies do."""
+class FinetuneSettings(SMAPSettings):
+    """The target task from pre-trained weights. The architecture is that of the pre-trained run."""
 
     init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
-    transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # how its weights learn
+    transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # which weights learn, and how
+
+
+# --------------------------------------------------------------------------------------------------------- networks
+
+
+@dataclass(kw_only=True)
+class NetworkSettings:
+    """What a network has beside the settings of its experiment."""
+
+    predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; "season" can be added
+    future_temperature: bool = False  # see the soil temperature of the days up to the target too
+    patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
+
+    @property
+    def channels(self) -> int:
+        """Input maps of a day: one a variable, seen or not, two for the season, one a variable and future day."""
+        return len(VARIABLES) + 2 * (SEASON in self.predictors) + self.lead_days * len(self.future)
+
+
+@dataclass(kw_only=True)
+class PretrainingNetworkSettings(NetworkSettings):
+    """A network on ERA5-Land."""
+
+    gaps: float = 0.0  # share of soil-moisture inputs hidden in training, as a satellite would miss them; 0: none
+
+
+@dataclass(kw_only=True)
+class FinetuningNetworkSettings(NetworkSettings):
+    """A network that starts from pre-trained weights; docs/transfer.md explains the strategies."""
+
     freeze: tuple[str, ...] = ()  # parts of the model that keep their weights, such as conv or lstm
-    part_lr: tuple[str, ...] = ()  # PART=RATE: learning rates of parts that differ from lr
-    match: Literal["none", "mean", "mean_variance", "cdf"] = "none"  # carry SMAP to the climate of the pre-training
-    unfreeze_every: int = 1  # epochs after which gradual lets one more part learn
-    lr_decay: float = 2.6  # discriminative divides the learning rate by this for each part below the head
-    l2sp: float = 0.01  # strength of the pull of l2sp towards the pre-trained weights
+    match: Literal["none", "mean", "mean_variance", "cdf"] = "none"  # map SMAP to the distribution of the pre-training
+    l2sp: float = 0.01  # how strongly --transfer l2sp pulls the weights back to the pre-trained ones
+    unfreeze_every: int = field(default=1, metadata=INTERNAL)  # epochs a step of gradual; the study sets it
 
 
-_MAY_BE_EMPTY = ("freeze", "part_lr")
+# -------------------------------------------------------------------------------------- groups, and what is no longer
+
+ARCHITECTURE = "architecture"  # the group of all settings that GROUPS does not name
+GROUPS = {
+    "data and periods": (
+        *("data", "train", "val", "test", "target_days", "lead_days", "input_days", "predictors"),
+        *("future_precipitation", "future_temperature", "future_from", "gaps", "match"),
+    ),
+    "training": (
+        *("init_from", "transfer", "freeze", "l2sp", "unfreeze_every", "prior_days", "pseudo_satellite_years", "patch"),
+        *("epochs", "batch_size", "lr", "patience"),
+    ),
+    ARCHITECTURE: (),
+    "run": ("seed", "precision", "out", "overwrite"),
+}
+RENAMED = {"episodes": "pseudo_satellite_years"}  # settings in older checkpoints, and their names of today
+FORMER = {"part_lr": [], "lr_decay": 2.6}  # settings of earlier versions: values of no effect
+_PATHS = ("data", "out", "init_from", "future_from")
 
 
-def complete(settings: TrainSettings) -> None:
+def group_of(name: str) -> str:
+    """The group of --help in which a setting stands."""
+    return next((group for group, names in GROUPS.items() if name in names), ARCHITECTURE)
+
+
+def groups_of(kind: type) -> dict[str, tuple[str, ...]]:
+    """GROUPS, with the architecture of a script's settings filled in."""
+    own = tuple(setting.name for setting in fields(kind) if group_of(setting.name) == ARCHITECTURE)
+    return GROUPS | {ARCHITECTURE: own}
+
+
+def architecture_of(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings, of all those that a checkpoint holds, that say how its model is built."""
+    return {k: v for k, v in values.items() if group_of(k) == ARCHITECTURE and k not in FORMER}
+
+
+def neutral_values() -> dict[str, Any]:
+    """For runs that were made before a setting existed, or without it: the values that change nothing."""
+    kinds = (ERA5Settings, FinetuneSettings, PretrainingNetworkSettings, FinetuningNetworkSettings)
+    defaults = {setting.name: setting.default for kind in kinds for setting in fields(kind)}
+    return FORMER | {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+
+
+def run_folder(experiment: str, model: str, lead_days: int, seed: int) -> Path:
+    """Where a run is below runs/."""
+    return Path(experiment, model, f"lead{lead_days}", f"seed{seed}")
+
+
+# ------------------------------------------------------------------------------------------------ checks and storage
+
+
+def complete(settings: RunSettings) -> None:
     """Fill in what defaults to another setting and refuse values that mean nothing, with a UserError."""
     if settings.input_days is None:
         settings.input_days = settings.lead_days
@@ -119,45 +193,45 @@ def complete(settings: TrainSettings) -> None:
     for name in _PATHS:
         if getattr(settings, name, None) is not None:
             setattr(settings, name, getattr(settings, name).expanduser().resolve())
-    least = {"patience": 0, "seed": 0, "target_days": 2}
-    least["epochs"] = 0 if isinstance(settings, FinetuneSettings) else 1  # 0: the pre-trained weights as they are
-    for field in fields(settings):
-        value, flag = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers and field.name not in _MAY_BE_EMPTY:
-            raise UserError(f"{flag} has no value, expected at least one.")
-        for number in numbers:
-            if type(number) is int and not least.get(field.name, 1) <= number < 2**31:
-                raise UserError(f"{flag} is {number}, expected {least.get(field.name, 1)} or more, below 2147483648.")
-    known = (*VARIABLES, SEASON)
-    if strange := [name for name in settings.predictors if name not in known]:
-        raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
-    settings.predictors = tuple(name for name in known if name in settings.predictors)
-    if not 0 <= getattr(settings, "gaps", 0) < 1:
-        raise UserError(f"--gaps is {settings.gaps}, expected 0 or more, below 1.")
-    for name in ("lr", "lr_decay", "l2sp"):
-        if not 0 < getattr(settings, name, 1) < float("inf"):
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected a positive number.")
+    _refuse_numbers(settings)
+    if isinstance(settings, NetworkSettings):
+        known = (*VARIABLES, SEASON)
+        if strange := [name for name in settings.predictors if name not in known]:
+            raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
+        settings.predictors = tuple(name for name in known if name in settings.predictors)
     if settings.future_from and not settings.future:
-        flags = " nor ".join(f"--{name.replace('_', '-')}" for name in FUTURE.values())
+        flags = " nor ".join(f"--{name.replace('_', '-')}" for name in FUTURE.values() if hasattr(settings, name))
         raise UserError(f"--future-from names a file of forecasts, but neither {flags} asks for any.")
 
 
-def plain(settings: TrainSettings) -> dict[str, Any]:
+def _refuse_numbers(settings: RunSettings) -> None:
+    """A UserError for numbers out of their range, and for settings without a value."""
+    least = {"patience": 0, "seed": 0, "target_days": 2}
+    least["epochs"] = 0 if isinstance(settings, FinetuneSettings) else 1  # 0: the pre-trained weights as they are
+    for setting in fields(settings):
+        value, flag = getattr(settings, setting.name), f"--{setting.name.replace('_', '-')}"
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers and setting.name != "freeze":
+            raise UserError(f"{flag} has no value, expected at least one.")
+        for number in numbers:
+            if type(number) is int and not least.get(setting.name, 1) <= number < 2**31:
+                raise UserError(f"{flag} is {number}, expected {least.get(setting.name, 1)} or more, below 2147483648.")
+    if not 0 <= getattr(settings, "gaps", 0) < 1:
+        raise UserError(f"--gaps is {settings.gaps}, expected 0 or more, below 1.")
+    for name in ("lr", "l2sp"):
+        if not 0 < getattr(settings, name, 1) < float("inf"):
+            raise UserError(f"--{name} is {getattr(settings, name)}, expected a positive number.")
+
+
+def plain(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    values = {setting.name: getattr(settings, setting.name) for setting in fields(settings)}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def before_it_existed() -> dict[str, Any]:
-    """What runs did that were made before a setting existed: the values that change nothing."""
-    kinds = {field.name: field.default for kind in (SourceSettings, FinetuneSettings) for field in fields(kind)}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in kinds.items()}
-
-
-def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettings:
+def from_plain(kind: type[RunSettings], values: dict[str, Any]) -> RunSettings:
     """The settings back from `plain`; names the script no longer knows are left out."""
-    known = {field.name for field in fields(kind)} & values.keys()
+    known = {setting.name for setting in fields(kind)} & values.keys()
     back = {k: tuple(values[k]) if isinstance(values[k], list) else values[k] for k in known}
     return kind(**back | {k: Path(back[k]) for k in _PATHS if back.get(k) is not None})
 
@@ -165,7 +239,7 @@ def from_plain(kind: type[TrainSettings], values: dict[str, Any]) -> TrainSettin
 # ---------------------------------------------------------------------------------------------------------- periods
 
 
-def split_of(settings: TrainSettings) -> Split:
+def split_of(settings: RunSettings) -> Split:
     """The spans of target days the settings ask for, checked against each other.
 
     With `target_days` N, training and validation are the last N days before the test period, the last fifth of them

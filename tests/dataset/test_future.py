@@ -24,10 +24,10 @@ from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.products.synthetic.forecast_file import ForecastSettings, make_forecasts
 from utils.scores.score_table import show, table
-from utils.settings import TrainSettings
 from utils.study.questions.draw_weather import _weather_figure
 from utils.study.questions.weather_forecasts import weather
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint, save_checkpoint
+from utils.training.inference import load_script
 
 RAIN, BOTH = ("precipitation",), ("precipitation", "soil_temperature")
 SPLIT = Split(*(spans(name, tuple(PERIODS[i : i + 2])) for name, i in (("train", 1), ("val", 4), ("test", 7))))
@@ -65,7 +65,7 @@ def test_by_default_nothing_of_a_later_day_than_the_last_input_day_is_seen():
     sample = np.array([20])
     last = int(before.last_index(sample)[0])
     features = before.batch(sample).features
-    assert features.shape[2] == TrainSettings(data=ROOT, train=(), val=("", ""), test=("", "")).channels == 3
+    assert features.shape[2] == load_script(ROOT / "SMAPtest" / "train_cnn.py").Settings().channels == 3
     after = windows(changed(ds, last + 1, ALL), statistics=before.record.statistics)
     assert torch.equal(after.batch(sample).features, features)
     assert not torch.equal(after.batch(sample).target, before.batch(sample).target)
@@ -171,11 +171,11 @@ def test_every_model_takes_the_weather_ahead_and_eval_says_so(tmp_path, smap, sc
 def test_a_run_without_the_flags_says_nothing_and_goes_on_from_one_made_before_them(tmp_path, smap, script):
     arguments = ["SMAPtest/train_pixel_lstm.py", "--data", smap, *PERIODS, *SHORT, "--out", tmp_path / "run"]
     assert script(*arguments).code == 0
-    checkpoint = runs.load_checkpoint(tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.model == "pixel_lstm" and not checkpoint.future and not checkpoint.future_hash
     for name in ("future_precipitation", "future_temperature", "future_from"):
         del checkpoint.settings[name]
-    runs.save_checkpoint(tmp_path / "run", checkpoint)
+    save_checkpoint(tmp_path / "run", checkpoint)
     assert "nothing to do" in script(*arguments).out
     assert script("SMAPtest/eval.py", tmp_path / "run").code == 0
     with xr.open_dataset(tmp_path / "run" / "predictions.nc") as ds:
@@ -191,7 +191,7 @@ def test_a_file_of_perfect_forecasts_gives_the_weights_of_the_data_set_itself(tm
     assert script(*arguments, "--future-from", tmp_path / "fc.nc").code == 0
     folder = tmp_path / "runs" / "SMAPtest"
     one, other = (
-        runs.load_checkpoint(folder / f"pixel_lstm_{kind}_rain" / "lead2" / "seed0") for kind in ("future", "forecast")
+        load_checkpoint(folder / f"pixel_lstm_{kind}_rain" / "lead2" / "seed0") for kind in ("future", "forecast")
     )
     assert all(torch.equal(one.best[name], other.best[name]) for name in one.best)
     assert BOUND in one.future and BOUND in other.future and other.future_hash and not one.future_hash

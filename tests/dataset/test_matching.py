@@ -18,7 +18,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import read_prepared, write_prepared
 from utils.dataset.record import Record, swath_gaps
 from utils.dataset.statistics import LEVELS, MOISTURE, NOT_STORED, Statistics, map_quantiles, std_and_quantiles
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import forecast, restore_model
 
 MATCHES = ["mean", "mean_variance", "cdf"]
@@ -210,7 +210,7 @@ def test_a_matched_run_is_validated_and_scored_in_its_own_unit_and_bad_maps_are_
     ]
     result = script(*command, "--match", "cdf", "--out", run_dir)
     assert result.code == 0, result.err
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     statistics = checkpoint.restored_statistics()
     validation = Windows(
         Record(read_prepared(target), statistics),
@@ -274,7 +274,7 @@ def test_gaps_change_what_is_learned_and_not_how_it_is_validated(tmp_path, era5,
     none, some, again = (weights(tmp_path / name) for name in ("none", "some", "again"))
     assert all(torch.equal(some[name], again[name]) for name in some)
     assert not all(torch.equal(some[name], none[name]) for name in some)
-    checkpoint = runs.load_checkpoint(tmp_path / "some")
+    checkpoint = load_checkpoint(tmp_path / "some")
     record = Record(read_prepared(era5), checkpoint.restored_statistics())
     validation = Windows(record, periods=checkpoint.periods.val, lead_days=3, input_days=3, name="validation")
     predicted = forecast(restore_model(checkpoint, tmp_path / "some"), validation, 64, torch.device("cpu"))

@@ -16,7 +16,7 @@ from utils.dataset import blocks
 from utils.dataset.blocks import DataSet
 from utils.dataset.record import Record, fill_forward
 from utils.dataset.statistics import OUTSIDE, Statistics
-from utils.settings import TargetSettings, split_of
+from utils.settings import SMAPSettings, split_of
 
 DAY = np.timedelta64(1, "D")
 
@@ -186,7 +186,7 @@ def test_filling_agrees_with_a_loop(seed, share):
 
 def wanted(train=("2015-03-31", "2015-05-31"), val=("2015-06-01", "2015-06-30"), test: Period | None = None, **more):
     test = test or ("2015-07-01", "2015-07-28")
-    return TargetSettings(data=Path("."), train=train, val=val, test=test, **more)
+    return SMAPSettings(data=Path("."), train=train, val=val, test=test, **more)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores.baselines import climatology
 from utils.scores.fitting import Fitting
 from utils.scores.metrics import SEASONS
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import GradientDescent
 
 
@@ -215,12 +215,12 @@ def test_days_held_out_are_forecast_by_the_run_that_its_script_makes_of_the_othe
     """The last block, so that a script accepts the periods; one epoch, so that the best is the last."""
     options = ["--data", smap, "--epochs", 1, "--precision", "32-true", "--batch-size", 16]
     assert script("SMAPtest/train_cnn.py", *options, *PERIODS, "--out", tmp_path / "run").code == 0
-    checkpoint = runs.load_checkpoint(tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run")
     rest = spans("train", ("2015-03-31", "2015-05-31"))
     model, _ = refit_run(tmp_path / "run", checkpoint, DataSet(smap), rest, None)
     periods = "--train 2015-03-31 2015-05-31 --val 2015-06-10 2015-06-12 --test 2015-07-01 2015-07-28".split()
     assert script("SMAPtest/train_cnn.py", *options, *periods, "--out", tmp_path / "rest").code == 0
-    expected = runs.load_checkpoint(tmp_path / "rest").best
+    expected = load_checkpoint(tmp_path / "rest").best
     for name, weights in model.state_dict().items():
         torch.testing.assert_close(weights, expected[name])
 

@@ -24,8 +24,8 @@ from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.score_table import table
 from utils.scores.sums import Sums, region_of
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import restore_model
-from utils.training.runs import load_checkpoint
 
 
 def train_and_test(ds, lead_days=3, input_days=3, **periods):

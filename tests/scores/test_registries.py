@@ -17,7 +17,7 @@ from utils.scores.metrics import METRICS, Metric
 from utils.scores.score_table import columns, show, table
 from utils.scores.scoring import SOURCES, hash_scoring
 from utils.study.report import tabulate_scores
-from utils.training.runs import load_checkpoint
+from utils.training.checkpoint import load_checkpoint
 
 
 def toy_ratio(means):

@@ -4,6 +4,8 @@ import html
 import json
 import re
 import shutil
+from dataclasses import make_dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,9 @@ from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
 from utils.scores.baselines import BASELINES
-from utils.training import runs
+from utils.settings import EXPERIMENTS
+from utils.study import plan
+from utils.training.checkpoint import load_checkpoint
 
 MODELS = ["cnn", "lstm", "convlstm", "conv3d_lstm"]
 
@@ -68,8 +72,8 @@ def test_fine_tuning_starts_from_the_weights_and_scaling_of_era5test(tmp_path, e
     pretrain(script, era5)
     result = script(*finetune(smap, "--epochs", 0))
     assert result.code == 0, result.err
-    source = runs.load_checkpoint(tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0")
-    tuned = runs.load_checkpoint(tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0")
+    source = load_checkpoint(tmp_path / "runs" / "ERA5test" / "cnn" / "lead3" / "seed0")
+    tuned = load_checkpoint(tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0")
     assert all(torch.equal(tuned.best[name], source.best[name]) for name in source.best)
     for name in ("low", "high"):
         assert torch.equal(tuned.statistics[name], source.statistics[name])
@@ -344,7 +348,7 @@ def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
     below = study[0] / "results" / "runs"
 
     def settings(name):
-        return runs.load_checkpoint(below / name / "lead1" / "seed0").settings
+        return load_checkpoint(below / name / "lead1" / "seed0").settings
 
     short = settings("finetune-SMAPtest/cnn_30days")
     assert short["target_days"] == 30
@@ -359,7 +363,7 @@ def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
 def test_the_study_keeps_the_test_year_out_of_everything_learned(study):
     folder, _, _ = study
     for path in (folder / "results" / "runs").glob("**/checkpoint.pt"):
-        checkpoint = runs.load_checkpoint(path.parent)
+        checkpoint = load_checkpoint(path.parent)
         smap_test = np.datetime64("2014-01-01") + 900 - 365
         assert max(end for _, end in checkpoint.learned_from) < smap_test
         assert (checkpoint.periods.test[0][1] - checkpoint.periods.test[0][0]).astype(int) == 364
@@ -447,3 +451,14 @@ def test_the_same_scripts_run_on_real_gappy_uneven_data(tmp_path, script):
         np.testing.assert_array_equal(ds["lat"], data["lat"])
         assert np.isfinite(ds["predicted"].values[np.isfinite(ds["observed"].values)]).all()
         assert ds.attrs["synthetic"] == "false"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_the_reduced_study_trains_at_least_one_epoch(epochs, monkeypatch):
+    """A third of one or two epochs would be none, which is refused, and in a fine-tuning silently zero-shot."""
+    for name in EXPERIMENTS:
+        script = plan.load_script(ROOT / name / "train_cnn.py")
+        few = make_dataclass("Settings", [("epochs", int, epochs)], bases=(script.Settings,), kw_only=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "load_script", lambda path, few=few: SimpleNamespace(Settings=few))
+            assert plan.read_train_script(name, "cnn", full=False).settings.epochs == 1

@@ -22,8 +22,8 @@ from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_str
 from utils.study.questions import predictors_and_record_length, transfer_strategies
 from utils.study.questions.draw_transfer import LOOKS, _strategies_figure
 from utils.study.questions.transfer_strategies import days_from_scratch, harm, replaced
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
-from utils.training.runs import load_checkpoint
 
 LENGTHS = np.array([30.0, 90.0, 365.0, 1096.0])
 

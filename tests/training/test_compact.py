@@ -19,7 +19,8 @@ from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.models.compact import DYNAMIC, STATIC, Compact, MemoryWindows
-from utils.training import compact_samples, runs
+from utils.training import compact_samples
+from utils.training.checkpoint import load_checkpoint
 from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 
@@ -215,7 +216,7 @@ def trained(tmp_path, script):
 def test_from_pretraining_to_evaluation_on_another_grid(trained, script, tmp_path):
     result, run_dir = trained("tuned")
     assert result.code == 0, result.err
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     assert sum(value.numel() for value in checkpoint.best.values()) < 2000
     assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
     metrics = json.loads((run_dir / "metrics.json").read_text())
@@ -277,14 +278,15 @@ def test_rain_ahead_changes_the_forecast_and_its_name(trained, script, tmp_path)
     result, run_dir = trained("rain", "--future-precipitation")
     assert result.code == 0, result.err
     assert weights(run_dir)["weight"].shape == (len(DYNAMIC) + 3,)
-    assert runs.load_checkpoint(run_dir).model == "compact_future_rain"
+    assert load_checkpoint(run_dir).model == "compact_future_rain"
     assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
 
 
 @pytest.mark.parametrize("options", [("--freeze", "inner"), ("--match", "mean"), ("--patience", "3")])
-def test_settings_of_other_models_are_refused(trained, options):
+def test_settings_of_other_models_are_refused(trained, options, tmp_path):
     result, _ = trained("refused", *options)
-    assert result.sentence() == f"error: {options[0]} means nothing to the compact model; leave it out."
+    assert result.sentence() == f"error: Unrecognized options: {', '.join(options)} (--help lists every setting)."
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_test_period_that_eval_would_refuse_is_refused_before_the_training(tmp_path, script):

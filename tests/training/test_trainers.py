@@ -11,8 +11,9 @@ from torch import nn
 from utils import experiment
 from utils.common.grid import Grid
 from utils.models import ForecastModel
-from utils.settings import TargetSettings
-from utils.training import TRAINERS, Trainer, runs
+from utils.settings import SMAPSettings
+from utils.training import TRAINERS, Trainer
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
 from utils.training.trainer import copy_weights
 
@@ -47,11 +48,11 @@ class MeanTrainer(Trainer):
 def test_a_new_way_to_fit_is_a_row_of_the_table(tmp_path, smap, monkeypatch):
     monkeypatch.setitem(TRAINERS, "mean", MeanTrainer)
     train, val, test = PERIODS[1:3], PERIODS[4:6], PERIODS[7:9]
-    settings = TargetSettings(
+    settings = SMAPSettings(
         data=smap, train=tuple(train), val=tuple(val), test=tuple(test), epochs=1, out=tmp_path / "run"
     )
     experiment.run("SMAPtest/mean", settings, lambda settings, grid: OneNumber())
-    checkpoint = runs.load_checkpoint(tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run")
     moisture = tiny()["soil_moisture"].values[5:62]  # lead 3 and 3 input days: the first target day is the sixth
     assert checkpoint.finished
     assert checkpoint.best["value"].item() == pytest.approx(np.nanmean(moisture), rel=1e-5)

@@ -17,14 +17,15 @@ from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 from utils.common.cli import one_sentence
 from utils.data_processing import Batch
 from utils.dataset.prepared import write_prepared
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import sum_of_squares
+from utils.training.run_directory import claimed
 
 CNN = "SMAPtest/train_cnn.py"
 
 
 def weights(run_dir):
-    return runs.load_checkpoint(run_dir).best
+    return load_checkpoint(run_dir).best
 
 
 def same(one, other):
@@ -45,7 +46,7 @@ def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_pa
     """The last row's validation RMSE, recomputed from the forecasts of the validation period with numpy."""
     run_dir = tmp_path / "run"
     script(CNN, "--data", smap, *PERIODS, "--epochs", 1, "--out", run_dir)
-    checkpoint = runs.load_checkpoint(run_dir)
+    checkpoint = load_checkpoint(run_dir)
     from utils.data_processing import Windows
     from utils.dataset.prepared import read_prepared
     from utils.dataset.record import Record
@@ -93,7 +94,7 @@ def test_every_setting_changes_something(tmp_path, smap, script, change):
     script(CNN, *base, "--out", tmp_path / "a")
     result = script(CNN, *base, *change.split(), "--out", tmp_path / "b")
     assert result.code == 0, result.err
-    one, other = runs.load_checkpoint(tmp_path / "a"), runs.load_checkpoint(tmp_path / "b")
+    one, other = load_checkpoint(tmp_path / "a"), load_checkpoint(tmp_path / "b")
     assert [row[:4] for row in one.log] != [row[:4] for row in other.log]  # losses, not seconds
     # and each override is echoed
     name = change.split()[0][2:].replace("-", "_")
@@ -102,7 +103,7 @@ def test_every_setting_changes_something(tmp_path, smap, script, change):
 
 def test_patience_stops_early(tmp_path, smap, script):
     script(CNN, "--data", smap, *PERIODS, "--epochs", 40, "--patience", 2, "--lr", 0.03, "--out", tmp_path / "run")
-    checkpoint = runs.load_checkpoint(tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.finished and checkpoint.epoch == checkpoint.best_epoch + 2 < 40
     assert checkpoint.best_rmse == min(row[3] for row in checkpoint.log)
 
@@ -113,7 +114,8 @@ def killed_run(arguments, moment):
 import runpy, sys
 sys.argv = {[str(a) for a in arguments]!r}
 import torch
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
+from utils.training.run_directory import claimed
 from utils.training import loop
 torch.set_num_threads(1)
 epochs = 0
@@ -151,11 +153,11 @@ def test_a_killed_and_continued_run_ends_with_the_same_weights_bit_for_bit(tmp_p
     arguments = ["--data", smap, *PERIODS, "--epochs", 4, "--batch-size", 16]
     script(CNN, *arguments, "--out", tmp_path / "whole")
     killed_run([CNN, *arguments, "--out", tmp_path / "killed"], moment)
-    before = runs.load_checkpoint(tmp_path / "killed")
+    before = load_checkpoint(tmp_path / "killed")
     assert not before.finished and before.epoch == {"in an epoch": 2, "in a checkpoint": 1}[moment]
     result = script(CNN, *arguments, "--out", tmp_path / "killed")
     assert result.code == 0, result.err
-    whole, continued = runs.load_checkpoint(tmp_path / "whole"), runs.load_checkpoint(tmp_path / "killed")
+    whole, continued = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "killed")
     assert same(whole.best, continued.best) and whole.best_epoch == continued.best_epoch
     assert [row[:4] for row in whole.log] == [row[:4] for row in continued.log]
     assert continued.finished and not continued.last
@@ -187,7 +189,7 @@ def test_other_settings_or_data_in_the_same_directory_get_a_sentence_and_overwri
     script("SMAPtest/eval.py", tmp_path / "run", "--data", smap)
     assert (tmp_path / "run" / "metrics.json").exists()
     result = script(CNN, *arguments, "--epochs", 2, "--overwrite")
-    assert result.code == 0 and runs.load_checkpoint(tmp_path / "run").epoch == 2
+    assert result.code == 0 and load_checkpoint(tmp_path / "run").epoch == 2
     assert not (tmp_path / "run" / "metrics.json").exists()  # nothing of the old run is left beside the new one
 
 
@@ -225,7 +227,7 @@ def test_an_output_in_another_encoding_does_not_end_a_training(tmp_path, smap):
 
 
 def hold(path, ready, done):
-    with runs.claimed(path):
+    with claimed(path):
         ready.set()
         done.wait(60)
 

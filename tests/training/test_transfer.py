@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
@@ -16,8 +17,7 @@ from utils.common.grid import Grid
 from utils.dataset.prepared import write_prepared
 from utils.models.cnn import CNN
 from utils.models.fast_layers import BlockedMatmul
-from utils.settings import FinetuneSettings
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
 from utils.training.loop import GradientDescent
 from utils.training.transfer import Transfer
@@ -67,8 +67,11 @@ def moved(source, run_dir) -> dict[str, float]:
     return found
 
 
-def each_epoch(command, monkeypatch) -> list[tuple[dict, int]]:
-    """Run a command in this process: after each epoch its weights, and the number of weights Adam keeps a state of."""
+def each_epoch(command, monkeypatch, **changed) -> list[tuple[dict, int]]:
+    """Run a command in this process, with defaults of the script changed.
+
+    After each epoch its weights, and the number of weights Adam keeps a state of.
+    """
     seen, fit = [], GradientDescent.fit
 
     def watch(trainer, run):
@@ -83,7 +86,9 @@ def each_epoch(command, monkeypatch) -> list[tuple[dict, int]]:
     monkeypatch.setattr(GradientDescent, "fit", watch)
     script = load_script(ROOT / command[0])
     monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-    experiment.train(command[0].replace("train_", "").removesuffix(".py"), script.Settings, script.build)
+    defaults = [(name, int, value) for name, value in changed.items()]
+    settings = make_dataclass("Settings", defaults, bases=(script.Settings,), kw_only=True)
+    experiment.train(command[0].replace("train_", "").removesuffix(".py"), settings)
     return seen
 
 
@@ -109,8 +114,6 @@ def test_rates_of_parts_are_those_of_adams_first_step(tuned, script):
     for name, flags, expected in (
         ("full", ["--transfer", "full"], {"conv": 1e-3, "lstm": 1e-3, "dense": 1e-3}),
         ("steps", ["--transfer", "discriminative"], {"conv": 1e-3 / 2.6**2, "lstm": 1e-3 / 2.6, "dense": 1e-3}),
-        ("given", ["--part-lr", "lstm=2e-4"], {"conv": 1e-3, "lstm": 2e-4, "dense": 1e-3}),
-        ("half", ["--transfer", "discriminative", "--lr-decay", 2], {"conv": 2.5e-4, "lstm": 5e-4, "dense": 1e-3}),
     ):
         command, source, run_dir = tuned("conv3d_lstm", *one_step, *flags, name=name)
         assert script(*command).code == 0
@@ -118,23 +121,23 @@ def test_rates_of_parts_are_those_of_adams_first_step(tuned, script):
 
 
 def test_gradual_lets_one_more_part_learn_from_the_head_down(tuned, monkeypatch):
-    command, source, _ = tuned("conv3d_lstm", "--transfer", "gradual", "--unfreeze-every", 2, epochs=5)
+    command, source, _ = tuned("conv3d_lstm", "--transfer", "gradual", epochs=5)
     before, sizes = weights(source), {}
     for name, weight in before.items():
         sizes[name.partition(".")[0]] = sizes.get(name.partition(".")[0], 0) + weight.numel()
     expected = [{"dense"}, {"dense"}, {"dense", "lstm"}, {"dense", "lstm"}, {"dense", "lstm", "conv"}]
-    for learned, (after, state) in zip(expected, each_epoch(command, monkeypatch), strict=True):
+    for learned, (after, state) in zip(expected, each_epoch(command, monkeypatch, unfreeze_every=2), strict=True):
         changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
         assert changed == learned
         assert state == sum(sizes[part] for part in learned)  # none for what has never learned
         before = before | {name: after[name] for name in after if name.partition(".")[0] not in learned}
 
 
-def test_patience_waits_until_all_parts_learn(tuned, script):
-    flags = ["--transfer", "gradual", "--unfreeze-every", 3, "--patience", 1, "--lr", 0.2]  # worse in every epoch
+def test_patience_waits_until_all_parts_learn(tuned, monkeypatch):
+    flags = ["--transfer", "gradual", "--patience", 1, "--lr", 0.2]  # worse in every epoch
     command, _, run_dir = tuned("conv3d_lstm", *flags, epochs=20)
-    assert script(*command).code == 0
-    checkpoint = runs.load_checkpoint(run_dir)
+    each_epoch(command, monkeypatch, unfreeze_every=3)
+    checkpoint = load_checkpoint(run_dir)
     assert checkpoint.epoch == max(2 * 3, checkpoint.best_epoch) + 1
 
 
@@ -142,7 +145,7 @@ def test_the_pull_is_the_gradient_of_the_penalty():
     torch.manual_seed(0)
     model = CNN(Grid(np.arange(6.0), np.arange(7.0)), 2, filters=4)
     source = {name: weight + torch.randn_like(weight) for name, weight in model.state_dict().items()}
-    chosen = FinetuneSettings(data=ROOT, train=(), val=("", ""), test=("", ""), transfer="l2sp", l2sp=0.3)
+    chosen = load_script(ROOT / "finetune-SMAPtest" / "train_cnn.py").Settings(transfer="l2sp", l2sp=0.3)
     features, distance = torch.rand(3, 2, 3, 6, 7), 0.0
     transfer = Transfer.of(model, chosen, source)
     model(features).square().sum().backward()
@@ -161,7 +164,7 @@ def test_a_strong_pull_holds_the_weights_and_stays_out_of_the_log(tuned, script)
     for strength in ("1e-9", "1e6"):
         command, source, run_dir = tuned("cnn", "--transfer", "l2sp", "--l2sp", strength, name=strength, epochs=8)
         assert script(*command).code == 0
-        logs.append(np.array([row[1:3] for row in runs.load_checkpoint(run_dir).log]))
+        logs.append(np.array([row[1:3] for row in load_checkpoint(run_dir).log]))
         distances.append(sum(moved(source, run_dir).values()))
     assert distances[1] < distances[0] / 2
     np.testing.assert_allclose(logs[0][0, 0], logs[1][0, 0], rtol=0.5)  # the first epoch begins from the same weights
@@ -170,7 +173,7 @@ def test_a_strong_pull_holds_the_weights_and_stays_out_of_the_log(tuned, script)
 
 def test_without_a_strategy_all_weights_learn_in_one_group_in_their_own_order():
     model = CNN(Grid(np.arange(6.0), np.arange(7.0)), 2, filters=4)
-    chosen = FinetuneSettings(data=ROOT, train=(), val=("", ""), test=("", ""), lr=0.1)
+    chosen = load_script(ROOT / "finetune-SMAPtest" / "train_cnn.py").Settings(lr=0.1)
     (group,) = Transfer.of(model, chosen).groups()
     assert group["lr"] == 0.1
     assert [id(weight) for weight in group["params"]] == [id(weight) for weight in model.parameters()]
@@ -180,13 +183,10 @@ def test_without_a_strategy_all_weights_learn_in_one_group_in_their_own_order():
     ("flags", "message"),
     [
         (["--freeze", "conv1"], "--freeze has 'conv1', expected some of this model's parts: conv, lstm, dense."),
-        (["--part-lr", "head=1e-3"], "--part-lr has 'head', expected some of this model's parts: conv, lstm, dense."),
-        (["--part-lr", "conv"], "--part-lr has 'conv', expected PART=RATE with a positive rate, such as dense=1e-4."),
-        (["--part-lr", "conv=-1"], "expected PART=RATE"),
-        (["--part-lr", "conv=1e-4", "--transfer", "head"], "learning rate for conv, which is frozen"),
         (["--freeze", "conv", "lstm", "dense"], "leaves no part of the model that learns"),
         (["--freeze", "dense", "--transfer", "head"], "leaves no part of the model that learns"),
-        (["--unfreeze-every", 0], "--unfreeze-every is 0, expected 1 or more"),
+        (["--unfreeze-every", 2], "Unrecognized options: --unfreeze-every"),
+        (["--filters", 4], "Unrecognized options: --filters"),
         (["--l2sp", 0], "--l2sp is 0.0, expected a positive number"),
         (["--transfer", "some"], "invalid choice 'some'"),
     ],
@@ -201,7 +201,7 @@ def test_what_means_nothing_gets_one_sentence_and_writes_nothing(tuned, script, 
     "flags",
     [
         ["--transfer", "gradual"],
-        ["--transfer", "l2sp", "--l2sp", "0.1", "--part-lr", "conv=1e-4", "--match", "cdf"],
+        ["--transfer", "l2sp", "--l2sp", "0.1", "--match", "cdf"],
     ],
 )
 def test_a_killed_and_continued_run_ends_with_the_same_weights_bit_for_bit(tuned, script, flags):
@@ -209,9 +209,9 @@ def test_a_killed_and_continued_run_ends_with_the_same_weights_bit_for_bit(tuned
     killed, _, killed_dir = tuned("conv3d_lstm", *flags, name="killed", epochs=4)
     assert script(*whole).code == 0
     killed_run(killed, "in an epoch")
-    assert runs.load_checkpoint(killed_dir).epoch == 2
+    assert load_checkpoint(killed_dir).epoch == 2
     assert script(*killed).code == 0
-    one, other = runs.load_checkpoint(whole_dir), runs.load_checkpoint(killed_dir)
+    one, other = load_checkpoint(whole_dir), load_checkpoint(killed_dir)
     assert [row[:4] for row in one.log] == [row[:4] for row in other.log]
     assert one.best_epoch == other.best_epoch and same(one.best, other.best)
 
@@ -239,8 +239,11 @@ def test_a_run_made_before_there_were_strategies_is_the_same_run(tuned, script):
     script(*command)
     path = run_dir / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
-    for name in ("transfer", "freeze", "part_lr", "match", "unfreeze_every", "lr_decay", "l2sp"):
+    for name in ("transfer", "freeze", "match", "unfreeze_every", "l2sp"):
         del content["settings"][name]
+    torch.save(content, path)
+    assert "is finished" in script(*command).out
+    content["settings"] |= {"part_lr": [], "lr_decay": 2.6}  # settings of an earlier version
     torch.save(content, path)
     assert "is finished" in script(*command).out
     assert "--transfer was full, now head" in script(*command, "--transfer", "head").sentence()

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+import tyro
 from jaxtyping import Bool, Float, Int
 
 from utils.common.cli import UserError
 
 YEAR = 365.2425  # days
-Period = tuple[str, str]  # START END: ISO dates of target days, inclusive
-Periods = tuple[str, ...]  # one or several START END pairs
+Period = Annotated[tuple[str, str], tyro.conf.arg(metavar="START END")]  # ISO dates of target days, inclusive
+Periods = Annotated[tuple[str, ...], tyro.conf.arg(metavar="START END ...")]  # one or several pairs
 Span = tuple[np.datetime64, np.datetime64]  # first and last day, inclusive
 
 

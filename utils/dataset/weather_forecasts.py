@@ -5,7 +5,7 @@ each day after the last input day, up to and including the target day. Each of t
 input day. They come from one of two places:
 
 KnownWeather      the later days of the data set itself: perfect forecasts, which give an upper bound of the skill
-WeatherForecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/forecasts.md)
+WeatherForecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/weather_forecasts.md)
 """
 
 from collections.abc import Mapping

@@ -28,10 +28,11 @@ from utils.scores.baselines import climatology, persistence
 from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import open_predictions, run_attributes
 from utils.scores.scoring import hash_scoring
-from utils.training import TRAINERS, runs
-from utils.training.inference import BATCH, forecast, restore_model, restore_windows, script_of
+from utils.training import TRAINERS
+from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
+from utils.training.inference import BATCH, forecast, model_maker, restore_model, restore_windows, script_of
 from utils.training.loop import start_fabric
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import claimed
 from utils.training.setup import new_model, start_of, views
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
@@ -53,14 +54,12 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     have changed.
     """
     folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
-    checkpoint = runs.load_checkpoint(run_dir)
-    if not checkpoint.finished:
-        raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
-    state = {"folds": folds, "weights_sha256": runs.weights_hash(checkpoint.best), "scoring": hash_scoring()}
+    checkpoint = load_finished(run_dir)
+    state = {"folds": folds, "weights_sha256": checkpoint.weights_hash, "scoring": hash_scoring()}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
-        with runs.claimed(folder):
+        with claimed(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             rmse = _write_forecasts(run_dir, folder, checkpoint, folds, quiet)
             write_json(metrics, {**state, "rmse": rmse})
@@ -138,13 +137,13 @@ def refit_run(
     module, source = script_of(checkpoint, run_dir), None
     settings = checkpoint.restored_settings(module.Settings)
     if checkpoint.source_hash:
-        source = runs.load_checkpoint(settings.init_from)
-        if runs.weights_hash(source.best) != checkpoint.source_hash:
+        source = load_checkpoint(settings.init_from)
+        if source.weights_hash != checkpoint.source_hash:
             raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
-    model = new_model(settings, module.build, data, source)
+    model = new_model(model_maker(checkpoint, run_dir), settings, data, source)
     learned = Split(days, (), checkpoint.periods.test)
     windows, gappy = views(settings, model, data, learned, source, future)
-    name = hashlib.sha256(f"{runs.weights_hash(checkpoint.best)} {days}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{checkpoint.weights_hash} {days}".encode()).hexdigest()[:16]
     kept = keep / f".fit-{name}.pt" if keep else None
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))

@@ -23,7 +23,7 @@ from utils.forecasts.operational import find_inits, forecast_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.sums import FORECASTS, Sums
-from utils.training.runs import claimed
+from utils.training.run_directory import claimed
 
 
 def write_hindcasts(

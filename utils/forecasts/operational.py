@@ -21,7 +21,7 @@ from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadabl
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
-from utils.training import runs
+from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.setup import start_of
 
@@ -35,7 +35,7 @@ class TrainedRun:
     """A run with its data, ready to forecast. `beyond` days without values follow the last day of the data."""
 
     def __init__(self, run_dir: Path, request: ForecastRequest, beyond: int):
-        self.checkpoint = runs.load_checkpoint(run_dir)
+        self.checkpoint = load_checkpoint(run_dir)
         self.model = restore_model(self.checkpoint, run_dir)
         start = start_of(self.checkpoint)
         if start is not None and open_data_set(request.data).first > start:

@@ -21,9 +21,9 @@ from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
-from utils.training import runs
-from utils.training.runs import Checkpoint
-from utils.training.setup import check_grid
+from utils.training.checkpoint import Checkpoint, load_finished
+from utils.training.run_directory import git_commit
+from utils.training.setup import check_grid, check_weather
 
 MAX_MAPS = 2**24  # values of a variable that are forecast together, at most
 MAX_INITS = 100  # initial days that are forecast together, at most
@@ -92,9 +92,7 @@ def make_request(
 
     Raises UserError for runs that are not finished, do not fit each other, or do not fit the data.
     """
-    checkpoints = {
-        run_dir: runs.load_checkpoint(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)
-    }
+    checkpoints = {run_dir: load_finished(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
     grid = open_data_set(data).grid
     _check_runs(checkpoints, grid, data, future_from)
     leads = []
@@ -107,7 +105,7 @@ def make_request(
         warnings.append(ON_VALIDATION_DAYS)
     if weather_is_perfect:
         warnings.append(ON_PERFECT_WEATHER)
-    hashes = {str(run_dir): runs.weights_hash(checkpoint.best) for run_dir, checkpoint in checkpoints.items()}
+    hashes = {str(run_dir): checkpoint.weights_hash for run_dir, checkpoint in checkpoints.items()}
     attributes = _file_attributes(leads, checkpoints, hashes, data) | weather
     if warnings:
         attributes["calibration"] = "; ".join(warnings)
@@ -135,16 +133,14 @@ def weather_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) 
             f"{run_dir} {checkpoint.future}; nobody has that of days to come: give forecasts with --future-from "
             "(docs/weather_forecasts.md)."
         )
-    if weather and not future_from and weather.hash() != checkpoint.future_hash:
-        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")
+    if not future_from:
+        check_weather(weather, checkpoint, run_dir)
     return weather
 
 
 def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, future_from: Path | None) -> None:
     first_dir, first = next(iter(checkpoints.items()))
     for run_dir, checkpoint in checkpoints.items():
-        if not checkpoint.finished:
-            raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
         if checkpoint.data_hash != first.data_hash:
             raise UserError(f"{run_dir} and {first_dir} were trained on different data; forecast with one kind.")
         check_grid(checkpoint, grid, data, run_dir)
@@ -204,7 +200,7 @@ def _file_attributes(
         "source": "; ".join(sources),
         "data": data.name,
         "data_sha256": data_hash(data),
-        "commit": runs.git_commit(),
+        "commit": git_commit(),
         "history": f"{now} forecast.py",
         "synthetic": str(synthetic).lower(),
     }

@@ -18,7 +18,7 @@ from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import FORECASTS, REGIONS, Sums, region_of
-from utils.training.runs import Checkpoint
+from utils.training.checkpoint import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
 AGE = "days from the last observation of soil moisture to the last input day"

@@ -39,7 +39,7 @@ from utils.study.plan import (
     plan_weather,
     suffix,
 )
-from utils.training.runs import load_checkpoint
+from utils.training.checkpoint import load_checkpoint
 
 CHOSEN = (  # settings that the study chooses instead of the train script
     "data",
@@ -55,6 +55,7 @@ CHOSEN = (  # settings that the study chooses instead of the train script
     "out",
     "init_from",
     "head",
+    "unfreeze_every",
 )
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
 PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
@@ -66,14 +67,17 @@ def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     Returns validation and test RMSE, m3 m-3, and whether it trained.
     """
     script = plan.configure(task)
-    origins = dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py")
-    run_dir, checkpoint, trained = experiment.run(
-        f"{task.experiment}/{script.name}", script.settings, script.build, origins, lambda checkpoint: None
+    made = experiment.run(
+        f"{task.experiment}/{script.name}",
+        script.settings,
+        script.build,
+        origins=dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py"),
+        on_epoch=lambda checkpoint: None,
     )
-    metrics = {} if trained else current_metrics(run_dir, checkpoint)
+    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint)
     if not metrics:
-        metrics = evaluate(run_dir)
-    return {"validation_rmse": checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": trained}
+        metrics = evaluate(made.dir)
+    return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:

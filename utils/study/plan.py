@@ -23,7 +23,7 @@ from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
 from utils.settings import (
     EXPERIMENTS,
     FinetuneSettings,
-    TrainSettings,
+    RunSettings,
     complete,
     run_folder,
     split_of,
@@ -41,7 +41,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
     "full": {},  # all weights learn, as published
     "zero_shot": {"epochs": 0},
     "head": {"transfer": "head"},
-    "gradual": {"transfer": "gradual", "unfreeze_every": 1},
+    "gradual": {"transfer": "gradual"},
     "discriminative": {"transfer": "discriminative"},
     "l2sp": {"transfer": "l2sp"},
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
@@ -78,8 +78,7 @@ class Task:
     @property
     def note(self) -> str:
         """The strategy as flags of the train script, for the table."""
-        settings = STRATEGIES[self.strategy]
-        return " ".join(f"--{name} {value}" for name, value in settings.items() if name != "unfreeze_every")
+        return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())
 
 
 def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
@@ -177,8 +176,8 @@ class TrainScript:
     """What the study takes from a train script: its name, its settings, and the function that builds its model."""
 
     name: str
-    settings: TrainSettings
-    build: experiment.Build
+    settings: RunSettings
+    build: experiment.Build | None  # None: that of the pre-trained run
 
 
 @dataclass
@@ -205,7 +204,6 @@ class Plan:
             **self.periods[task.experiment],
             lead_days=task.lead_days,
             seed=task.seed,
-            predictors=task.predictors,
             out=self.runs / task.folder,
             **self.own_settings(task),
         )
@@ -220,6 +218,10 @@ class Plan:
     def own_settings(self, task: Task) -> dict[str, Any]:
         """The settings of the task's strategy, and of what it knows of the weather ahead."""
         settings = dict(STRATEGIES[task.strategy])
+        if task.model != COMPACT:
+            settings["predictors"] = task.predictors
+        elif task.predictors != tuple(VARIABLES):
+            raise UserError("--predictors means nothing to the compact model; give --no-details, or another model.")
         if task.weather:
             settings["future_precipitation"] = True
         if task.weather == "degraded":
@@ -234,7 +236,7 @@ class Plan:
         return count_days([(first, last)])
 
 
-def _shorten_record(settings: TrainSettings, task: Task) -> None:
+def _shorten_record(settings: RunSettings, task: Task) -> None:
     """Learn from the task's last days alone, in as many training steps as on the whole record.
 
     With as many epochs instead, few days would only mean little training.
@@ -298,5 +300,6 @@ def read_train_script(name: str, model: str, full: bool) -> TrainScript:
         raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
     if not full and script != COMPACT:  # which takes a minute as it is
-        settings = replace(settings, epochs=(settings.epochs or settings.published_epochs) // 3, patience=5)
-    return TrainScript(name=script, settings=settings, build=module.build)
+        third = max(1, (settings.epochs or settings.published_epochs) // 3)
+        settings = replace(settings, epochs=third, patience=5)
+    return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))

@@ -19,7 +19,7 @@ time.
 import copy
 import math
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,19 +35,15 @@ from utils.data_processing import Windows, index_batches
 from utils.dataset.antecedent_features import shifts
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
-from utils.settings import FinetuneSettings, TrainSettings
+from utils.settings import FinetuneSettings, RunSettings
+from utils.training.checkpoint import Checkpoint
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
-from utils.training.runs import Checkpoint
 from utils.training.trainer import Run, Trainer, copy_weights, now
 
 LAND_MODEL_PENALTY = 10.0  # of the regression on the land model, on standardised predictors
 WEIGHT_DECAY = 0.1  # of the networks, as AdamW has it
 MOST_STEPS = 4000  # of the networks
 SAMPLES_AT_ONCE = 2**16  # that are forecast
-FOREIGN = {  # settings of other models
-    *("predictors", "patience", "gaps", "freeze", "part_lr", "match"),
-    *("unfreeze_every", "lr_decay", "l2sp", "future_temperature"),
-}
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,16 @@ class Fit:
 class CompactTrainer(Trainer):
     """Fits the compact model in one process. The weights that it starts from are in the model."""
 
-    def __init__(
-        self, model: Compact, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
-    ):
+    def __init__(self, model: Compact, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None):
         super().__init__(model, settings, fabric, source)
         if fabric.world_size > 1:
             raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
-        _refuse(settings)
         self.pretrained = isinstance(settings, FinetuneSettings)
         self.bar = tqdm(disable=True)  # counts the networks' steps
+
+    @property
+    def machine(self) -> dict[str, str]:
+        return {"device": "cpu", "precision": "32-true"}
 
     def fit(self, run: Run) -> Checkpoint:
         start, start_time = time.perf_counter(), now()
@@ -245,13 +242,6 @@ def drop_networks(model: Compact) -> Compact:
     """Leave the regression alone: untrained for another product's means, the networks are not to be trusted."""
     model.share.zero_()
     return model
-
-
-def _refuse(settings: TrainSettings) -> None:
-    """A UserError for settings of other models."""
-    for field in fields(settings):
-        if field.name in FOREIGN and getattr(settings, field.name) != field.default:
-            raise UserError(f"--{field.name.replace('_', '-')} means nothing to the compact model; leave it out.")
 
 
 # ------------------------------------------------------------------------------------------- errors of the cells' means

@@ -3,7 +3,8 @@
 import importlib.util
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError, fold
 from utils.common.files import ROOT
+from utils.common.grid import Grid
 from utils.data_processing import Batch, Windows, index_batches
 from utils.dataset.blocks import DataSet
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
-from utils.training.runs import Checkpoint
+from utils.training.checkpoint import Checkpoint, check_weights
 
 BATCH = 64  # samples of a forecast's batch
 CELLS = 2**16  # of all maps of a batch, at most
@@ -58,9 +60,10 @@ def restore_model(checkpoint: Checkpoint, run_dir: Path) -> ForecastModel:
 
     Raises UserError where the script is gone, or builds another model today.
     """
-    module = script_of(checkpoint, run_dir)
+    make = model_maker(checkpoint, run_dir)
+    check_weights(checkpoint, run_dir)
     try:
-        model = module.build(checkpoint.restored_settings(module.Settings), checkpoint.restored_grid())
+        model = make(checkpoint.restored_grid())
     except (RuntimeError, TypeError, ValueError) as error:
         name = f"train_{checkpoint.script}.py"
         raise UserError(f"{run_dir} has settings that {name} cannot build: {fold(error)[:200]}.") from error
@@ -70,7 +73,22 @@ def restore_model(checkpoint: Checkpoint, run_dir: Path) -> ForecastModel:
 
 def script_of(checkpoint: Checkpoint, run_dir: Path):
     """The train script of a run, as a module. Raises UserError where it is gone."""
-    script = ROOT / checkpoint.experiment / f"train_{checkpoint.script}.py"
+    return _script(checkpoint.experiment, checkpoint.script, run_dir)
+
+
+def model_maker(checkpoint: Checkpoint, run_dir: Path) -> Callable[[Grid], ForecastModel]:
+    """What makes the model of a run for a grid: `build` of its train script, with the settings of its checkpoint.
+
+    The script of a fine-tuning has no `build`: its model is that of the pre-training's script.
+    """
+    module = script_of(checkpoint, run_dir)
+    if not hasattr(module, "build"):
+        module = _script("ERA5test", checkpoint.script, run_dir)
+    return partial(module.build, checkpoint.restored_settings(module.Settings))
+
+
+def _script(experiment: str, name: str, run_dir: Path):
+    script = ROOT / experiment / f"train_{name}.py"
     if not script.is_file():
         raise UserError(f"{run_dir} was trained by {script.relative_to(ROOT)}, which does not exist.")
     return load_script(script)

@@ -30,10 +30,9 @@ from utils.common.files import read_json
 from utils.common.glibc import keep_freed_memory, return_freed_memory
 from utils.data_processing import Batch, Windows, index_batches
 from utils.models import ForecastModel
-from utils.settings import TrainSettings
-from utils.training import runs
+from utils.settings import RunSettings
+from utils.training.checkpoint import Checkpoint, best_weights, save_checkpoint
 from utils.training.inference import forecast_batches, to_device
-from utils.training.runs import Checkpoint
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
 
@@ -42,7 +41,7 @@ class GradientDescent(Trainer):
     """Adam on maps. `source` are the pre-trained weights, towards which the strategy l2sp pulls."""
 
     def __init__(
-        self, model: ForecastModel, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
+        self, model: ForecastModel, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
     ):
         super().__init__(model, settings, fabric, source)
         self.transfer = Transfer.of(model, settings, source, fabric.device)
@@ -132,9 +131,9 @@ class GradientDescent(Trainer):
         checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
         return_freed_memory()  # what the epoch leaves would stand beside what the checkpoint needs
         if self.fabric.is_global_zero:
-            runs.save_checkpoint(run.run_dir, checkpoint)
+            save_checkpoint(run.run_dir, checkpoint)
         self.fabric.barrier()
-        checkpoint.best = runs.best_weights(run.run_dir)  # in the file, not in memory
+        checkpoint.best = best_weights(run.run_dir)  # in the file, not in memory
 
     def report_epoch(self, run: Run, bar: tqdm) -> None:
         """Tell whoever follows the run of its last epoch: `on_epoch`, the bar, or a line where there is neither."""

@@ -14,6 +14,7 @@ from utils.common.periods import Split, overlap
 from utils.data_processing import Windows
 from utils.dataset.bias_correction import match_statistics
 from utils.dataset.blocks import DataSet
+from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
@@ -21,21 +22,63 @@ from utils.models import ForecastModel
 from utils.settings import (
     RUNS,
     FinetuneSettings,
-    TrainSettings,
+    RunSettings,
+    architecture_of,
+    plain,
     run_folder,
 )
-from utils.training import runs
+from utils.training.checkpoint import Checkpoint, check_weights, load_finished
 from utils.training.inference import load_weights
-from utils.training.runs import Checkpoint
+from utils.training.run_directory import git_commit, words
 
 Build = Callable[[Any, Grid], ForecastModel]
 
 
-def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Checkpoint | None) -> ForecastModel:
-    """The model before it learns: its first weights are of its seed, or those of the run it starts from."""
+def new_checkpoint(
+    *,
+    experiment: str,
+    script: str,
+    model: str,
+    settings: RunSettings,
+    split: Split,
+    source: Checkpoint | None,
+) -> Checkpoint:
+    """The checkpoint of a run before it begins. That of a fine-tuning holds the architecture of its source."""
+    inherited = architecture_of(source.settings) if source else {}
+    values = inherited | plain(settings)
+    future = KnownWeather.of(values)
+    return Checkpoint(
+        experiment=experiment,
+        script=script,
+        model=model,
+        settings=values,
+        split=split.plain(),
+        pretraining=[[str(start), str(end)] for start, end in source.learned_from] if source else [],
+        data_hash=data_hash(settings.data),
+        source_hash=source.weights_hash if source else "",
+        commit=git_commit(),
+        future=future.note() if future else "",
+        weather_kind=future.kind if future else "none",
+        future_hash=future.hash() if future else "",
+    )
+
+
+def inherited_origins(source: Checkpoint | None) -> dict[str, str]:
+    """Where the settings of a fine-tuning come from that neither its script nor the command line has."""
+    return dict.fromkeys(architecture_of(source.settings), "pre-trained run") if source else {}
+
+
+def new_model(
+    make: Callable[[Grid], ForecastModel], settings: RunSettings, data: DataSet, source: Checkpoint | None
+) -> ForecastModel:
+    """The model before it learns, made for the grid of the data.
+
+    Its first weights are those of its seed, or those of the run that it starts from.
+    """
     torch.manual_seed(settings.seed)
-    model = build(settings, data.grid)
+    model = make(data.grid)
     if source:
+        check_weights(source, settings.init_from)
         if model.receptive_radius(settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
@@ -43,7 +86,7 @@ def new_model(settings: TrainSettings, build: Build, data: DataSet, source: Chec
 
 
 def views(
-    settings: TrainSettings,
+    settings: RunSettings,
     model: ForecastModel,
     data: DataSet,
     learned: Split,
@@ -60,13 +103,14 @@ def views(
     if source:
         there = source.restored_statistics()
         same_grid = source.restored_grid().matches(data.grid)
-        statistics = match_statistics(statistics.with_scaling_of(there), there, same_grid, settings.match)
+        match = getattr(settings, "match", "none")
+        statistics = match_statistics(statistics.with_scaling_of(there), there, same_grid, match)
     windows = model.make_windows(
         data,
         statistics,
         lead_days=settings.lead_days,
         input_days=settings.input_days,
-        predictors=settings.predictors,
+        predictors=getattr(settings, "predictors", tuple(VARIABLES)),
         patch=getattr(settings, "patch", None),
         weather=future,
     )
@@ -76,7 +120,7 @@ def views(
     return windows, windows.hiding(swath_gaps(data.days, data.grid.lon, gaps, settings.seed))
 
 
-def default_run_dir(experiment: str, model: str, settings: TrainSettings) -> Path:
+def default_run_dir(experiment: str, model: str, settings: RunSettings) -> Path:
     return RUNS / run_folder(experiment, model, settings.lead_days, settings.seed)
 
 
@@ -88,23 +132,14 @@ def start_of(checkpoint: Checkpoint) -> np.datetime64 | None:
 def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
     """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
     source_dir = settings.init_from
-    command = f"python ERA5test/train_{script}.py --lead-days {settings.lead_days}"
-    command += f" --input-days {settings.input_days}" if settings.input_days != settings.lead_days else ""
-    command += f" --head {settings.head}" if settings.variant else ""
-    command += f" --seed {settings.seed}" if settings.seed else ""
-    if settings.predictors != tuple(VARIABLES):
-        command += f" --predictors {runs.words(settings.predictors)}"
-    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
-    if source_dir != default_run_dir("ERA5test", _source_name(model), settings):
-        command += f" --out {shlex.quote(str(source_dir))}"
+    command = _pretraining_command(settings, script, model)
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
-    source = runs.load_checkpoint(source_dir)
-    if not source.finished:
-        raise UserError(f"{source_dir} is not trained to its end; continue it with the command that began it.")
+    source = load_finished(source_dir)
+    predictors = getattr(settings, "predictors", tuple(VARIABLES))
     for name, theirs, ours in (
-        ("model", _source_name(source.model), _source_name(model)),
-        ("predictors", runs.words(source.settings.get("predictors", list(VARIABLES))), runs.words(settings.predictors)),
+        ("model", source_name(source.model), source_name(model)),
+        ("predictors", words(source.predictors), words(predictors)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):
@@ -113,9 +148,10 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     statistics = source.restored_statistics()
     if statistics.matching is not None:
         raise UserError(f"{source_dir} was itself matched to another climate; start from the run it began with.")
-    if settings.match in ("mean_variance", "cdf") and statistics.quantiles is None:
+    match = getattr(settings, "match", "none")
+    if match in ("mean_variance", "cdf") and statistics.quantiles is None:
         raise UserError(
-            f"{source_dir} does not say how its soil moisture is distributed, which --match {settings.match} needs; "
+            f"{source_dir} does not say how its soil moisture is distributed, which --match {match} needs; "
             f"make one that does with: {command} --overwrite"
         )
     if (day := overlap(source.learned_from, split.test)) is not None:
@@ -126,7 +162,25 @@ def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split
     return source
 
 
-def _source_name(model: str) -> str:
+def _pretraining_command(settings: FinetuneSettings, script: str, model: str) -> str:
+    """The command that makes the run to start from."""
+    command = f"python ERA5test/train_{script}.py --lead-days {settings.lead_days}"
+    if settings.input_days != settings.lead_days:
+        command += f" --input-days {settings.input_days}"
+    if settings.variant:
+        command += f" --head {settings.head}"
+    if settings.seed:
+        command += f" --seed {settings.seed}"
+    predictors = getattr(settings, "predictors", tuple(VARIABLES))
+    if predictors != tuple(VARIABLES):
+        command += f" --predictors {words(predictors)}"
+    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
+    if settings.init_from != default_run_dir("ERA5test", source_name(model), settings):
+        command += f" --out {shlex.quote(str(settings.init_from))}"
+    return command
+
+
+def source_name(model: str) -> str:
     """The model to start from: past days have perfect forecasts, whatever the fine-tuning will have to do with."""
     return model.replace(FROM_FILE, PERFECT)
 
@@ -134,3 +188,9 @@ def _source_name(model: str) -> str:
 def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:
     if not checkpoint.restored_grid().matches(grid):
         raise UserError(f"{data} has {grid}, but {run_dir} was trained on {checkpoint.restored_grid()}.")
+
+
+def check_weather(weather: KnownWeather | None, checkpoint: Checkpoint, run_dir: Path) -> None:
+    """A UserError where the weather ahead is no longer that on which a run was trained."""
+    if weather and weather.hash() != checkpoint.future_hash:
+        raise UserError(f"{checkpoint.settings['future_from']} has changed since {run_dir} was trained on it.")

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from utils.data_processing import Windows
 from utils.models import ForecastModel
-from utils.settings import TrainSettings
-from utils.training import runs
-from utils.training.runs import Checkpoint
+from utils.settings import RunSettings
+from utils.training.checkpoint import Checkpoint, save_checkpoint
+from utils.training.run_directory import write_provenance
 
 
 @dataclass
@@ -35,9 +35,14 @@ class Trainer:
     """
 
     def __init__(
-        self, model: ForecastModel, settings: TrainSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
+        self, model: ForecastModel, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
     ):
         self.model, self.settings, self.fabric = model, settings, fabric
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The device and the precision that it computes with, as run.json has them."""
+        return {"device": str(self.fabric.device), "precision": self.fabric._precision.precision}
 
     def fit(self, run: Run) -> Checkpoint:
         """Train to the end, from where the run's checkpoint stands; write checkpoint.pt, log.csv and run.json.
@@ -53,15 +58,15 @@ class Trainer:
     def write_start(self, run: Run, start: str) -> None:
         """Write run.json with the time when the run began."""
         if self.fabric.is_global_zero:
-            runs.write_provenance(run.run_dir, run.checkpoint, self.fabric, start, end=None)
+            write_provenance(run.run_dir, run.checkpoint, **self.machine, start=start, end=None)
 
     def write_end(self, run: Run, start: str) -> None:
         """Write all files of a run that is trained to its end."""
         run.checkpoint.finished = True
         self.fabric.barrier()  # until all processes have read the last checkpoint
         if self.fabric.is_global_zero:
-            runs.save_checkpoint(run.run_dir, run.checkpoint)
-            runs.write_provenance(run.run_dir, run.checkpoint, self.fabric, start, end=now())
+            save_checkpoint(run.run_dir, run.checkpoint)
+            write_provenance(run.run_dir, run.checkpoint, **self.machine, start=start, end=now())
 
     def progress_bar(self, run: Run, unit: str, total: int | None = None, initial: int = 0) -> tqdm:
         """A bar of the first process; none where somebody follows the epochs, or where there is no terminal."""

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from utils.common.cli import UserError
 from utils.models.fast_layers import BLOCK
-from utils.settings import FinetuneSettings, TrainSettings
+from utils.settings import FinetuneSettings, RunSettings
+
+RATE_DIVISOR = 2.6  # of discriminative, for each part below the head (Howard & Ruder 2018)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Transfer:
     def of(
         cls,
         model: nn.Module,
-        settings: TrainSettings,
+        settings: RunSettings,
         source: dict[str, Tensor] | None = None,
         device: torch.device | None = None,
     ) -> "Transfer":
@@ -43,16 +45,12 @@ class Transfer:
         if not isinstance(settings, FinetuneSettings):
             return cls(parts, dict.fromkeys(parts, settings.lr))
         names = list(parts)
-        frozen = {_known(name, names, "--freeze") for name in settings.freeze}
+        frozen = {_known(name, names) for name in settings.freeze}
         frozen |= set(names[:-1]) if settings.transfer == "head" else set()
         steps = {
             name: len(names) - 1 - i if settings.transfer == "discriminative" else 0 for i, name in enumerate(names)
         }
-        rates = {name: settings.lr / settings.lr_decay ** steps[name] for name in names if name not in frozen}
-        for name, rate in _given_rates(settings.part_lr, names).items():
-            if name in frozen:
-                raise UserError(f"--part-lr has a learning rate for {name}, which is frozen.")
-            rates[name] = rate
+        rates = {name: settings.lr / RATE_DIVISOR ** steps[name] for name in names if name not in frozen}
         if not rates:
             raise UserError(f"--freeze {' '.join(settings.freeze)} leaves no part of the model that learns.")
         for name in frozen:
@@ -101,24 +99,7 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return parts
 
 
-def _known(name: str, names: list[str], flag: str) -> str:
+def _known(name: str, names: list[str]) -> str:
     if name not in names:
-        raise UserError(f"{flag} has {name!r}, expected some of this model's parts: {', '.join(names)}.")
+        raise UserError(f"--freeze has {name!r}, expected some of this model's parts: {', '.join(names)}.")
     return name
-
-
-def _given_rates(given: tuple[str, ...], names: list[str]) -> dict[str, float]:
-    """PART=RATE … as a table."""
-    rates = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        try:
-            rate = float(number)
-        except ValueError:
-            rate = 0.0
-        if not 0 < rate < float("inf"):
-            raise UserError(
-                f"--part-lr has {text!r}, expected PART=RATE with a positive rate, such as {names[-1]}=1e-4."
-            )
-        rates[_known(name, names, "--part-lr")] = rate
-    return rates

@@ -1,0 +1,185 @@
+"""The checkpoint of a run: what it holds, and how it is written, read and checked."""
+
+import hashlib
+import re
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from utils.common.cli import UserError, fold
+from utils.common.files import whole_file
+from utils.common.grid import Grid
+from utils.common.periods import Span, Split
+from utils.dataset.prepared import VARIABLES
+from utils.dataset.statistics import Statistics
+from utils.settings import EXPERIMENTS, RENAMED, RunSettings, from_plain
+
+LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
+SMALL = 2**20  # bytes: parts of a checkpoint whose checksum is looked at when it is loaded
+
+
+@dataclass
+class Checkpoint:
+    """Everything needed to continue, evaluate or fine-tune a run. Loads with weights_only=True."""
+
+    experiment: str  # folder of the script
+    script: str  # train_<script>.py
+    model: str  # name in run folders and tables
+    settings: dict[str, Any]
+    split: dict[str, list[list[str]]]  # the spans of target days in force
+    pretraining: list[list[str]]  # training and validation spans of the run this one started from
+    data_hash: str
+    source_hash: str  # weights this run started from; empty without pre-training
+    commit: str
+    future: str = ""  # what is known of the weather ahead, in words; empty: nothing
+    weather_kind: str = "none"  # none, perfect or degraded: what is known of the weather ahead
+    future_hash: str = ""  # the file of forecasts; empty: the data set itself, or nothing
+    synthetic: bool = False
+    grid: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    skipped: int = 0  # training days without a full window
+    finished: bool = False
+    epoch: int = 0  # epochs completed
+    log: list[list[int | float]] = field(default_factory=list)  # rows of LOG_COLUMNS
+    best_epoch: int = 0
+    best_rmse: float = float("inf")  # m3 m-3, validation
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights
+    best_hash: str = ""  # of these weights, once the run is finished
+    last: dict[str, Any] = field(default_factory=dict)  # weights, optimiser, random state; empty once finished
+
+    @property
+    def seed(self) -> int:
+        return self.settings["seed"]
+
+    @property
+    def lead_days(self) -> int:
+        return self.settings["lead_days"]
+
+    @property
+    def input_days(self) -> int:
+        return self.settings["input_days"]
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        return tuple(self.settings.get("predictors", VARIABLES))
+
+    @property
+    def periods(self) -> Split:
+        return Split.from_plain(self.split)
+
+    @property
+    def learned_from(self) -> tuple[Span, ...]:
+        """All target days that shaped the weights: training, validation and those of the pre-training."""
+        pretraining = Split.from_plain({"train": self.pretraining, "val": [], "test": []}).train
+        return (*self.periods.train, *self.periods.val, *pretraining)
+
+    @property
+    def weights_hash(self) -> str:
+        """The fingerprint of the best weights."""
+        return self.best_hash or hash_weights(self.best)
+
+    def restored_settings(self, kind: type[RunSettings]) -> RunSettings:
+        return from_plain(kind, self.settings)
+
+    def restored_grid(self) -> Grid:
+        return Grid(self.grid["lat"].numpy(), self.grid["lon"].numpy())
+
+    def restored_statistics(self) -> Statistics:
+        return Statistics.from_tensors(self.statistics)
+
+
+def checkpoint_file(run_dir: Path) -> Path:
+    """Where a run's checkpoint is; a UserError where there is none."""
+    path = run_dir / "checkpoint.pt"
+    if not path.is_file():
+        raise UserError(f"{run_dir} holds no run: there is no checkpoint.pt.")
+    return path
+
+
+def load_checkpoint(run_dir: Path) -> Checkpoint:
+    """The checkpoint of a run. A file that is damaged, foreign or holds code is a UserError; code in it never runs.
+
+    Weights stay in the file until they are used; `check_weights` looks at them.
+    """
+    path = checkpoint_file(run_dir)
+    try:
+        _check_small_parts(path)
+        checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        checkpoint.settings = {RENAMED.get(name, name): value for name, value in checkpoint.settings.items()}
+        names = (checkpoint.script, checkpoint.model)
+        if checkpoint.experiment not in EXPERIMENTS or not all(re.fullmatch(r"\w+", name) for name in names):
+            raise ValueError("it names no experiment or model")
+        _check_content(checkpoint)
+    except Exception as error:
+        raise _damaged(run_dir, fold(error).split(". ")[0][:150]) from error
+    return checkpoint
+
+
+def load_finished(run_dir: Path) -> Checkpoint:
+    """The checkpoint of a run that is trained to its end; a UserError for any other."""
+    checkpoint = load_checkpoint(run_dir)
+    if not checkpoint.finished:
+        raise UserError(f"{run_dir} is not trained to its end; continue it with the command that began it.")
+    return checkpoint
+
+
+def check_weights(checkpoint: Checkpoint, run_dir: Path) -> None:
+    """A UserError where the best weights are not those that the finished run wrote."""
+    if checkpoint.best_hash and hash_weights(checkpoint.best) != checkpoint.best_hash:
+        raise _damaged(run_dir, "its weights have changed since they were written")
+
+
+def _damaged(run_dir: Path, reason: str) -> UserError:
+    path = run_dir / "checkpoint.pt"
+    return UserError(f"{path} is no checkpoint of this project, or is damaged; nothing in it was executed ({reason}).")
+
+
+def _check_small_parts(path: Path) -> None:
+    """Read all but large weights: an error where a checksum is wrong, which torch never looks at."""
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            if part.file_size < SMALL:
+                archive.read(part)
+
+
+def _check_content(checkpoint: Checkpoint) -> None:
+    """What readers rely on is there and of its kind; any exception will do, the caller words it."""
+    checkpoint.restored_statistics().check(checkpoint.restored_grid().shape)
+    if not all(isinstance(weights, Tensor) for weights in checkpoint.best.values()):
+        raise TypeError("its weights are no tensors")
+    if not checkpoint.learned_from or min(checkpoint.seed + 1, checkpoint.lead_days, checkpoint.input_days) < 1:
+        raise ValueError("its periods or days make no sense")
+    _ = Path(checkpoint.settings["data"]), [float(value) for row in checkpoint.log for value in row]
+
+
+def save_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint.pt, then log.csv from it, so that the two always agree in the end."""
+    if checkpoint.finished:
+        checkpoint.best_hash = hash_weights(checkpoint.best)
+    with whole_file(run_dir / "checkpoint.pt") as partial, partial.open("wb") as file:
+        torch.save({name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}, file)
+    write_log(run_dir, checkpoint)
+
+
+def best_weights(run_dir: Path) -> dict[str, Tensor]:
+    """The best weights in the checkpoint just written, read from the file when they are needed."""
+    return torch.load(run_dir / "checkpoint.pt", map_location="cpu", weights_only=True, mmap=True)["best"]
+
+
+def write_log(run_dir: Path, checkpoint: Checkpoint) -> None:
+    lines = [",".join(LOG_COLUMNS), *(",".join(f"{value:.8g}" for value in row) for row in checkpoint.log)]
+    with whole_file(run_dir / "log.csv") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def hash_weights(weights: dict[str, Tensor]) -> str:
+    """A fingerprint of weights that does not depend on how a checkpoint stores them."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
