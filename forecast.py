@@ -20,7 +20,7 @@ from tyro.conf import Positional, arg
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
 from utils.common.periods import spans
-from utils.common.text import days as in_days
+from utils.common.text import format_days
 from utils.dataset.open import open_data_set
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
@@ -85,7 +85,7 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
     leads = ", ".join(str(lead.days) for lead in request.leads)
-    print(f"{settings.out}: initialised on {init}, {in_days(int(age))} ago; leads of {leads} days")
+    print(f"{settings.out}: initialised on {init}, {format_days(int(age))} ago; leads of {leads} days")
     draw_forecast(ds, settings.out.with_suffix(".png"))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
@@ -132,7 +132,7 @@ def report_scores(rows: list[dict], out: Path) -> None:
         low, high = format_score(row["rmse_low"], ".4f"), format_score(row["rmse_high"], ".4f")
         skill = format_score(row["skill_over_persistence"], "+.3f")
         print(
-            f"{in_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({low} to {high}), "
+            f"{format_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({low} to {high}), "
             f"skill over persistence {skill}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
         )
     print(out.with_suffix(".scores.json"))

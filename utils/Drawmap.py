@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import root_mean_squared_error
 
 from utils.common.cli import UserError
-from utils.figures.map_panels import DOT, GAP, LEFT, MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
+from utils.figures.map_panels import DOT, MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 from utils.figures.style import STYLE, UNITS, save
 
 MOISTURE, ERROR = "YlGnBu", "YlOrRd"
@@ -57,9 +57,9 @@ def draw_transfer_maps(change: xr.Dataset, title: str, path: Path) -> None:
     """Draw what transfer changes in each cell's R² (left) and RMSE (right), with the shares that gain; PNG and PDF.
 
     `change`: `r2` and `rmse` (m3 m-3), with transfer − without, [lat, lon], NaN where not scored; `better` and `worse`,
-    boolean [lat, lon]: significant after control of the false discovery rate, stippled. Blue and the right end of the
-    colour bar mean in both maps that transfer helps; a minus sign marks cells that lose more than a quarter of the
-    limit or lose significantly. Shares are of the cells with a change of RMSE; raises UserError when there is none.
+    boolean [lat, lon]: significant after control of the false discovery rate, stippled. Blue means in both maps that
+    transfer helps; a minus sign marks cells that lose more than a quarter of the limit or lose significantly. Shares
+    are of the cells with a change of RMSE; raises UserError when there is none.
     """
     save(_transfer_figure(change, title), path, vector=True)
 
@@ -82,13 +82,10 @@ def _days_figure(days: Sequence[tuple[str, xr.DataArray, xr.DataArray]], title: 
         dry = diff < centred["norm"].vmin / 4
         first = Panel("observed", obs, moisture, heading=label)
         rows.append([first, Panel("predicted", pred, moisture), Panel(f"difference{rmse}", diff, centred, dry)])
-    figure, place, boxes = map_figure(find_region(lat, lon, maps, both), rows, title, bottom=0.62)
-    x, w = boxes[-1][0][0], boxes[-1][0][2]
-    values = np.array(maps)
-    colour_bar(figure, place(x + 0.45 * w, 0.34, 1.45 * w + GAP, 0.08), moisture, values, f"soil moisture ({UNITS})")
-    spot = place(boxes[-1][2][0] + 0.05 * w, 0.34, 0.9 * w, 0.08)
-    colour_bar(figure, spot, centred, difference, f"predicted − observed ({UNITS})")
-    key(figure, place(x, 0.43, 0, 0), {"too dry": MINUS})
+    figure, panels = map_figure(find_region(lat, lon, maps, both), rows, title, bottom=0.92)
+    colour_bar(figure, panels[:, :2].flat, moisture, np.array(maps), f"soil moisture ({UNITS})")
+    colour_bar(figure, panels[:, 2], centred, difference, f"predicted − observed ({UNITS})")
+    key(figure, {"too dry by over ¼ of the scale": MINUS})
     return figure
 
 
@@ -105,12 +102,10 @@ def _cells_figure(columns: dict[str, xr.Dataset], title: str) -> Figure:
         [Panel(_median(r, 4, UNITS), r, error) for r in rmse],
     ]
     region = find_region(lat, lon, maps, np.isfinite(rmse))
-    figure, place, boxes = map_figure(region, rows, title, bottom=0.4, right=0.66)
-    bars = ((skill, r2, "R²"), (error, rmse, f"RMSE ({UNITS})"))
-    for row, bar in zip(boxes, bars, strict=True):
-        x, y, w, h = row[-1]
-        colour_bar(figure, place(x + w + 0.08, y, 0.08, h), *bar, "vertical")
-    key(figure, place(LEFT, 0.19, 0, 0), {"R² below zero": MINUS}, across=True)
+    figure, panels = map_figure(region, rows, title, bottom=0.55, right=0.7)
+    colour_bar(figure, panels[0], skill, r2, "R² (–)", location="right")
+    colour_bar(figure, panels[1], error, rmse, f"RMSE ({UNITS})", location="right")
+    key(figure, {"R² below zero": MINUS})
     return figure
 
 
@@ -128,16 +123,16 @@ def _transfer_figure(change: xr.Dataset, title: str) -> Figure:
         Panel("R²", r2, skill, worse | (r2 < skill["norm"].vmin / 4), better | worse),
         Panel("RMSE", rmse, error, worse | (rmse > error["norm"].vmax / 4), better | worse),
     ]
-    figure, place, boxes = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=0.98)
-    labels = ("change of R²; transfer helps →", f"change of RMSE ({UNITS}); transfer helps →")
-    for (x, _, w, _), panel, label in zip(boxes[0], row, labels, strict=True):
-        bar = colour_bar(figure, place(x + 0.05 * w, 0.7, 0.9 * w, 0.08), panel.colours, panel.values, label)
-    bar.invert_xaxis()  # the last one: a lower RMSE is to the right as a higher R² is
-    marks = {"transfer harms": MINUS, "significant after false-discovery control": DOT}
-    key(figure, place(LEFT, 0.34, 0, 0), marks, across=True)
+    figure, panels = map_figure(find_region(lat, lon, maps[:2], valued), [row], title, bottom=1.25)
+    colour_bar(figure, [panels[0, 0]], skill, r2, "change of R² (–); transfer helps →")
+    colour_bar(figure, [panels[0, 1]], error, rmse, f"← transfer helps; change of RMSE ({UNITS})")
+    marks = {
+        "worse by over ¼ of the scale, or significantly": MINUS,
+        "significant (false discoveries controlled)": DOT,
+    }
     gain, more, less = (f"{100 * part[valued].mean():.1f} %" for part in (rmse < 0, better, worse))
     shares = f"Transfer lowers the RMSE in {gain} of {valued.sum():,} cells, significantly in {more}; "
-    figure.text(*place(LEFT, 0.08, 0, 0)[:2], f"{shares}it raises it significantly in {less}.")
+    key(figure, marks, title=f"{shares}it raises it significantly in {less}.")
     return figure
 
 

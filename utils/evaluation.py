@@ -23,7 +23,7 @@ from utils import Drawmap
 from utils.common.cli import UserError, fold, one_sentence, parse
 from utils.common.files import read_json
 from utils.common.periods import Period, Span, overlap, spans
-from utils.common.text import days
+from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
@@ -253,7 +253,7 @@ def draw(run_dir: Path, sums: Sums) -> None:
     """
     day = _median_day(sums)
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
-        title = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {days(int(ds.attrs['lead_days']))} ahead"
+        title = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {format_days(int(ds.attrs['lead_days']))} ahead"
         title += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
         map_title = f"{title}, {str(ds['time'].values[day])[:10]}"
         pair = ds[["observed", "predicted"]]

@@ -24,8 +24,7 @@ from utils.models.pixel_lstm import PixelLSTM
 from utils.products.synthetic.forecast_errors import CORRELATION, Errors, Pairs, at_lead
 from utils.products.synthetic.forecast_file import ForecastSettings, make_forecasts
 from utils.scores.score_table import show, table
-from utils.study.questions.draw_weather import _weather_figure
-from utils.study.questions.weather_forecasts import weather
+from utils.study.questions.weather_forecasts import _weather_figure, weather
 from utils.training.checkpoint import load_checkpoint, save_checkpoint
 from utils.training.inference import load_script
 

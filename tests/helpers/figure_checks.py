@@ -17,7 +17,6 @@ from matplotlib.transforms import Bbox
 
 from utils import Drawmap
 from utils.figures import scatter, style
-from utils.study.questions import draw_curves
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +34,7 @@ def offline(monkeypatch):
 def saved_figures(monkeypatch) -> list[Figure]:
     """The figures that were written to a file."""
     figures, save = [], style.save
-    for module in (Drawmap, scatter, draw_curves):
+    for module in (Drawmap, scatter, style):
         monkeypatch.setattr(
             module, "save", lambda figure, *to, **how: (figures.append(figure), save(figure, *to, **how))
         )

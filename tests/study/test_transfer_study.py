@@ -20,8 +20,7 @@ from utils.study import plan
 from utils.study.jobs import Study
 from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
 from utils.study.questions import predictors_and_record_length, transfer_strategies
-from utils.study.questions.draw_transfer import LOOKS, _strategies_figure
-from utils.study.questions.transfer_strategies import days_from_scratch, harm, replaced
+from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
 

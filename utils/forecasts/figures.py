@@ -11,7 +11,7 @@ from PIL import Image
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
-from utils.common.text import days as in_days
+from utils.common.text import format_days
 from utils.Drawmap import DIFFERENCE, MOISTURE, centred_colours, sequential_colours
 from utils.figures.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 from utils.figures.style import STYLE, UNITS, save
@@ -58,7 +58,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
     rows = []
     for i, lead in enumerate(shown["lead_time"].values):
         valid = str(shown["valid_time"].values[i])[:10]
-        label = f"{in_days(int(lead))} ahead: {valid}"
+        label = f"{format_days(int(lead))} ahead: {valid}"
         dry = anomaly[i] < colours[1]["norm"].vmin / 4
         panels = (
             ("soil moisture", moisture[i], False),
@@ -74,11 +74,11 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
     start = str(shown["init_time"].values)[:10]
     kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
     region = find_region(lat, lon, maps, np.isfinite(moisture))
-    figure, place, boxes = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.76)
+    figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.98)
     labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")
-    for (x, _, w, _), colour, values, label in zip(boxes[-1], colours, (moisture, anomaly, width), labels, strict=True):
-        colour_bar(figure, place(x + 0.05 * w, 0.48, 0.9 * w, 0.08), colour, values, label)
-    key(figure, place(boxes[-1][0][0], 0.16, 0, 0), {"drier than usual": MINUS}, across=True)
+    for column, colour, values, label in zip(columns.T, colours, (moisture, anomaly, width), labels, strict=True):
+        colour_bar(figure, column, colour, values, label)
+    key(figure, {"drier than usual by over ¼ of the scale": MINUS})
     return figure
 
 

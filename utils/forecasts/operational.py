@@ -14,7 +14,7 @@ import xarray as xr
 from jaxtyping import Float32, Int16
 
 from utils.common.cli import UserError
-from utils.common.text import days as format_days
+from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from utils.common.text import days
+from utils.common.text import format_days
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
@@ -101,7 +101,7 @@ def show(long: pd.DataFrame) -> str:
     """The table as text for a terminal, runs and baselines side by side, notes below."""
     lines = []
     for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
-        lines.append(f"\n{experiment}, {days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
+        lines.append(f"\n{experiment}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
         short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "skill_over_persistence", "n"]]
         short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from utils.common.cli import UserError
 from utils.study.html_page import Section
+from utils.study.questions.error_by_lead import leads
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
-from utils.study.questions.models import how_good, leads, scatters, transfer
+from utils.study.questions.models import how_good
 from utils.study.questions.predictability import learned
 from utils.study.questions.predictors_and_record_length import predictors, target_days
+from utils.study.questions.transfer_gain import scatters, transfer
 from utils.study.questions.transfer_strategies import strategies
 from utils.study.questions.uncertainty import how_sure
 from utils.study.questions.weather_forecasts import weather_of_study
@@ -35,7 +37,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
         strategies,
         weather_of_study,
     )
-    found = []
+    sections = []
     for question in questions:
         try:
             section = question(results, figures)
@@ -43,9 +45,9 @@ def answers(results: Results, figures: Path) -> list[Section]:
             print(f"{question.__name__.replace('_', ' ')}: {error}")
             continue
         if section:
-            found.append(section)
-    drawn = {figure.path.stem for section in found for figure in section.figures}
+            sections.append(section)
+    drawn = {figure.path.stem for section in sections for figure in section.figures}
     for stale in set(FIGURES) - drawn:  # of an earlier, larger study
         for suffix in (".png", ".pdf"):
             (figures / stale).with_suffix(suffix).unlink(missing_ok=True)
-    return found
+    return sections

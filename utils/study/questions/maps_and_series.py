@@ -1,68 +1,71 @@
 """Questions about places and days: maps, single days, single cells."""
 
 from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from matplotlib import rc_context
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure as Plot
+from matplotlib.lines import Line2D
 
 from utils import Drawmap
-from utils.common.text import days as ahead
-from utils.common.text import number, percent
+from utils.common.cli import UserError
+from utils.common.text import format_days, format_number, format_percent
+from utils.figures import style
+from utils.figures.style import UNITS
 from utils.scores import metrics
 from utils.study.html_page import Figure, Section
-from utils.study.questions import draw_curves
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
+_OBSERVED = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 1.2, "markeredgewidth": 0, "zorder": 3}
 
 
 def cells(results: Results, figures: Path) -> Section:
-    model = results.detail
-    runs = {f"{model}, SMAP alone": SCRATCH, f"{model}, with transfer": TRANSFERRED}
-    shown = {
-        name: metrics.by_cell(results.predictions(experiment, model, results.lead, results.seeds[0]))
-        for name, experiment in runs.items()
-    }
-    shown["persistence"] = metrics.by_cell(results.predictions(SCRATCH, "persistence", results.lead))
+    model, lead = results.detail, results.lead
+    runs = [
+        (f"{model}, SMAP alone", SCRATCH, model),
+        (f"{model}, with transfer", TRANSFERRED, model),
+        ("persistence", SCRATCH, "persistence"),
+    ]
+    maps, said = {}, []
+    for name, experiment, forecast in runs:
+        maps[name] = metrics.by_cell(results.predictions(experiment, forecast, lead, results.seeds[0]))
+        row = results.rows.loc[(experiment, forecast, lead)]
+        said.append(f"{name} {format_number(row['r2_median_cell'], 3)} against {format_number(row['r2'], 3)}")
     path = figures / "cells.png"
-    Drawmap.draw_cell_maps(
-        shown, results.title(f"R² and RMSE over time in each cell, {ahead(results.lead)} ahead"), path
-    )
-    said = []
-    for name, which in zip(shown, [(SCRATCH, model), (TRANSFERRED, model), (SCRATCH, "persistence")], strict=True):
-        row = results.rows.loc[(*which, results.lead)]
-        said.append(f"{name} {number(row['r2_median_cell'], 3)} against {number(row['r2'], 3)}")
+    title = f"R² and RMSE over time in each cell, {format_days(lead)} ahead"
+    Drawmap.draw_cell_maps(maps, results.title(title), path)
     return Section(
         "Where are the forecasts good, once each cell is held against its own mean?",
-        "The median over cells of R² over time, against the pooled R², which mostly knows that deserts are dry: "
-        f"{'; '.join(said)}.",
+        "The R² of a cell is over time, against the cell's own mean. The pooled R² is mostly high because deserts are "
+        f"dry and humid regions are not. Median R² of the cells against pooled R²: {'; '.join(said)}.",
         [Figure(path, "Maps of R² and RMSE per cell", f"Cells with at least {metrics.MIN_DAYS} days.")],
         results.reservations(f"Seed {results.seeds[0]}."),
     )
 
 
 def where_transfer_helps(results: Results, figures: Path) -> Section:
-    model, lead = results.detail, results.lead
-    tuned, scratch = (
-        metrics.by_cell(results.predictions(e, model, lead, results.seeds[0])) for e in (TRANSFERRED, SCRATCH)
-    )
-    tested = results.transfer_by_cell(model, lead)
-    change = xr.Dataset(
-        {n: tuned[n] - scratch[n] for n in ("r2", "rmse")} | {n: tested[n] for n in ("better", "worse")}
-    )
-    path = figures / "transfer_cells.png"
-    Drawmap.draw_transfer_maps(change, results.title(f"What transfer changes: {model}, {ahead(lead)} ahead"), path)
+    model, lead, seed = results.detail, results.lead, results.seeds[0]
+    tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
+    scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
+    change = (tuned - scratch)[["r2", "rmse"]].merge(results.transfer_by_cell(model, lead)[["better", "worse"]])
+    path, ahead = figures / "transfer_cells.png", f"{format_days(lead)} ahead"
+    Drawmap.draw_transfer_maps(change, results.title(f"What transfer changes: {model}, {ahead}"), path)
     said = []
     for name in results.models:
         row = results.rows.loc[(TRANSFERRED, name, lead)]
-        said.append(
-            f"{name} {percent(row['cells_gain'])} ({percent(row['cells_better'])} significantly; "
-            f"{percent(row['cells_worse'])} lose significantly)"
-        )
+        shares = (format_percent(row[f"cells_{kind}"]) for kind in ("gain", "better", "worse"))
+        said.append(f"{name} {', '.join(shares)}")
     return Section(
         "Where does transfer help?",
-        f"Share of cells whose error it lowers, {ahead(lead)} ahead: {'; '.join(said)}. False discoveries are held at "
-        "5 % of the cells named significant.",
+        f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
+        f"where it is significantly higher: {'; '.join(said)}. Of the cells called significant, at most 5 % are "
+        "expected to be false discoveries.",
         [
             Figure(
                 path,
@@ -70,7 +73,7 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
                 "Dots: significant after false-discovery control.",
             )
         ],
-        results.reservations(f"Seed {results.seeds[0]}."),
+        results.reservations(f"Seed {seed}."),
     )
 
 
@@ -81,17 +84,19 @@ def days(results: Results, figures: Path) -> Section:
     enough = covered.copy(data=metrics.well_covered(covered.values))
     moisture = observed.mean(("lat", "lon")).where(enough)
     error = np.sqrt(((predicted - observed) ** 2).mean(("lat", "lon"))).where(enough)
-    middle = abs(error - error.median())
-    picked = {"wettest": moisture.argmax("time"), "driest": moisture.argmin("time")}
-    picked["median error"] = middle.argmin("time")
-    dates = {name: str(run["time"].values[int(i)])[:10] for name, i in picked.items()}
-    shown = [(f"{n}, {dates[n]}", observed[int(i)], predicted[int(i)]) for n, i in picked.items()]
-    path = figures / "days.png"
-    title = f"The wettest, the driest and a middling day: {results.detail} with transfer, {ahead(results.lead)} ahead"
+    picked = {
+        "wettest": int(moisture.argmax("time")),
+        "driest": int(moisture.argmin("time")),
+        "median error": int(abs(error - error.median()).argmin("time")),
+    }
+    dates = {name: str(run["time"].values[day])[:10] for name, day in picked.items()}
+    shown = [(f"{name}, {dates[name]}", observed[day], predicted[day]) for name, day in picked.items()]
+    path, ahead = figures / "days.png", f"{format_days(results.lead)} ahead"
+    title = f"The wettest day, the driest, and one of median error: {results.detail} with transfer, {ahead}"
     Drawmap.draw_days(shown, results.title(title), path)
     return Section(
         "What does a forecast look like?",
-        f"The wettest day of the test period is {dates['wettest']}, the driest {dates['driest']} (mean over cells); on "
+        f"The wettest day of the test period is {dates['wettest']}, the driest {dates['driest']} (mean over cells). On "
         f"{dates['median error']} the error over all cells is the median one.",
         [Figure(path, "Observed, predicted and error maps of three days", "One colour scale for all days.")],
         results.reservations(f"Seed {results.seeds[0]}."),
@@ -101,28 +106,21 @@ def days(results: Results, figures: Path) -> Section:
 def series(results: Results, figures: Path) -> Section:
     model, lead = results.detail, results.lead
     run = results.predictions(TRANSFERRED, model, lead, results.seeds[0])
-    error = metrics.by_cell(run)["rmse"]
-    time = run["time"].values
-    calendar, shown = run.reindex(time=np.arange(time[0], time[-1] + DAY, DAY)), []  # lines break where days miss
+    error, time = metrics.by_cell(run)["rmse"], run["time"].values
+    calendar = run.reindex(time=np.arange(time[0], time[-1] + DAY, DAY))  # lines break where days are missing
+    shown = []
     for index, region in enumerate(metrics.REGIONS):
         inside = error.where(run["region"] == index)
-        if not inside.notnull().any():
-            continue
-        middle = abs(inside - inside.median())
-        row, column = np.unravel_index(int(np.nanargmin(middle.values)), middle.shape)
-        cell = calendar.isel(lat=row, lon=column)
-        forecasts = {f"{model} with transfer": cell["predicted"].values, "persistence": cell["persistence"].values}
-        observed = cell["observed"].values
-        rmse = {name: float(np.sqrt(np.nanmean((values - observed) ** 2))) for name, values in forecasts.items()}
-        place = f"{region} cell, {_degrees(cell['lat'], 'N', 'S')} {_degrees(cell['lon'], 'E', 'W')}"
-        shown.append(
-            {"name": place, "time": cell["time"].values, "observed": observed, "forecasts": forecasts, "rmse": rmse}
-        )
+        if inside.notnull().any():
+            distance = abs(inside - inside.median()).values
+            row, column = np.unravel_index(int(np.nanargmin(distance)), distance.shape)
+            shown.append(_series_of(calendar.isel(lat=row, lon=column), region, model))
     path = figures / "series.png"
-    draw_curves.draw_series(shown, results.title(f"One cell in each climate region, {ahead(lead)} ahead"), path)
+    title = f"The cell of median error in each climate region, {format_days(lead)} ahead"
+    draw_series(shown, results.title(title), path)
     return Section(
         "How do forecasts follow single places?",
-        "In each region the cell whose error is the region's median: "
+        f"In each region the figure shows the cell whose error is the region's median: "
         f"{'; '.join(cell['name'] for cell in shown)}. Their errors stand in the figure.",
         [
             Figure(
@@ -135,6 +133,64 @@ def series(results: Results, figures: Path) -> Section:
     )
 
 
+def _series_of(cell: xr.Dataset, region: str, model: str) -> dict[str, Any]:
+    """What `draw_series` shows of one cell."""
+    forecasts = {f"{model} with transfer": cell["predicted"].values, "persistence": cell["persistence"].values}
+    observed = cell["observed"].values
+    return {
+        "name": f"{region} cell, {_degrees(cell['lat'], 'N', 'S')} {_degrees(cell['lon'], 'E', 'W')}",
+        "time": cell["time"].values,
+        "observed": observed,
+        "forecasts": forecasts,
+        "rmse": {name: float(np.sqrt(np.nanmean((values - observed) ** 2))) for name, values in forecasts.items()},
+    }
+
+
 def _degrees(value: xr.DataArray, positive: str, negative: str) -> str:
     value = (float(value) + 180) % 360 - 180
     return f"{abs(value):g}° {positive if value >= 0 else negative}"
+
+
+def draw_series(cells: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Draw observed and forecast soil moisture, m3 m-3, of a few cells over time, a panel a cell.
+
+    Each cell: name, time (datetime64, daily, gaps allowed), observed, forecasts (name → values), rmse (name → value).
+    No line crosses a missing day. Raises UserError when no cell has an observed value.
+    """
+    style.save(_series_figure(cells, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
+    """Axes in order: one panel per cell."""
+    cells = [cell for cell in cells if np.isfinite(np.asarray(cell["observed"], float)).any()]
+    if not cells:
+        raise UserError("No time series can be drawn: no cell has an observed value.")
+    names = style.ordered([name for cell in cells for name in cell["forecasts"]], ())
+    times = np.concatenate([np.asarray(cell["time"], "datetime64[D]") for cell in cells])
+    figure = style.new_figure(style.DOUBLE, 0.5 + 1.4 * len(cells), title)
+    panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, cell, letter in zip(panels, cells, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter}) {cell['name']}\n{_errors(cell)}")
+        values = pd.DataFrame({"observed": cell["observed"], **cell["forecasts"]}, pd.DatetimeIndex(cell["time"]))
+        values = values.astype(float).resample("D").mean()  # NaN on missing days
+        ax.plot(values.index, values["observed"], label="observed", **_OBSERVED)
+        for name in reversed(names):
+            if name in values:
+                ax.plot(values.index, values[name], label=name, **style.line_of(name, names))
+        ax.set(xlim=(times.min(), times.max()), ylabel=f"soil moisture\n({UNITS})")
+        ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
+    locator = AutoDateLocator(minticks=5)
+    panels[-1].xaxis.set_major_locator(locator)
+    panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    figure.align_ylabels()
+    keys = [Line2D([], [], label="observed", **_OBSERVED | {"markersize": 2.5})]
+    keys += [Line2D([], [], label=name, **style.line_of(name, names)) for name in names]
+    style.legend(figure, *style.in_rows(keys, 4))
+    return figure
+
+
+def _errors(cell: dict[str, Any]) -> str:
+    """The RMSE of each forecast, in as many lines as a panel needs."""
+    scores = ", ".join(f"{name} {cell['rmse'][name]:.4f}" for name in cell["forecasts"] if name in cell["rmse"])
+    return "\n".join(style.wrap(f"RMSE ({UNITS}): {scores}", width=style.DOUBLE - 0.8, size=7))

@@ -1,48 +1,65 @@
-"""Questions about the models: their scores, what transfer changes, and the lead."""
+"""The question about the models: how good their forecasts are, and whether they are better than simple ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
+import numpy as np
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from matplotlib.lines import Line2D
 
-from utils.common.text import days, number, percent
-from utils.figures import scatter
-from utils.scores import significance
+from utils.common.cli import UserError
+from utils.common.text import format_days, format_number
+from utils.figures import style
+from utils.figures.points_by_lead import LeadLook, draw_points, lead_keys, lead_looks, prepare_groups
+from utils.figures.style import EXPERIMENTS, MODELS, UNITS
 from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
-from utils.study.questions import draw_curves
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import TRANSFERRED, Results
+
+SCORES = {  # column: stem of the columns of its interval, name on the axis, where the axis ends at the latest
+    "rmse": ("rmse", f"RMSE ({UNITS})\nlower is better", -np.inf),
+    "r2": ("r2", "R² (–)\nhigher is better", -np.inf),
+    "skill_over_persistence": ("skill", "skill over persistence (–)\nhigher is better", style.WORST_SKILL),
+}
+_SEED = {"marker": "_", "s": 36, "color": "0.2", "linewidth": 0.6, "zorder": 3.5}
 
 
 def how_good(results: Results, figures: Path) -> Section:
-    table, rows, path = results.main(), results.rows, figures / "study.png"
-    for score in ("rmse", "r2", "skill"):  # of the model over its seeds, not of one of them
-        for end in ("low", "high"):
-            means = [rows[f"{score}_{end}"].get(key) for key in zip(*(table[n] for n in rows.index.names), strict=True)]
-            table = table.assign(**{f"{score}_{end}": means})
-    scatter.draw_study(
-        table[table["seed"].notna() | table["model"].isin(BASELINES)],
-        results.title("RMSE, R² and skill over persistence"),
-        path,
-    )
+    path = figures / "study.png"
+    draw_study(_scores(results), results.title("RMSE, R² and skill over persistence of every model and baseline"), path)
     cases = [(model, lead) for model in results.models for lead in results.leads]
-    verdicts = [rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
-    memory = [rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
-    best = []
-    for lead in results.leads:
-        found = {m: rows.loc[(TRANSFERRED, m, lead), "rmse"] for m in [*results.models, *BASELINES]}
-        network = min(results.models, key=found.get)
-        simple = min(BASELINES, key=found.get)
-        best.append(f"{days(lead)}: {network} {number(found[network], 4)}, {simple} {number(found[simple], 4)}")
+    persistence = [results.rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
+    memory = [results.rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
+    lowest = "; ".join(_lowest(results, lead) for lead in results.leads)
     return Section(
         "How good are the forecasts, and are they better than simple ones?",
-        f"Of {len(cases)} cases (model and lead) with transfer, {verdicts.count('better')} are significantly better "
-        f"than persistence and {verdicts.count('worse')} significantly worse; {memory.count('better')} are "
-        f"significantly better than ridge with a memory and {memory.count('worse')} significantly worse. "
-        f"Lowest RMSE (m³ m⁻³) of the networks and of the baselines: {'; '.join(best)}. {_papers_claim(results)}",
+        f"With transfer there are {len(cases)} cases (a model at a lead). Significantly better than persistence: "
+        f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
+        f"ridge with a memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
+        f"Lowest RMSE (m³ m⁻³) of a network and of a baseline: {lowest}. {_papers_claim(results)}",
         [Figure(path, "RMSE, R² and skill of all models and baselines, by lead", "Bars: 95 % intervals.")],
         results.reservations(),
     )
+
+
+def _scores(results: Results) -> pd.DataFrame:
+    """Scores of every seed and baseline; intervals are those of the model over its seeds, not of one of them."""
+    table, by = results.main(), ["experiment", "model", "lead_days"]
+    ends = [f"{score}_{end}" for score in ("rmse", "r2", "skill") for end in ("low", "high")]
+    table = table.drop(columns=ends).join(results.rows[ends], on=by)
+    return table[table["seed"].notna() | table["model"].isin(BASELINES)]
+
+
+def _lowest(results: Results, lead: int) -> str:
+    """The best network with transfer and the best baseline at one lead, with their RMSE."""
+    rmse = {name: results.rows.loc[(TRANSFERRED, name, lead), "rmse"] for name in [*results.models, *BASELINES]}
+    best = (min(results.models, key=rmse.get), min(BASELINES, key=rmse.get))
+    return f"{format_days(lead)}: " + ", ".join(f"{name} {format_number(rmse[name], 4)}" for name in best)
 
 
 def _papers_claim(results: Results) -> str:
@@ -51,87 +68,107 @@ def _papers_claim(results: Results) -> str:
     if PAPERS_BEST not in results.models or not others:
         return ""
     cases = [(lead, model) for lead in results.leads for model in others]
-    found = [results.verdict(TRANSFERRED, PAPERS_BEST, lead, (TRANSFERRED, model)) for lead, model in cases]
+    verdicts = [results.verdict(TRANSFERRED, PAPERS_BEST, lead, (TRANSFERRED, model)) for lead, model in cases]
     return (
-        f"The {PAPERS_BEST} with transfer, the paper's best, is significantly better than another network with "
-        f"transfer in {found.count('better')} of {len(found)} comparisons and significantly worse in "
-        f"{found.count('worse')}."
+        f"The paper's best model, the {PAPERS_BEST} with transfer, is compared with the other networks with transfer "
+        f"{len(verdicts)} times. It is significantly better {verdicts.count('better')} times and significantly worse "
+        f"{verdicts.count('worse')} times."
     )
 
 
-def transfer(results: Results, figures: Path) -> Section | None:
-    cases = [(m, lead) for m in results.models for lead in results.leads if results.has(TRANSFERRED, m, lead)]
-    rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
-    if rows["transfer_rmse_change"].isna().all():
-        return None
-    gains = rows[["model", "lead_days"]].assign(significant=rows["vs_scratch"].isin(["better", "worse"]))
-    for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
-        gains[name] = 100 * rows[column]
-    path = figures / "transfer_gain.png"
-    draw_curves.draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
-    verdicts = list(rows["vs_scratch"])
-    said = [
-        f"{percent(row['transfer_rmse_change'])} ({row['model']}, {days(int(row['lead_days']))})"
-        for row in (rows.loc[rows["transfer_rmse_change"].idxmin()], rows.loc[rows["transfer_rmse_change"].idxmax()])
-    ]
-    return Section(
-        "Does pre-training on ERA5-Land lower the error on SMAP?",
-        f"It lowers it significantly in {verdicts.count('better')} of {len(cases)} cases (model and lead) and raises "
-        f"it significantly in {verdicts.count('worse')}. The change of RMSE goes from {said[0]} to {said[1]}.",
-        [Figure(path, "Change of RMSE by transfer, by model and lead", "Filled: significant at 5 %.")],
-        results.reservations(),
-    )
+def draw_study(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw RMSE, R² and skill over persistence (rows) of every model beside the baselines by experiment (columns).
+
+    `table`: one row per experiment, model, lead_days and seed with its rmse, m3 m-3, and, where known, r2,
+    skill_over_persistence and the ends of their 95 % intervals (rmse_low, rmse_high, r2_low, …, skill_high); baselines
+    are rows of their own. A dot is the mean over the seeds, its interval the mean of theirs. Values that would ruin an
+    axis, and skill below −1 (twice the squared error of persistence), are marked on its edge and written.
+    Raises UserError when the table holds no model with an RMSE.
+    """
+    style.save(_study_figure(table, title), path, vector=True)
 
 
-def scatters(results: Results, figures: Path) -> Section:
-    panels = {}
-    for experiment in (SCRATCH, TRANSFERRED):
-        for model in results.models:
-            run = results.predictions(experiment, model, results.lead, results.seeds[0])
-            panels[experiment, model] = (run["observed"].values, run["predicted"].values)
-    path = figures / "scatters.png"
-    scatter.draw_scatters(panels, results.title(f"Predicted against observed, {days(results.lead)} ahead"), path)
-    rows = results.rows["slope"]
-    pairs = [
-        [rows[e, model, lead] for e in (SCRATCH, TRANSFERRED)] for model in results.models for lead in results.leads
-    ]
-    closer = sum(abs(tuned - 1) < abs(scratch - 1) for scratch, tuned in pairs)
-    slope = {(e, m): number(rows[e, m, results.lead], 3) for e in (SCRATCH, TRANSFERRED) for m in results.models}
-    said = [f"{m} {slope[SCRATCH, m]} and {slope[TRANSFERRED, m]}" for m in results.models]
-    return Section(
-        "Do predicted and observed soil moisture lie closer to y = x with transfer?",
-        f"The slope of the fitted line is closer to 1 with transfer in {closer} of {len(pairs)} cases. Slopes "
-        f"{days(results.lead)} ahead without and with transfer: {'; '.join(said)}.",
-        [Figure(path, "Density of predicted against observed soil moisture of all models", "Colour: cell-days.")],
-        results.reservations(f"Seed {results.seeds[0]}."),
-    )
+@rc_context(style.STYLE)
+def _study_figure(table: pd.DataFrame, title: str) -> Plot:
+    """Axes in order: row by row (one per score of the table), one panel per experiment."""
+    table = style.finite_rows(table, "rmse")
+    baselines = [name for name in BASELINES if (table["model"] == name).any()]
+    models = style.ordered(table.loc[~table["model"].isin(baselines), "model"], MODELS)
+    if not models:
+        raise UserError("The study cannot be drawn: its table holds no model with an RMSE.")
+    experiments, looks = style.ordered(table["experiment"], EXPERIMENTS), lead_looks(table["lead_days"])
+    scores = [name for name in SCORES if name in table and table[name].notna().any()]
+
+    names = 0.035 * max(map(len, models))  # inches: they slope
+    figure = style.new_figure(style.DOUBLE, 0.9 + names + 1.8 * len(scores), title)
+    panels = figure.subplots(len(scores), len(experiments), sharex=True, sharey="row", squeeze=False)
+    clipped, off = False, {name: [] for name in baselines}
+    for score, row in zip(scores, panels, strict=True):
+        stem, label, lowest = SCORES[score]
+        values = _values(table, score)
+        fitted = values["model"].isin(models)
+        ends = values.loc[fitted, ["low", "high"]].to_numpy().ravel()
+        ylim = style.axis_limits(np.concatenate([values["value"], ends]), lowest)
+        row[0].set(ylim=ylim, ylabel=label)
+        for ax, experiment in zip(row, experiments, strict=True):
+            here = values["experiment"] == experiment
+            prepare_groups(ax, models)
+            _draw_baselines(ax, values[here & ~fitted], len(models), looks)
+            clipped |= _draw_models(ax, values[here & fitted], models, looks)
+        for name in baselines:
+            known = values.loc[values["model"] == name, "value"].dropna()
+            if not known.between(*ylim).all():
+                off[name].append({"rmse": "RMSE", "r2": "R²"}.get(stem, stem))
+    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})")
+    for ax, experiment in zip(panels[0], experiments, strict=True):
+        ax.set_title(f"{ax.get_title(loc='left')} {experiment}\n{EXPERIMENTS.get(experiment, '')}")
+    figure.align_ylabels()
+    style.legend(figure, *_study_keys(table, models, looks, clipped, off))
+    return figure
 
 
-def leads(results: Results, figures: Path) -> Section | None:
-    rows = []
-    for name, experiment in [(b, SCRATCH) for b in BASELINES] + [(results.best, TRANSFERRED)]:
-        for lead in results.study["all_leads"]:
-            if name in BASELINES or results.has(experiment, name, lead):
-                error = results.estimate(significance.rmse, experiment, name, lead)
-                skill = results.estimate(significance.skill, experiment, name, lead)
-                rows.append(
-                    {"model": name, "lead_days": lead, "rmse": error.value, "low": error.low, "high": error.high}
-                )
-                rows[-1]["skill"] = skill.value
-    found = pd.DataFrame(rows)
-    ours, memory = (found[found["model"] == m].set_index("lead_days")["rmse"] for m in (results.best, "ridge_memory"))
-    if len(ours) < 2:
-        return None
-    path = figures / "leads.png"
-    draw_curves.draw_leads(
-        found, results.title(f"Error against lead: {results.best} with transfer, and baselines"), path
-    )
-    first, last = ours.index.min(), ours.index.max()
-    return Section(
-        "How does the error grow with the lead?",
-        f"RMSE (m³ m⁻³) of {results.best} with transfer, the best model by validation: {number(ours.loc[first], 4)} at "
-        f"{days(int(first))}, {number(ours.loc[last], 4)} at {days(int(last))}; of ridge with a memory "
-        f"{number(memory.loc[first], 4)} and {number(memory.loc[last], 4)}.",
-        [Figure(path, "RMSE and skill against lead for the best model and the baselines", "Band: 95 % interval.")],
-        results.reservations(),
-    )
+def _study_keys(
+    table: pd.DataFrame, models: list[str], looks: list[LeadLook], clipped: bool, off: dict[str, list[str]]
+) -> list[Sequence[Line2D]]:
+    """The rows of the legend; `off`: baseline → the scores of which a part lies off the axis."""
+    keys = lead_keys(looks)
+    if any(f"{stem}_low" in table for stem, *_ in SCORES.values()):
+        keys.append(style.INTERVAL)
+    if table[table["model"].isin(models)].groupby(["experiment", "model", "lead_days"]).size().max() > 1:
+        keys.append(Line2D([], [], marker="_", linestyle="none", markersize=6, color="0.2", label="one seed"))
+    if clipped:
+        keys.append(style.CLIPPED)
+    lines = []
+    for name, scores in off.items():
+        note = f"\n({' and '.join(scores)} partly off the axis)" if scores else ""
+        lines.append(Line2D([], [], label=name + note, **style.baseline_line(name)))
+    return [*style.in_rows(keys, 5), *style.in_rows(lines, 5)]
+
+
+def _values(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """One score: experiment, model, lead_days, value, low and high (NaN where the table has no interval)."""
+    stem = SCORES[score][0]
+    columns = {score: "value", f"{stem}_low": "low", f"{stem}_high": "high"}
+    part = table.reindex(columns=["experiment", "model", "lead_days", *columns]).rename(columns=columns)
+    return part.astype(dict.fromkeys(columns.values(), float))
+
+
+def _draw_baselines(ax: Axes, values: pd.DataFrame, models: int, looks: list[LeadLook]) -> None:
+    """Draw each baseline (its mean over rows) as steps through the leads of every model."""
+    step = looks[1].offset - looks[0].offset if len(looks) > 1 else 0.8
+    edges = np.array([looks[0].offset - step / 2, *(look.offset + step / 2 for look in looks)])
+    means = values.groupby(["model", "lead_days"])["value"].mean()
+    for name in style.ordered(values["model"], BASELINES):
+        heights = means[name].reindex([look.lead for look in looks]).to_numpy()
+        for x in range(models):
+            ax.stairs(heights, x + edges, baseline=None, **style.baseline_line(name, width=0.9))
+
+
+def _draw_models(ax: Axes, values: pd.DataFrame, models: list[str], looks: list[LeadLook]) -> bool:
+    """Every seed, and the means with their intervals; returns whether any mean lies off the axis."""
+    by_case = values.groupby(["model", "lead_days"])
+    seeds = values[by_case["value"].transform("size") > 1]
+    offset = {look.lead: look.offset for look in looks}
+    ax.scatter(seeds["model"].map(models.index) + seeds["lead_days"].map(offset), seeds["value"], **_SEED)
+    return draw_points(ax, by_case[["value", "low", "high"]].mean().reset_index(), models, looks)

@@ -7,18 +7,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.figure import Figure as Plot
 from torch import Tensor
 
 from utils.common.cli import UserError
-from utils.common.text import days, number
+from utils.common.text import format_days, format_number
+from utils.figures import style
+from utils.figures.points_by_lead import draw_points, lead_keys, lead_looks, prepare_groups
+from utils.figures.style import MODELS
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.questions import draw_limit
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
+PANELS = {"SMAPtest": "baselines, and models from scratch", "finetune-SMAPtest": "models with transfer"}
 LIMIT_2 = REFERENCE_2 + 1  # one more column of daily sums: the limit's squared error
 COLUMNS = {
     "lead_days": Column("lead", "days"),
@@ -79,26 +84,35 @@ def learned(results: Results, figures: Path) -> Section | None:
     if found is None:
         return None
     path = figures / "limit.png"
-    draw_limit.draw_shares(found, results.title("Share of the predictable that each model has learned"), path)
-    said, limits = [], []
+    draw_shares(found, results.title("Share of the predictable that each model has learned"), path)
+    best, limits = [], []
     for lead, rows in found.groupby("lead_days"):
         simple = rows[rows["model"].isin(BASELINES)].nlargest(1, "share").iloc[0]
         network = rows[~rows["model"].isin(BASELINES)].nlargest(1, "share").iloc[0]
-        name = network["model"] + " with transfer" * (network["experiment"] == TRANSFERRED)
-        said.append(f"{days(int(lead))}: {name} {_share(network)}, {simple['model']} {_share(simple)}")
-        columns = ("rmse_persistence", "rmse_limit", "rmse_without_weather")
-        limits.append(f"{days(int(lead))}: " + ", ".join(number(simple[name], 4) for name in columns))
+        best.append(f"{format_days(int(lead))}: {_share(network)}, {_share(simple)}")
+        persistence, limit, blind = (
+            format_number(simple[f"rmse_{name}"], 4) for name in ("persistence", "limit", "without_weather")
+        )
+        limits.append(f"{format_days(int(lead))}: {persistence}, {limit} and {blind}")
     return Section(
         "How much of what can be foretold has each model learned?",
-        "On a share where persistence is 0 and the best possible forecast 1, with 95 % intervals, the best network and "
-        f"the best baseline reach: {'; '.join(said)}.",
+        "On this scale persistence has 0 % and the best possible forecast 100 %. The best network and the best "
+        f"baseline reach, with 95 % intervals: {'; '.join(best)}.",
         [Figure(path, "Share of the predictable of all models and baselines, by lead", "Bars: 95 % intervals.")],
         results.reservations(
-            "Best possible: the sample's own land model from its own state, mean over the weather ahead given the "
-            "present one; it knows what no observer can. RMSE (m³ m⁻³) of persistence, of this limit, and of the same "
-            f"under the weather of other years: {'; '.join(limits)}."
+            "The best possible forecast is the sample's own land model. It starts from the true state, which no "
+            "observer can know, and is the mean over the weather that may follow the present one. RMSE (m³ m⁻³) of "
+            "persistence, of this limit, and of the same limit under the weather of other years: "
+            f"{'; '.join(limits)}."
         ),
     )
+
+
+def _share(row: pd.Series) -> str:
+    """A forecast and its share with the interval, in words."""
+    name = row["model"] + (" with transfer" if row["experiment"] == TRANSFERRED else "")
+    value, low, high = (format_number(100 * row[column], 0) for column in ("share", "low", "high"))
+    return f"{name} {value} % ({low} to {high} %)"
 
 
 def share_tables(results: Results) -> list[Table]:
@@ -108,6 +122,41 @@ def share_tables(results: Results) -> list[Table]:
     return [] if found is None else [Table("Share of the predictable", caption, found, COLUMNS)]
 
 
-def _share(row: pd.Series) -> str:
-    value, low, high = (number(100 * row[name], 0) for name in ("share", "low", "high"))
-    return f"{value} % ({low} to {high} %)"
+def draw_shares(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw the share of the predictable that models have learned, by lead: a panel without and one with transfer.
+
+    `table`: experiment, model (baselines too), lead_days, share (0: persistence, 1: the limit), low, high (95 %).
+    A share that would ruin the axis, in any case below −1, is marked on its edge and written.
+    Raises UserError when the table holds no share.
+    """
+    style.save(_shares_figure(table, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _shares_figure(table: pd.DataFrame, title: str) -> Plot:
+    """Axes in order: from scratch, with the baselines; with transfer."""
+    table = style.finite_rows(table, "share", "low", "high")
+    table = table[table["model"] != "persistence"]  # which is 0 by definition
+    panels = {e: rows for e, rows in table.groupby("experiment") if e in PANELS}
+    panels = {e: panels[e] for e in PANELS if e in panels}
+    if not panels:
+        raise UserError("Shares of the predictable cannot be drawn: the table holds none.")
+    names = [style.ordered(rows["model"], (*BASELINES, *MODELS)) for rows in panels.values()]
+    looks, longest = lead_looks(table["lead_days"]), max(len(name) for part in names for name in part)
+    figure = style.new_figure(style.DOUBLE, 2.7 + 0.035 * longest, title)
+    widths = {"width_ratios": [len(part) for part in names]}
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw=widths)[0]
+    axes[0].set_ylim(style.axis_limits(np.append(table["share"].to_numpy(), [0.0, 1.05]), style.WORST_SKILL))
+    axes[0].set_ylabel("share of the achievable\nimprovement over persistence (–)")
+    clipped, ends = False, []
+    for ax, shown, letter, (experiment, rows) in zip(axes, names, "ab", panels.items(), strict=False):
+        prepare_groups(ax, shown)
+        ends = [
+            ax.axhline(1, color="0.2", linewidth=0.8, linestyle=(0, (4, 2)), label="best possible (1)"),
+            ax.axhline(0, **style.baseline_line("persistence", width=0.8), label="persistence (0)"),
+        ]
+        clipped |= draw_points(ax, rows.rename(columns={"share": "value"}), shown, looks)
+        ax.set_title(f"({letter}) {PANELS[experiment]}")
+    notes = [style.INTERVAL, *ends] + ([style.CLIPPED] if clipped else [])
+    style.legend(figure, lead_keys(looks), notes)
+    return figure

@@ -1,17 +1,27 @@
 """The question about transfer: which strategy helps with how many days of SMAP, what it replaces, where it hurts."""
 
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from matplotlib.lines import Line2D
 
-from utils.common.text import days, number
+from utils.common.cli import UserError
+from utils.common.text import format_days, format_number
+from utils.figures import style
+from utils.figures.style import UNITS
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
-from utils.study.questions.draw_transfer import LOOKS, draw_strategies
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten
@@ -31,6 +41,38 @@ COLUMNS = {
     "replaces": Column("days from scratch for the same RMSE", "days"),
 }
 
+LOOKS = {  # strategy: name, colour, marker, line style
+    "scratch": ("from scratch", "black", "s", (0, (4, 1.5))),
+    "zero_shot": ("zero-shot", "#cc79a7", "X", (0, (1, 1))),
+    "full": ("full", "#0072b2", "o", "solid"),
+    "mean_variance": ("full, matched", "#56b4e9", "D", (0, (5, 1, 1, 1))),
+    "head": ("head", "#e69f00", "^", "solid"),
+    "gradual": ("gradual", "#d55e00", "v", (0, (3, 1))),
+    "discriminative": ("discriminative", "#009e73", "P", "solid"),
+    "l2sp": ("L2-SP", "#b59a00", "*", (0, (2, 1, 1, 1))),
+}
+_MARKED = {"markersize": 3.8, "markeredgecolor": "0.2", "markeredgewidth": 0.4, "linewidth": 1}
+DODGE = 1.03  # of one strategy's days against those of the one before
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model or a baseline that learned from the last `days` days of SMAP (None: from all) at one lead."""
+
+    model: str
+    strategy: str  # of STRATEGIES, "scratch" or "baseline"
+    lead: int
+    days: int | None
+
+    @property
+    def experiment(self) -> str:
+        return TRANSFERRED if self.strategy in STRATEGIES else SCRATCH
+
+    @property
+    def name(self) -> str:
+        """The model as its run is called."""
+        return self.model + (variant_of(self.strategy, self.days) if self.strategy in STRATEGIES else suffix(self.days))
+
 
 def days_from_scratch(lengths: Float[np.ndarray, "length"], rmse: Float[np.ndarray, "length"], goal: float) -> float:
     """Fewest days with which training from scratch reaches an RMSE, m3 m-3, by lines through RMSE against log days.
@@ -39,9 +81,7 @@ def days_from_scratch(lengths: Float[np.ndarray, "length"], rmse: Float[np.ndarr
     """
     if rmse[0] <= goal:
         return 0.0
-    for (few, worse), (many, better) in zip(
-        zip(lengths[:-1], rmse[:-1], strict=True), zip(lengths[1:], rmse[1:], strict=True), strict=True
-    ):
+    for (few, worse), (many, better) in pairwise(zip(lengths, rmse, strict=True)):
         if better <= goal:
             share = (worse - goal) / (worse - better)
             return float(np.exp(np.log(few) + share * (np.log(many) - np.log(few))))
@@ -72,23 +112,22 @@ def scores(results: Results) -> pd.DataFrame | None:
 
 
 def strategies(results: Results, figures: Path) -> Section | None:
-    found = scores(results)
-    if found is None:
+    table = scores(results)
+    if table is None:
         return None
     path = figures / "strategies.png"
-    draw_strategies(found, results.title("Strategies of transfer by the number of SMAP days"), path)
-    tried = transferred(found)
-    verdicts = list(tried["vs_scratch"])
-    memory = list(tried["vs_ridge_memory"])
+    draw_strategies(table, results.title("Strategies of transfer by the number of SMAP days"), path)
+    tried = transferred(table)
+    scratch, memory = list(tried["vs_scratch"]), list(tried["vs_ridge_memory"])
     fewest = tried[tried["target_days"] == tried["target_days"].min()]
     said = [_words(rows) for _, rows in fewest.groupby(["model", "lead_days"], sort=False)]
     return Section(
         "Which strategy of transfer helps, with how many days of SMAP, and where does transfer hurt?",
-        f"Of {len(tried)} cases (model, strategy, lead and SMAP days), {verdicts.count('better')} are significantly "
-        f"better than from scratch on as many days and {verdicts.count('worse')} significantly worse; "
-        f"{memory.count('better')} are significantly better than ridge with a memory on as many days and "
-        f"{memory.count('worse')} significantly worse. With {fewest['target_days'].iloc[0]} days of SMAP, RMSE "
-        f"(m³ m⁻³) and the days from scratch that reach it: {'; '.join(said)}. {_harm(tried)}",
+        f"{len(tried)} cases (a model, strategy, lead and number of SMAP days) are compared with training from scratch "
+        f"on as many days. Significantly better: {scratch.count('better')}; significantly worse: "
+        f"{scratch.count('worse')}. Against ridge with a memory, on as many days: {memory.count('better')} and "
+        f"{memory.count('worse')}. With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) and in brackets "
+        f"the days from scratch that reach it: {'; '.join(said)}. {_harm(tried)}",
         [
             Figure(
                 path,
@@ -97,9 +136,9 @@ def strategies(results: Results, figures: Path) -> Section | None:
             )
         ],
         results.reservations(
-            "The best strategy is named after the fact, by the test itself. Days from scratch are interpolated in "
-            "the logarithm of days, to where the curve first reaches the RMSE. A deep model gets as many training "
-            "steps at most with every record length."
+            "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the "
+            "logarithm of days, to where the curve first reaches the RMSE. With fewer days a deep model gets "
+            "at most as many training steps as with the whole record."
         ),
     )
 
@@ -143,7 +182,7 @@ def harm(tried: pd.DataFrame) -> list[str]:
     worse = tried[tried["vs_scratch"] == "worse"]
     for (model, strategy), rows in worse.groupby(["model", "strategy"], sort=False):
         cases = [
-            f"{days(int(lead))} ahead with {', '.join(f'{n:,}' for n in part['target_days'])} SMAP days"
+            f"{format_days(int(lead))} ahead with {', '.join(f'{n:,}' for n in part['target_days'])} SMAP days"
             for lead, part in rows.groupby("lead_days")
         ]
         said.append(f"{model}, {_name(strategy)}: {' and '.join(cases)}")
@@ -151,17 +190,18 @@ def harm(tried: pd.DataFrame) -> list[str]:
 
 
 def _harm(tried: pd.DataFrame) -> str:
-    found = harm(tried)
-    return f"Transfer hurts significantly here: {'; '.join(found)}." if found else "Nowhere does it hurt significantly."
+    places = harm(tried)
+    if not places:
+        return "Transfer hurts significantly in no case."
+    return f"Transfer hurts significantly in these cases: {'; '.join(places)}."
 
 
 def _words(rows: pd.DataFrame) -> str:
     """The procedure of the paper and the best strategy of one model and lead."""
     by = rows.set_index("strategy")
-    best = by["rmse"].idxmin()
-    shown = dict.fromkeys(["full", best])
-    said = [f"{_name(name)} {number(by.loc[name, 'rmse'], 4)} ({by.loc[name, 'replaces']})" for name in shown]
-    return f"{rows['model'].iloc[0]} {days(int(rows['lead_days'].iloc[0]))} ahead: {', the best '.join(said)}"
+    shown = dict.fromkeys(["full", by["rmse"].idxmin()])
+    said = [f"{_name(name)} {format_number(by.loc[name, 'rmse'], 4)} ({by.loc[name, 'replaces']})" for name in shown]
+    return f"{rows['model'].iloc[0]} {format_days(int(rows['lead_days'].iloc[0]))} ahead: {', the best '.join(said)}"
 
 
 def _name(strategy: str) -> str:
@@ -170,58 +210,133 @@ def _name(strategy: str) -> str:
 
 def _days_of(results: Results, model: str, lead: int) -> list[int | None]:
     """The SMAP days that strategies were tried with, from few to all (None)."""
-    asked = (*TARGET_DAYS, None)
-    return [n for n in asked if results.has(TRANSFERRED, model + variant_of("zero_shot", n), lead)]
+    lengths = (*TARGET_DAYS, None)
+    return [n for n in lengths if results.has(TRANSFERRED, model + variant_of("zero_shot", n), lead)]
 
 
 def _model_rows(results: Results, model: str, lead: int) -> list[dict]:
     lengths = _days_of(results, model, lead)
-    rows = []
-    for count in lengths:
-        for strategy in ("scratch", *STRATEGIES):
-            name = model + (suffix(count) if strategy == "scratch" else variant_of(strategy, count))
-            experiment = SCRATCH if strategy == "scratch" else TRANSFERRED
-            if results.has(experiment, name, lead):
-                rows.append(_row(results, (experiment, name), model, strategy, lead, count, lengths[0]))
-    known = [(row["target_days"], row["rmse"]) for row in rows if row["strategy"] == "scratch"]
-    curve = tuple(np.array(column, float) for column in zip(*known, strict=True))
+    cases = [Case(model, strategy, lead, days) for days in lengths for strategy in ("scratch", *STRATEGIES)]
+    there = [case for case in cases if results.has(case.experiment, case.name, lead)]
+    rows = [_row(results, case, shortest=lengths[0]) for case in there]
+    scratch = pd.DataFrame(row for row in rows if row["strategy"] == "scratch")
+    days, rmse = scratch["target_days"].to_numpy(float), scratch["rmse"].to_numpy(float)
     for row in rows:
         if row["strategy"] != "scratch":
-            row["replaces"] = replaced(days_from_scratch(*curve, row["rmse"]), curve[0])
+            row["replaces"] = replaced(days_from_scratch(days, rmse, goal=row["rmse"]), days)
     return rows
 
 
 def _baseline_rows(results: Results, lengths: list[int | None], lead: int) -> list[dict]:
-    return [
-        _row(results, (SCRATCH, name + suffix(count)), name, "baseline", lead, count, lengths[0])
-        for name in SIMPLE
-        for count in lengths
-    ]
+    cases = [Case(name, "baseline", lead, days) for name in SIMPLE for days in lengths]
+    return [_row(results, case, shortest=lengths[0]) for case in cases]
 
 
-def _row(
-    results: Results,
-    which: tuple[str, str],
-    model: str,
-    strategy: str,
-    lead: int,
-    count: int | None,
-    shortest: int | None,
-) -> dict:
-    """Scores of one run over its seeds, against scratch and ridge with a memory on as many days."""
-    on = {"cells_of": "persistence" + suffix(shortest)}
-    score = results.estimate(significance.rmse, *which, lead, **on)
-    row = {"model": model, "strategy": strategy, "lead_days": lead}
-    row |= {"target_days": count or results.study["target_days"], "whole": count is None}
-    row |= {"rmse": score.value, "low": score.low, "high": score.high}
-    if model in SIMPLE:
+def _row(results: Results, case: Case, shortest: int | None) -> dict:
+    """Scores of one case over its seeds, against scratch and ridge with a memory on as many days."""
+
+    def estimate(score, rival: str | None = None) -> significance.Estimate:
+        return results.estimate(
+            score,
+            case.experiment,
+            case.name,
+            case.lead,
+            rival=(SCRATCH, rival + suffix(case.days)) if rival else None,
+            cells_of="persistence" + suffix(shortest),
+        )
+
+    rmse = estimate(significance.rmse)
+    row = {"model": case.model, "strategy": case.strategy, "lead_days": case.lead}
+    row |= {"target_days": case.days or results.study["target_days"], "whole": case.days is None}
+    row |= {"rmse": rmse.value, "low": rmse.low, "high": rmse.high}
+    if case.strategy == "baseline":
         return row
-    if strategy != "scratch":
-        against = on | {"rival": (SCRATCH, model + suffix(count))}
-        change = results.estimate(significance.rmse_change, *which, lead, **against)
-        tested = results.estimate(significance.mse_difference, *which, lead, **against)
+    if case.strategy != "scratch":
+        change = estimate(significance.rmse_change, rival=case.model)
+        tested = estimate(significance.mse_difference, rival=case.model)
         row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
         row |= {"p": tested.p, "vs_scratch": significance.verdict(tested)}
-    against = on | {"rival": (SCRATCH, MEMORY + suffix(count))}
-    tested = results.estimate(significance.mse_difference, *which, lead, **against)
-    return row | {"vs_ridge_memory": significance.verdict(tested)}
+    return row | {"vs_ridge_memory": significance.verdict(estimate(significance.mse_difference, rival=MEMORY))}
+
+
+def draw_strategies(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw RMSE against the number of SMAP days, a row of panels, which share an axis, a model and a column a lead.
+
+    `table`: model (or baseline), strategy (of LOOKS), lead_days, target_days, whole (true for the whole record), rmse,
+    low, high (95 %, m3 m-3; may be NaN). An RMSE that would ruin the axis is marked on its edge and written.
+    Raises UserError when the table holds no model with an RMSE.
+    """
+    style.save(_strategies_figure(table, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
+    """Axes in order: models from top to bottom, leads from left to right."""
+    table = style.finite_rows(table, "rmse", "low", "high")
+    fitted, simple = table[~table["model"].isin(BASELINES)], table[table["model"].isin(BASELINES)]
+    if fitted.empty:
+        raise UserError("Strategies of transfer cannot be drawn: the table holds no model with an RMSE.")
+    models, leads = list(dict.fromkeys(fitted["model"])), sorted(fitted["lead_days"].unique())
+    lengths = table.groupby("target_days")["whole"].any()
+    used = [name for name in LOOKS if name in set(fitted["strategy"])]
+    figure = style.new_figure(style.DOUBLE, 0.9 + 2.1 * len(models), title)
+    panels = figure.subplots(len(models), len(leads), sharex=True, sharey="row", squeeze=False)
+    margin = DODGE ** (len(LOOKS) / 2 + 4)
+    panels[0, 0].set(xscale="log", xlim=(lengths.index.min() / margin, lengths.index.max() * margin))
+    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
+        ax.set_title(f"({letter})")
+    clipped = False
+    for model, row in zip(models, panels, strict=True):
+        shown = fitted.loc[fitted["model"] == model, ["rmse", "low", "high"]].to_numpy().ravel()
+        row[0].set(ylim=style.axis_limits(np.append(shown, simple["rmse"])), ylabel=f"RMSE ({UNITS})")
+        for ax, lead in zip(row, leads, strict=True):
+            rows = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)]
+            clipped |= _draw_baselines(ax, simple[simple["lead_days"] == lead])
+            clipped |= _draw_models(ax, rows, used)
+            ax.set_title(f"{ax.get_title(loc='left')} {model}, {lead} d ahead")
+            ax.grid(**style.GRID)
+    panels[0, 0].set_xticks(lengths.index, [f"{n}\n(all)" if whole else str(n) for n, whole in lengths.items()])
+    panels[0, 0].set_xticks([], minor=True)
+    for ax in panels[-1]:
+        ax.set_xlabel("SMAP days (d)")
+    figure.align_ylabels()
+    keys = [Line2D([], [], **_look(name)) for name in used]
+    keys += [
+        Line2D([], [], label=name, **style.baseline_line(name, width=1.2)) for name in dict.fromkeys(simple["model"])
+    ]
+    keys.append(Line2D([], [], color="0.4", linewidth=0.7, label="95 % interval"))
+    if clipped:
+        keys.append(style.CLIPPED)
+    style.legend(figure, *style.in_rows(keys, 5))
+    return figure
+
+
+def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> bool:
+    """A line a baseline; returns whether any RMSE lies off the axis."""
+    clipped = False
+    for name, part in rows.sort_values("target_days").groupby("model", sort=False):
+        line = style.baseline_line(name, width=1.2)
+        x, y = part["target_days"].to_numpy(float), part["rmse"].to_numpy()
+        ax.plot(x, y, label=name, **line)
+        clipped |= style.mark_clipped(ax, x, y, [line["color"]] * len(x))
+    return clipped
+
+
+def _draw_models(ax: Axes, rows: pd.DataFrame, used: list[str]) -> bool:
+    """A line with intervals a strategy, side by side; returns whether any RMSE lies off the axis."""
+    clipped = False
+    for turn, name in enumerate(used):
+        part, look = rows[rows["strategy"] == name].sort_values("target_days"), _look(name)
+        x = part["target_days"].to_numpy(float) * DODGE ** (turn - (len(used) - 1) / 2)
+        y = part["rmse"].to_numpy()
+        if len(part):  # else this model does not have it
+            ax.vlines(x, part["low"], part["high"], color=look["color"], linewidth=0.7, alpha=0.6, zorder=3)
+            ax.plot(x, y, zorder=4, **look)
+            clipped |= style.mark_clipped(ax, x, y, [look["color"]] * len(x))
+    return clipped
+
+
+def _look(strategy: str) -> dict:
+    """Name, colour, marker and line of a strategy."""
+    label, color, marker, line = LOOKS[strategy]
+    return {"label": label, "color": color, "marker": marker, "linestyle": line, **_MARKED}

@@ -1,22 +1,32 @@
 """The question about uncertainty: whether the intervals of forecast.py hold on the test days."""
 
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.figure import Figure as Plot
+from matplotlib.lines import Line2D
 
-from utils.common.text import days, number
+from utils.common.cli import UserError
+from utils.common.text import format_days, format_number
+from utils.figures import style
+from utils.figures.style import UNITS
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
+from utils.scores.baselines import BASELINES
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
-from utils.study.questions.draw_reliability import draw_reliability
 from utils.study.results import TRANSFERRED, Results
 
 SIMPLE = ("persistence", "climatology")
+SEASONS = ("DJF", "MAM", "JJA", "SON")
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "crps": Column("CRPS", "m³ m⁻³", ".4f"),
@@ -24,7 +34,7 @@ COLUMNS = {
     "low": Column("from", "", ".4f"),
     "high": Column("to", "", ".4f"),
     "coverage": Column("coverage of the 90 % interval", "%", ".1f"),
-    **{f"coverage_{season}": Column(season, "%", ".1f") for season in ("DJF", "MAM", "JJA", "SON")},
+    **{f"coverage_{season}": Column(season, "%", ".1f") for season in SEASONS},
     "width": Column("width of the 90 % interval", "m³ m⁻³", ".3f"),
     "n": Column("cell-days"),
 }
@@ -62,33 +72,43 @@ def probabilities(results: Results) -> pd.DataFrame | None:
 
 
 def how_sure(results: Results, figures: Path) -> Section | None:
-    found = probabilities(results)
-    if found is None:
+    scores = probabilities(results)
+    if scores is None:
         return None
     path = figures / "reliability.png"
-    draw_reliability(found, LEVELS, results.title("Reliability of the quantiles, and CRPS, on the test days"), path)
-    models, seasons = found[~found["model"].isin(SIMPLE)], [f"coverage_{name}" for name in ("DJF", "MAM", "JJA", "SON")]
-    said = []
-    for model, rows in models.groupby("model", sort=False):
-        shares = [f"{days(int(row['lead_days']))} {number(row['coverage'], 1)} %" for _, row in rows.iterrows()]
-        extremes = [number(end, 0) for end in (np.nanmin(rows[seasons]), np.nanmax(rows[seasons]))]
-        said.append(f"{model} {', '.join(shares)} ({extremes[0]} to {extremes[1]} % in single seasons)")
-    scores = []
-    for lead, rows in found.groupby("lead_days"):
-        rows = rows.sort_values("crps")
-        scores.append(
-            f"{days(int(lead))}: " + ", ".join(f"{row['model']} {number(row['crps'], 4)}" for _, row in rows.iterrows())
-        )
+    draw_reliability(scores, LEVELS, results.title("Reliability of the quantiles, and CRPS, on the test days"), path)
+    models = scores[~scores["model"].isin(SIMPLE)]
+    covered = [_coverage(str(model), rows) for model, rows in models.groupby("model", sort=False)]
+    ranked = [_ranking(int(lead), rows) for lead, rows in scores.groupby("lead_days")]
     return Section(
         "How sure are the forecasts?",
-        f"Of the observations of the test days, the 90 % intervals contain: {'; '.join(said)}. CRPS (m³ m⁻³), lower is "
-        f"better: {'; '.join(scores)}.",
+        f"The 90 % intervals should contain 90 % of the observations of the test days. They contain: "
+        f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better: {'; '.join(ranked)}.",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         results.reservations(
-            "With transfer. Intervals are conformal, from forecasts of training and validation days by models that had "
-            "not seen them, in four blocks of time; persistence and climatology are treated in the same way."
+            "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
+            "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in "
+            "the same way."
         ),
     )
+
+
+def _coverage(model: str, rows: pd.DataFrame) -> str:
+    """The coverage of a model's intervals by lead, and its range over the seasons."""
+    shares = [
+        f"{format_days(lead)} {format_number(coverage, 1)} %"
+        for lead, coverage in zip(rows["lead_days"], rows["coverage"], strict=True)
+    ]
+    seasons = rows[[f"coverage_{season}" for season in SEASONS]]
+    low, high = format_number(np.nanmin(seasons), 0), format_number(np.nanmax(seasons), 0)
+    return f"{model} {', '.join(shares)} ({low} to {high} % in single seasons)"
+
+
+def _ranking(lead: int, rows: pd.DataFrame) -> str:
+    """The CRPS of every forecast at one lead, the best first."""
+    rows = rows.sort_values("crps")
+    scores = [f"{name} {format_number(crps, 4)}" for name, crps in zip(rows["model"], rows["crps"], strict=True)]
+    return f"{format_days(lead)}: {', '.join(scores)}"
 
 
 def scores_of_quantiles(results: Results) -> pd.DataFrame | None:
@@ -102,3 +122,43 @@ def probability_tables(results: Results) -> list[Table]:
     found = scores_of_quantiles(results)
     caption = "Conformal quantiles on the test days. CRPS less climatology's with its 95 % interval."
     return [] if found is None else [Table("Uncertainty", caption, found, COLUMNS)]
+
+
+def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], title: str, path: Path) -> None:
+    """Draw a reliability diagram a lead, and the CRPS of every forecast by lead in the last panel; PNG and PDF.
+
+    `table`: model, lead_days, crps (m3 m-3) and reliability, the share of observations below the quantile at each of
+    `levels`. Raises UserError when it is empty.
+    """
+    if table.empty:
+        raise UserError("The reliability of quantiles cannot be drawn: there are none.")
+    style.save(_reliability_figure(table, levels, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
+    """Axes in order: a diagram for each lead, the CRPS."""
+    leads, names = sorted(table["lead_days"].unique()), style.ordered(table["model"], BASELINES)
+    looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
+    figure = style.new_figure(style.DOUBLE, 0.75 + 5.4 / (len(leads) + 1), title)  # square panels
+    *diagrams, errors = figure.subplots(1, len(leads) + 1)
+    for ax, lead, letter in zip(diagrams, leads, ascii_lowercase, strict=False):
+        ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.6, zorder=1)
+        for _, row in table[table["lead_days"] == lead].iterrows():
+            ax.plot(levels, row["reliability"], markersize=2.2, **looks[row["model"]])
+        ax.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.set(title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
+        ax.tick_params(labelleft=lead == leads[0])
+    diagrams[0].set_ylabel("observations below it (share, –)")
+    for name in names:
+        rows = table[table["model"] == name].sort_values("lead_days")
+        errors.plot(rows["lead_days"], rows["crps"], markersize=3, **looks[name])
+    errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS, lower is better")
+    errors.set(xlabel="lead (d)", ylabel=f"CRPS ({UNITS})", xticks=leads, box_aspect=1)
+    errors.set_ylim(bottom=0)
+    keys = [Line2D([], [], markersize=3, label=name, **look) for name, look in looks.items()]
+    keys.append(Line2D([], [], color="0.6", linewidth=0.6, label="perfectly reliable"))
+    style.legend(figure, keys)
+    return figure

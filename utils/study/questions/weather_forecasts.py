@@ -6,34 +6,52 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError, fold
-from utils.common.text import days, number, percent
+from utils.common.text import format_days, format_number, format_percent
 from utils.dataset.weather_forecasts import kind_of_run
+from utils.figures import style
+from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, WEATHER
-from utils.study.questions.draw_weather import draw_weather
 from utils.study.results import TRANSFERRED, Results
+
+KINDS = {  # what is known of the weather ahead: name in the legend, look
+    "none": ("no weather ahead", {"color": "#0072b2", "marker": "o"}),
+    "degraded": ("degraded forecast", {"color": "#e69f00", "marker": "s"}),
+    "perfect": ("perfect forecast: an upper bound", {"color": "#009e73", "marker": "D"}),
+}
 
 
 def weather_of_study(results: Results, figures: Path) -> Section | None:
     """Of each model that a study has such runs of, with transfer."""
-    found = []
+    sections: list[Section] = []
     for model in dict.fromkeys((results.detail, COMPACT)):
-        runs = {}
-        for kind, variant in {"none": "", "degraded": WEATHER["degraded"], "perfect": WEATHER["perfect"]}.items():
-            cases = [(lead, s) for lead in results.leads for s in results.seeds_of(TRANSFERRED, model + variant, lead)]
-            folders = [run_folder(TRANSFERRED, model + variant, *case) for case in cases]
-            runs[kind] = [results.out / "runs" / folder for folder in folders]
+        variants = {"none": "", "degraded": WEATHER["degraded"], "perfect": WEATHER["perfect"]}
+        runs = {kind: _run_dirs(results, model + variant) for kind, variant in variants.items()}
         if runs["perfect"] and runs["degraded"]:
-            found.append(weather(**runs, figures=figures, name="weather" if not found else f"weather_{model}"))
-    if not found:
+            name = f"weather_{model}" if sections else "weather"
+            sections.append(weather(**runs, figures=figures, name=name))
+    if not sections:
         return None
-    shown = [figure for section in found for figure in section.figures]
-    answer = " ".join(section.answer for section in found)
-    return Section(found[0].question, answer, shown, results.reservations(found[0].note))
+    drawn = [figure for section in sections for figure in section.figures]
+    answer = " ".join(section.answer for section in sections)
+    return Section(sections[0].question, answer, drawn, results.reservations(sections[0].note))
+
+
+def _run_dirs(results: Results, model: str) -> list[Path]:
+    """The runs of a model with transfer, of all leads and seeds."""
+    return [
+        results.out / "runs" / run_folder(TRANSFERRED, model, lead, seed)
+        for lead in results.leads
+        for seed in results.seeds_of(TRANSFERRED, model, lead)
+    ]
 
 
 def weather(
@@ -45,31 +63,29 @@ def weather(
     figure is called `name`.
     Raises UserError where a run is not what it is given for, or runs cannot be paired.
     """
-    runs = {"none": _read(none), "degraded": _read(degraded), "perfect": _read(perfect)}
-    for kind, found in runs.items():
-        for ds in found.values():
-            _check(kind, ds)
-        if found.keys() != runs["none"].keys():
+    runs = {"none": _read(none, "none"), "degraded": _read(degraded, "degraded"), "perfect": _read(perfect, "perfect")}
+    for kind, predictions in runs.items():
+        if predictions.keys() != runs["none"].keys():
             raise UserError(f"The runs with {kind} weather ahead have other leads or seeds than those without any.")
     leads = sorted({lead for lead, _ in runs["none"]})
-    rows = [row for lead in leads for row in _rows(runs, lead)]
+    table = pd.DataFrame([row for lead in leads for row in _rows(runs, lead)])
     first = next(iter(runs["none"].values()))
     model, synthetic = first.attrs["model"], first.attrs["synthetic"] == "true"
     path = figures / f"{name}.png"
     title = f"What knowing the weather ahead is worth: {model}" + (" (SYNTHETIC sample)" if synthetic else "")
-    table = pd.DataFrame(rows)
     draw_weather(table, title, path)
     by = table.set_index(["kind", "lead_days"])
-    said = [
-        f"{days(lead)}: {number(by.loc[('none', lead), 'rmse'], 4)} without, {_words(by.loc[('degraded', lead)])} with "
-        f"degraded and {_words(by.loc[('perfect', lead)])} with perfect forecasts"
-        for lead in leads
-    ]
+    said = []
+    for lead in leads:
+        without = format_number(by.loc[("none", lead), "rmse"], 4)
+        degraded_, perfect_ = (_words(by.loc[(kind, lead)]) for kind in ("degraded", "perfect"))
+        said.append(f"{format_days(lead)}: {without}, {degraded_} and {perfect_}")
     known = next(iter(runs["degraded"].values())).attrs["future"]
     return Section(
         "What is knowing the weather of the days ahead worth?",
-        f"RMSE (m³ m⁻³) of {model}: {'; '.join(said)}. In brackets the change against the model that knows nothing of "
-        "it; n.s.: not significant.",
+        f"RMSE (m³ m⁻³) of {model}: without the weather ahead, with degraded forecasts of it, and with perfect ones: "
+        f"{'; '.join(said)}. In brackets stands the change from the model without. n.s. (not significant): the change "
+        "may be chance.",
         [Figure(path, "RMSE by lead without, with degraded and with perfect forecasts of the weather", "95 % bars.")],
         f"A perfect forecast is an upper bound that nobody has. The degraded one {known}.",
     )
@@ -79,23 +95,21 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
     """The table's rows of one lead."""
     seeds = [seed for at, seed in runs["none"] if at == lead]
     rows = []
-    for kind, found in runs.items():
-        score = significance.estimate([_sums(found[lead, s], found[lead, s], "persistence") for s in seeds], _RMSE)
+    for kind, predictions in runs.items():
+        own = [predictions[lead, seed] for seed in seeds]
+        score = significance.estimate([_sums(run, run, "persistence") for run in own], significance.rmse)
         row = {"kind": kind, "lead_days": lead, "rmse": score.value, "low": score.low, "high": score.high}
         if kind != "none":
-            sums = [_sums(found[lead, seed], runs["none"][lead, seed]) for seed in seeds]
+            sums = [_sums(run, runs["none"][lead, seed]) for run, seed in zip(own, seeds, strict=True)]
             change = significance.estimate(sums, significance.rmse_change)
             verdict = significance.verdict(significance.estimate(sums, significance.mse_difference))
             row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
             row |= {"significant": verdict in ("better", "worse")}
         rows.append(row)
     blind = runs["none"][lead, seeds[0]]
-    sums = significance.daily_sums(*(blind[name].values for name in ("observed", "persistence", "persistence")))
-    simple = significance.estimate([sums], _RMSE).value
-    return [*rows, {"kind": "persistence", "lead_days": lead, "rmse": simple}]
-
-
-_RMSE = significance.rmse
+    observed, persistence = blind["observed"].values, blind["persistence"].values
+    simple = significance.estimate([significance.daily_sums(observed, persistence, persistence)], significance.rmse)
+    return [*rows, {"kind": "persistence", "lead_days": lead, "rmse": simple.value}]
 
 
 def _sums(one: xr.Dataset, other: xr.Dataset, against: str = "predicted") -> np.ndarray:
@@ -106,27 +120,83 @@ def _sums(one: xr.Dataset, other: xr.Dataset, against: str = "predicted") -> np.
 
 
 def _words(row: pd.Series) -> str:
-    change = f"{percent(row['change'] / 100)}{'' if row['significant'] else ', n.s.'}"
-    return f"{number(row['rmse'], 4)} ({change})"
+    chance = "" if row["significant"] else ", n.s."
+    return f"{format_number(row['rmse'], 4)} ({format_percent(row['change'] / 100)}{chance})"
 
 
-def _check(kind: str, ds: xr.Dataset) -> None:
-    """Raises UserError where a run does not know of the weather ahead what it is given for."""
-    if kind_of_run(ds.attrs) != kind:
-        known = ds.attrs.get("future") or "knows none of it"
-        raise UserError(f"{ds.attrs['model']} was given as a run with {kind} weather ahead, but it {known}.")
-
-
-def _read(run_dirs: Sequence[Path]) -> dict[tuple[int, int], xr.Dataset]:
-    """Each run's predictions.nc, by lead and seed."""
-    found = {}
+def _read(run_dirs: Sequence[Path], kind: str) -> dict[tuple[int, int], xr.Dataset]:
+    """Each run's predictions.nc, by lead and seed. Raises UserError where a run has another kind of weather ahead."""
+    predictions = {}
     for run_dir in run_dirs:
         path = run_dir / "predictions.nc"
         try:
             with xr.open_dataset(path, engine="netcdf4") as ds:
-                found[int(ds.attrs["lead_days"]), int(ds.attrs["seed"])] = ds.load()
+                run = ds.load()
         except Exception as error:  # every layer below raises its own kinds
             raise UserError(f"{path} cannot be read ({fold(error)[:100]}); evaluate the run first.") from error
-    if not found:
+        if kind_of_run(run.attrs) != kind:
+            raise UserError(
+                f"{run.attrs['model']} was given as a run with {kind} weather ahead, but it "
+                f"{run.attrs.get('future') or 'knows none of it'}."
+            )
+        predictions[int(run.attrs["lead_days"]), int(run.attrs["seed"])] = run
+    if not predictions:
         raise UserError("What the weather ahead is worth needs evaluated runs of each kind.")
-    return found
+    return predictions
+
+
+def draw_weather(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw RMSE against lead for each kind of weather ahead, and the change of RMSE by knowing it, per cent.
+
+    `table`: kind (none, degraded, perfect, persistence), lead_days, rmse, low, high (95 %, m3 m-3; may be NaN), and of
+    degraded and perfect: change, change_low, change_high (per cent; negative: better), significant (filled marker;
+    hollow where not). Raises UserError when no RMSE is there.
+    """
+    style.save(_weather_figure(table, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
+    """Axes in order: RMSE, change."""
+    table = style.finite_rows(table, "rmse", "low", "high").sort_values("lead_days")
+    if table.empty:
+        raise UserError("What the weather ahead is worth cannot be drawn: the table holds no RMSE.")
+    figure = style.new_figure(style.DOUBLE, 2.7, title)
+    error, change = figure.subplots(1, 2)
+    change.axhline(0, color=KINDS["none"][1]["color"], linewidth=1)
+    handles = []
+    for kind, dodge in zip(KINDS, (-0.08, 0, 0.08), strict=True):
+        rows = table[table["kind"] == kind]
+        if len(rows):
+            handles.append(_draw_kind(error, change, rows, kind, dodge))
+    simple = table[table["kind"] == "persistence"]
+    if len(simple):
+        line = style.baseline_line("persistence", width=0.8)
+        handles += error.plot(simple["lead_days"], simple["rmse"], label="persistence", **line)
+    notes = [Line2D([], [], color="0.4", linewidth=1, label="95 % interval")]
+    if not table["significant"].fillna(True).astype(bool).all():
+        notes.append(style.HOLLOW)
+    error.set_ylim(*style.axis_limits(table[["rmse", "low", "high"]].to_numpy().ravel()))
+    error.set(title="(a) RMSE", xlabel="lead (d)", ylabel=f"RMSE ({UNITS})")
+    change.set(title="(b) what knowing the weather changes", xlabel="lead (d)", ylabel="change of RMSE (%)")
+    for ax in (error, change):
+        ax.set_xticks(sorted(table["lead_days"].unique()))
+        ax.margins(x=0.1)
+        ax.grid(**style.GRID)
+    style.legend(figure, handles, notes)
+    return figure
+
+
+def _draw_kind(error: Axes, change: Axes, rows: pd.DataFrame, kind: str, dodge: float) -> Line2D:
+    """RMSE by lead and, where weather is known, what that changes; returns the entry of the legend."""
+    name, look = KINDS[kind]
+    line = {**look, **style.EDGE, "markersize": 4, "linewidth": 1.2, "zorder": 4}
+    x = rows["lead_days"].to_numpy(float) + dodge
+    error.vlines(x, rows["low"], rows["high"], color=look["color"], linewidth=1, zorder=3)
+    error.plot(x, rows["rmse"], label=name, **line)
+    if kind != "none":
+        change.vlines(x, rows["change_low"], rows["change_high"], color=look["color"], linewidth=1, zorder=3)
+        change.plot(x, rows["change"], color=look["color"], linewidth=1.2)
+        for place, value, sure in zip(x, rows["change"], rows["significant"], strict=True):
+            change.plot(place, value, markerfacecolor=look["color"] if sure else "white", **line)
+    return Line2D([], [], label=name, **line)
