@@ -30,11 +30,10 @@ from utils.dataset.open import data_hash
 from utils.products.synthetic.forecast_file import ForecastSettings, are_of, make_forecasts
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
 from utils.products.synthetic.sample import SampleSettings, make_sample
-from utils.scores.score_table import show
 from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.jobs import Study, side_by_side
-from utils.study.plan import Plan, configured
-from utils.study.report import write_report
+from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
+from utils.study.report import print_results, write_report
 from utils.training.run_directory import epochs_done
 
 
@@ -59,7 +58,7 @@ class Settings:
 def main(settings: Settings) -> None:
     start = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr if settings.job_array else sys.stdout):  # of the sample's making
-        study = study_of(settings)
+        study = make_study(settings)
     if settings.job_array:
         study.recall()
         for command in commands(study):
@@ -70,40 +69,66 @@ def main(settings: Settings) -> None:
     run(study, settings)
     if settings.only:
         return
-    data = {name: data_hash(path) for name, path in study.plan.data.items()}
-    content = {"models": study.models, "lead_days": study.leads, "seeds": study.seeds, "full": settings.full}
-    content |= {"detail": study.detail, "best": study.best, "all_leads": study.all_leads}
-    content |= {"target_days": study.plan.target_days, "periods": study.plan.periods, "data_sha256": data}
-    content = json.loads(json.dumps(content | {"runs": study.runs, "baselines": study.baseline_runs}))
-    earlier, seconds = read_json(settings.out / "study.json"), round(time.monotonic() - start)
-    made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
-    if not study.worked and {name: earlier.get(name) for name in content} == content:
-        made = {name: earlier[name] for name in made}  # it was complete: the call that made it is what counts
-    write_json(settings.out / "study.json", made | content)
-    print(show(write_report(settings.out)))
+    seconds = round(time.monotonic() - start)
+    write_study_file(study, settings, seconds)
+    print_results(write_report(settings.out))
     print(f"\n{len(study.runs)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
 
 
-def study_of(settings: Settings) -> Study:
-    """The study asked for; UserError for what means nothing, told now and not hours later."""
+def make_study(settings: Settings) -> Study:
+    """The study that the settings ask for. Raises UserError for what means nothing, now and not hours later."""
     for name in ("models", "lead_days", "seeds"):
-        if getattr(settings, name) == ():
+        values = getattr(settings, name)
+        if values == ():
             raise UserError(f"--{name.replace('_', '-')} has no value, expected at least one.")
-        if getattr(settings, name):
-            setattr(settings, name, tuple(dict.fromkeys(getattr(settings, name))))  # each once
+        if values:
+            setattr(settings, name, tuple(dict.fromkeys(values)))  # each once
     if settings.jobs is not None and settings.jobs < 1:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
     if settings.jobs and settings.scheduler:
         raise UserError("--jobs is of this machine; with --scheduler there are as many runs as it has workers.")
     for name, model in product(EXPERIMENTS, settings.models):
-        configured(name, model, settings.full)
-    plan = Plan.of(*data_sets(settings), settings.full, settings.out.resolve() / "runs")
-    seeds = settings.seeds or ((0, 1, 2) if settings.full else (0,))
+        read_train_script(name, model, settings.full)
+    source, target = data_sets(settings)
+    plan = Plan.of(source, target, full=settings.full, runs=settings.out.resolve() / "runs")
     if settings.weather:
-        source, target = (degraded_forecasts(plan.data[name], name, settings) for name in ("ERA5test", "SMAPtest"))
-        plan.forecasts = {"ERA5test": source, "finetune-SMAPtest": target}
-    more = settings.details, settings.strategies, settings.weather
-    return Study(plan, settings.models, settings.lead_days, seeds, *more)
+        plan.forecasts = {
+            PRETRAINING: degraded_forecasts(source, PRETRAINING, settings),
+            TRANSFERRED: degraded_forecasts(target, SCRATCH, settings),
+        }
+    return Study(
+        plan=plan,
+        models=settings.models,
+        leads=settings.lead_days,
+        seeds=settings.seeds or ((0, 1, 2) if settings.full else (0,)),
+        details=settings.details,
+        strategies=settings.strategies,
+        weather=settings.weather,
+    )
+
+
+def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
+    """study.json: what the study consists of, and the call that made it."""
+    content = {
+        "models": study.models,
+        "lead_days": study.leads,
+        "seeds": study.seeds,
+        "full": settings.full,
+        "detail": study.detail,
+        "best": study.best,
+        "all_leads": study.all_leads,
+        "target_days": study.plan.target_days,
+        "periods": study.plan.periods,
+        "data_sha256": {name: data_hash(path) for name, path in study.plan.data.items()},
+        "runs": study.runs,
+        "baselines": study.baseline_runs,
+    }
+    content = json.loads(json.dumps(content))  # as it is read back
+    made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
+    earlier = read_json(settings.out / "study.json")
+    if not study.trained and all(earlier.get(name) == value for name, value in content.items()):
+        made = {name: earlier[name] for name in made}  # it was complete: the call that made it is what counts
+    write_json(settings.out / "study.json", made | content)
 
 
 def run(study: Study, settings: Settings) -> None:
@@ -114,28 +139,51 @@ def run(study: Study, settings: Settings) -> None:
             jobs = needed(jobs, settings.only)
         except KeyError as name:
             raise UserError(f"--only has {name}, which is no run of this study; --job-array lists them.") from None
-    here = settings.only and not settings.scheduler  # a line of a job array has a process of its own already
     with tqdm(total=len(jobs), unit="run", disable=None, dynamic_ncols=True) as bar:
+        progress = Progress(len(jobs))
 
         def on_result(job: Job, result: dict) -> list[Job]:
-            bar.update()
-            if bar.disable:  # no terminal: a line a run for the log of the job
-                score = f": RMSE {result['rmse']:.4f} m³ m⁻³" if "rmse" in result else ""
-                print(f"{len(study.results) + 1}  {job.name}{score}", flush=True)
             more = study.add(job, result)
-            bar.total += len(more)
-            return [] if settings.only else more
+            if settings.only:
+                more = []
+            progress.add(len(more))
+            bar.total = progress.total
+            bar.update()
+            if bar.disable:  # no terminal: a line a job, for a log
+                print(progress.describe(job, result), flush=True)
+            return more
 
         def on_glance(running: list[str]) -> None:
             shown = [f"{name} epoch {epochs_done(study.plan.runs / name)}" for name in running[:3]]
             bar.set_postfix_str("; ".join(shown))
 
-        if here:
+        if settings.only and not settings.scheduler:  # a line of a job array has a process of its own already
             finish_here(jobs, on_result)
             return
         at_once = min(settings.jobs or side_by_side(study.plan, settings.models), len(jobs))
         with cluster(settings.scheduler) if settings.scheduler else processes(at_once) as executor:
             finish(jobs, executor, math.inf if settings.scheduler else at_once, on_result, on_glance)
+
+
+class Progress:
+    """How many of the jobs known by now are done, and how long that took."""
+
+    def __init__(self, total: int):
+        self.done, self.total, self.start = 0, total, time.monotonic()
+
+    def add(self, more: int) -> None:
+        """Count a job that is done and brought so many others."""
+        self.done += 1
+        self.total += more
+
+    def describe(self, job: Job, result: dict) -> str:
+        """A line for a log: number, time, what is left at the present rate, the job and its RMSE, m3 m-3."""
+        elapsed = time.monotonic() - self.start
+        left = elapsed / self.done * (self.total - self.done)
+        times = f"{tqdm.format_interval(elapsed)}, about {tqdm.format_interval(left)} left"
+        scores = {"RMSE": result["rmse"]} if "rmse" in result else result.get("baselines", {})
+        shown = ", ".join(f"{name} {rmse:.4f}" for name, rmse in scores.items())
+        return f"{self.done} of {self.total}  {times}  {job.name}" + (f": {shown} m³ m⁻³" if shown else "")
 
 
 def commands(study: Study) -> list[str]:

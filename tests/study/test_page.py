@@ -35,7 +35,8 @@ def page(tmp_path):
 
     def write(tables=(), sections=(), title="Results", provenance=None, citation="Li et al. (2021)", **more):
         path = tmp_path / "report.html"
-        write_page(path, title, list(sections), list(tables), provenance or {}, citation, **more)
+        content = {"title": title, "sections": sections, "tables": tables, "citation": citation, **more}
+        write_page(path, provenance=provenance or {}, **content)
         return path.read_text(encoding="utf-8")
 
     return write
@@ -92,7 +93,7 @@ def rows(text):
 def full(tmp_path):
     """The arguments of a page that has everything."""
     figures = [Figure(png(tmp_path / "a.png"), "A map", "Fig. 1"), Figure(png(tmp_path / "b.png", 2008), "b", "Fig. 2")]
-    sections = [Section("Is it better?", "It is.", figures, "one seed"), Section("Where?", "Nowhere.")]
+    sections = [Section("Is it better?", "It is.", figures, "one seed", ["cnn 0.03"]), Section("Where?", "Nowhere.")]
     wide = pd.DataFrame(np.arange(30 * 20.0).reshape(30, 20), columns=[f"column {n}" for n in range(20)])
     provenance = {
         "commit": "0123456789abcdef",
@@ -106,6 +107,8 @@ def full(tmp_path):
         "provenance": provenance,
         "protocol": "One.\n\n- two\n- three\n\n1. four",
         "notice": "SYNTHETIC sample",
+        "summary": ["3 days ahead, cnn is best."],
+        "caveats": "Reduced study.",
     }
 
 
@@ -128,7 +131,8 @@ def test_a_full_page_is_balanced_and_loads_nothing(page, tmp_path):
     levels = [int(tag[1]) for tag, _ in tree.elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1 and levels.count(1) == 1 and max(np.diff(levels)) <= 1
     assert tree.all("html") == [{"lang": "en"}]
-    assert "SYNTHETIC sample" in tree.text and "one seed" in tree.text
+    for said in ("SYNTHETIC sample", "one seed", "cnn 0.03", "3 days ahead, cnn is best.", "Reduced study."):
+        assert tree.text.count(said) == 1
 
 
 def test_the_policy_allows_exactly_the_style_and_the_script_of_the_page(page):
@@ -182,17 +186,19 @@ def test_hostile_text_is_text_everywhere(page, tmp_path):
     table = Table(HOSTILE, HOSTILE, frame, {HOSTILE: Column(HOSTILE, HOSTILE)}, np.array([True, False]))
     text = page(
         [table],
-        [Section(HOSTILE, HOSTILE, [figure], HOSTILE)],
+        [Section(HOSTILE, HOSTILE, [figure], HOSTILE, [HOSTILE])],
         HOSTILE,
         {HOSTILE: HOSTILE, "runs": [{HOSTILE: [HOSTILE]}]},
         HOSTILE,
         protocol=f"{HOSTILE}\n\n- {HOSTILE}\n- `{HOSTILE}`",
         notice=HOSTILE,
+        summary=[HOSTILE],
+        caveats=HOSTILE,
     )
     tree = Tree(text)
     assert len(tree.all("script")) == 1 and len(tree.all("img")) == 1
     assert tree.all("img")[0]["alt"] == HOSTILE
-    assert "".join(tree.text).count(HOSTILE) >= 17
+    assert "".join(tree.text).count(HOSTILE) >= 20
     assert page(title="lone \ud800 surrogate").count("lone ? surrogate") == 2
 
 
@@ -214,10 +220,15 @@ def test_empty_parts_are_left_out(page):
 
 
 def test_protocol_paragraphs_and_lists(page):
-    protocol = "One\nline & `x<y`.\n\nTwo:\n- a\n  goes on\n\n* b\n\n1. c\n2) d\nThe end - of 3.5 days."
-    found = page(protocol=protocol).split("How it was done</h2>\n")[1].split("</section>")[0]
-    lists = "<ul>\n<li>a goes on</li>\n<li>b</li>\n</ul>\n<ol>\n<li>c</li>\n<li>d</li>\n</ol>\n"
-    assert found == f"<p>One line &amp; <code>x&lt;y</code>.</p>\n<p>Two:</p>\n{lists}<p>The end - of 3.5 days.</p>\n"
+    """It is Markdown: its title is left out, since the page has a heading of its own, and links lead nowhere."""
+    protocol = "# Title\n\nOne\nline & `x<y`, see [data](../data/README.md).\n\n## More\nTwo:\n- a\n  goes on\n- b\n\n"
+    protocol += "1. c\n2. d\n\nThe end - of 3.5 days."
+    found = page(protocol=protocol).split('<div class="protocol">\n')[1].split("</div>")[0]
+    lists = "<ul>\n<li>a\ngoes on</li>\n<li>b</li>\n</ul>\n<ol>\n<li>c</li>\n<li>d</li>\n</ol>\n"
+    assert found == (
+        "<p>One\nline &amp; <code>x&lt;y</code>, see data.</p>\n<h3>More</h3>\n<p>Two:</p>\n"
+        f"{lists}<p>The end - of 3.5 days.</p>\n"
+    )
 
 
 def test_provenance_is_a_list_of_definitions(page):

@@ -194,6 +194,37 @@ def test_the_study_ends_with_table_figures_and_report(study):
         assert model in first.out
 
 
+def test_the_study_says_how_far_it_is(study):
+    """A line a job: how many of how many, the time and what is left of it, the job and its error."""
+    lines = re.findall(r"^(\d+) of (\d+)  ([\d:]+), about ([\d:]+) left  (\S+?)(?:: (.+))?$", study[1].out, re.M)
+    assert [int(done) for done, *_ in lines] == list(range(1, len(lines) + 1))
+    totals = [int(total) for _, total, *_ in lines]
+    assert totals == sorted(totals) and totals[-1] == len(lines)  # more leads of the best model come to be known
+    said = {name: errors for *_, name, errors in lines}
+    table = pd.read_csv(study[0] / "results" / "table.csv").set_index(["experiment", "model", "lead_days"])["rmse"]
+    assert said["SMAPtest/cnn/lead1/seed0"] == f"RMSE {table['SMAPtest', 'cnn', 1]:.4f} m³ m⁻³"
+    errors = ", ".join(f"{name} {table['SMAPtest', name, 1]:.4f}" for name in BASELINES)
+    assert said["SMAPtest/ridge_memory/lead1"] == f"{errors} m³ m⁻³"
+
+
+def test_the_study_ends_with_what_the_table_says(study):
+    """In the terminal and at the top of the page, with the words of the test."""
+    folder, first, _ = study
+    page = html.unescape((folder / "results" / "report.html").read_text())
+    long = main_rows(folder)
+    for lead, ahead in ((1, "1 day"), (3, "3 days")):
+        rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["lead_days"] == lead)].set_index("model")
+        models = rows.loc[["cnn", "convlstm_conv"]]
+        (said,) = re.findall(rf"^{ahead} ahead, .*has the lowest RMSE.*$", first.out, re.M)
+        assert said in page
+        assert f"ahead, {models['rmse'].idxmin()} has" in said and f"{models['rmse'].min():.4f} m³" in said
+        assert f"against {rows.loc['persistence', 'rmse']:.4f} of persistence" in said
+        verdicts = list(models["vs_persistence"])
+        for word in ("better", "worse"):
+            count = {0: "none is", 1: "1 is", 2: "2 are"}[verdicts.count(word)]
+            assert re.search(rf"{count} significantly {word}", said)
+
+
 def recomputed(path):
     """Scores of a predictions.nc by scikit-learn and scipy alone."""
     with xr.open_dataset(path) as ds:
@@ -430,4 +461,4 @@ def test_the_reduced_study_trains_at_least_one_epoch(epochs, monkeypatch):
         few = make_dataclass("Settings", [("epochs", int, epochs)], bases=(script.Settings,), kw_only=True)
         with monkeypatch.context() as patch:
             patch.setattr(plan, "load_script", lambda path, few=few: SimpleNamespace(Settings=few))
-            assert plan.configured(name, "cnn", full=False)[0].epochs == 1
+            assert plan.read_train_script(name, "cnn", full=False).settings.epochs == 1

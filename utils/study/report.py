@@ -5,7 +5,6 @@ A study of transfer strategies leaves strategies.csv too, one with days held out
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +17,7 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
-from utils.common.text import format_unit
+from utils.common.text import days, format_unit, number
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
@@ -31,6 +30,8 @@ from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of the scores
+FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
     "mse_difference": Column("MSE difference", "m⁶ m⁻⁶", ".2e"),
@@ -40,56 +41,183 @@ COMPARED = {
     "p": Column("p", "", ".3f"),
 }
 NOTICE = "Every number on this page is of a SYNTHETIC sample and says nothing about real SMAP."
-CLAIMED = {"lead_days": Column("lead", "days")}
-CLAIMED |= {f"R² {where}": Column(form=".3f") for where in ("in the paper", "here")}
-CLAIMED |= {f"RMSE {where}": Column(f"RMSE {where}", "m³ m⁻³", ".4f") for where in ("in the paper", "here")}
-CHANCE = "the difference may be chance"
+CLAIMED = {
+    "lead_days": Column("lead", "days"),
+    "R² in the paper": Column(form=".3f"),
+    "R² here": Column(form=".3f"),
+    "RMSE in the paper": Column("", "m³ m⁻³", ".4f"),
+    "RMSE here": Column("", "m³ m⁻³", ".4f"),
+}
+PAPERS_SCORES = ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247))  # lead in days, R², RMSE in m³ m⁻³
+CHANCE = "no significant difference"
+OUTCOMES = {  # of the test of the best model against persistence
+    "better": "The difference is significant.",
+    "worse": "The difference is significant.",
+    "not significant": "The difference is not significant.",
+    "too few days": "There are too few days for a test.",
+}
 
 
-def write_report(out: Path) -> pd.DataFrame:
-    """Draw and write everything from the runs below `out`, as its study.json lists them; return the table."""
+def write_report(out: Path) -> Results:
+    """Draw and write everything from the runs below `out`, as its study.json lists them; return the results."""
     keep_freed_memory()  # a page's picture in a PDF has 600 dpi, and each map brings its own
     results = Results(out)
-    long, compared = results.table, comparisons(results)
-    tables = {"table.csv": long, "comparisons.csv": compared, "strategies.csv": scores(results)}
-    for name, frame in (tables | {"uncertainty.csv": scores_of_quantiles(results)}).items():
-        if frame is None:  # a study without such runs
-            (out / name).unlink(missing_ok=True)
-            continue
-        with whole_file(out / name) as partial:
-            frame.to_csv(partial, index=False, float_format="%.8g")
+    long = results.table  # first, since it refuses runs of other days or data
+    compared = compare_models(results)
+    _write_csv(out / "table.csv", long)
+    _write_csv(out / "comparisons.csv", compared)
+    _write_csv(out / "strategies.csv", scores(results))
+    _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
     sections = answers(results, out / "figures")
     with whole_file(out / "answers.md") as partial:
-        partial.write_text(_in_words(results, sections), encoding="utf-8")
-    provenance = {**results.study, "runs": [_provenance(results, folder) for folder in results.study["runs"]]}
+        partial.write_text(_write_markdown(results, sections), encoding="utf-8")
+    provenance = {**results.study, "runs": [_read_provenance(results, folder) for folder in results.study["runs"]]}
     write_json(out / "provenance.json", provenance)
-    different = (compared["verdict"] == "not significant").to_numpy()
     write_page(
         out / "report.html",
-        results.title("Soil-moisture forecasts with and without transfer"),
-        sections,
-        [
-            Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", claims(results), CLAIMED),
-            tabulate_scores(long),
-            Table("Comparisons", f"Models over all seeds, paired. n.s.: {CHANCE}.", compared, COMPARED, different),
-            *share_tables(results),
-            *probability_tables(results),
-            *strategy_tables(results),
-        ],
-        _made_by(results, provenance),
-        (ROOT / "CITATION.cff").read_text(encoding="utf-8"),
-        (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
-        NOTICE if results.synthetic else "",
+        title=results.title("Soil-moisture forecasts with and without transfer"),
+        notice=NOTICE if results.synthetic else "",
+        summary=summarise(results),
+        caveats=results.caveats,
+        sections=sections,
+        tables=_list_tables(results, compared),
+        protocol=(ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
+        provenance=_shorten_provenance(results, provenance),
+        citation=(ROOT / "CITATION.cff").read_text(encoding="utf-8"),
     )
-    return long
+    return results
+
+
+def print_results(results: Results) -> None:
+    """The table for a terminal, and what it says in sentences."""
+    print(show(results.table))
+    print("\n" + "\n".join(summarise(results)))
+
+
+def summarise(results: Results) -> list[str]:
+    """What the table says of each lead: the best model with transfer, and how the models compare with persistence."""
+    statements = []
+    for lead in results.leads:
+        rows = results.rows.xs((TRANSFERRED, lead), level=("experiment", "lead_days"))
+        models = rows.loc[results.models]
+        best = models["rmse"].idxmin()
+        verdicts = list(models["vs_persistence"])
+        better, worse = verdicts.count("better"), verdicts.count("worse")
+        statements.append(
+            f"{days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
+            f"{number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {number(rows.loc['persistence', 'rmse'], 4)} of "
+            f"persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} Of the {len(models)} models, "
+            f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
+        )
+    return statements
+
+
+def _count(number_of: int) -> str:
+    """A number of models as the start of a predicate."""
+    return {0: "none is", 1: "1 is"}.get(number_of, f"{number_of} are")
+
+
+def compare_models(results: Results) -> pd.DataFrame:
+    """Each model against the baselines, the other models and itself without transfer: all seeds, the same samples."""
+    rows = []
+    for experiment, model in product((SCRATCH, TRANSFERRED), results.models):
+        rivals = [(SCRATCH, name, name) for name in BASELINES]
+        rivals += [(experiment, name, name) for name in results.models if name != model]
+        if experiment == TRANSFERRED:
+            rivals.append((SCRATCH, model, f"{model} without transfer"))
+        for lead, (place, rival, name) in product(results.leads, rivals):
+            difference, change = (
+                results.estimate(score, experiment, model, lead, rival=(place, rival))
+                for score in (significance.mse_difference, significance.rmse_change)
+            )
+            rows.append(
+                {
+                    "model": model,
+                    "experiment": experiment,
+                    "against": name,
+                    "lead_days": lead,
+                    "seeds": len(results.seeds_of(experiment, model, lead)),
+                    "mse_difference": difference.value,
+                    "low": difference.low,
+                    "high": difference.high,
+                    "rmse_change": 100 * change.value,
+                    "p": difference.p,
+                    "verdict": significance.verdict(difference),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def list_claims(results: Results) -> pd.DataFrame:
+    """The scores of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
+    comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
+    rows = []
+    for lead, r2, rmse in PAPERS_SCORES:
+        for model, name in ((PAPERS_BEST, f"{PAPERS_BEST} with transfer"), ("persistence", "persistence")):
+            if (TRANSFERRED, model, lead) not in results.rows.index:
+                continue
+            ours = results.rows.loc[(TRANSFERRED, model, lead)]
+            row = {"forecast": name, "lead_days": lead}
+            if model == PAPERS_BEST:
+                row |= {"R² in the paper": r2, "RMSE in the paper": rmse}
+            rows.append(row | {"R² here": ours["r2"], "RMSE here": ours["rmse"], "comparable": comparable})
+    return pd.DataFrame(rows)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame | None) -> None:
+    """A table as CSV; one that this study does not have is removed, since it is of an earlier study."""
+    if frame is None:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as partial:
+        frame.to_csv(partial, index=False, float_format="%.8g")
+
+
+def _write_markdown(results: Results, sections: list[Section]) -> str:
+    """The answers alone, as Markdown."""
+    parts = []
+    if results.synthetic:
+        parts.append(f"**{NOTICE}**\n")
+    if results.caveats:
+        parts.append(f"*{results.caveats}*\n")
+    for section in sections:
+        parts.append(f"## {section.question}\n\n{section.answer}\n")
+        if section.points:
+            parts.append("".join(f"- {point}\n" for point in section.points))
+        if section.note:
+            parts.append(f"*{section.note}*\n")
+    return "\n".join(parts)
+
+
+def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
+    """The tables of the page."""
+    return [
+        Table("The paper's claims", "ConvLSTM with transfer on SMAP over China.", list_claims(results), CLAIMED),
+        tabulate_scores(results.table),
+        Table(
+            "Comparisons",
+            f"Pairs of models, each over all its seeds. n.s.: {CHANCE}.",
+            compared,
+            COMPARED,
+            not_significant=(compared["verdict"] == "not significant").to_numpy(),
+        ),
+        *share_tables(results),
+        *probability_tables(results),
+        *strategy_tables(results),
+    ]
 
 
 def tabulate_scores(long: pd.DataFrame) -> Table:
-    """The report's table of the scores of all runs and baselines."""
+    """The page's table of the scores of all runs and baselines; the verdicts stand beside the RMSE."""
     columns = score_columns()
-    shown = ["model", "experiment", "lead_days", "seed", *(name for name in columns if name != "lead_days")]
-    unclear = (long["vs_persistence"] == "not significant").to_numpy()
-    return Table("Scores", f"95 % intervals. n.s., against persistence: {CHANCE}.", long[shown], columns, unclear)
+    others = [name for name in columns if name not in FIRST]
+    return Table(
+        "Scores",
+        f"With 95 % intervals. n.s.: {CHANCE} from persistence.",
+        long[[*FIRST, *others]],
+        columns,
+        not_significant=(long["vs_persistence"] == "not significant").to_numpy(),
+    )
 
 
 def score_columns() -> dict[str, Column]:
@@ -106,51 +234,7 @@ def score_columns() -> dict[str, Column]:
     return shown | {"vs_scratch": Column("against no transfer"), "n": Column(METRICS["n"].heading)}
 
 
-def _in_words(results: Results, sections: list[Section]) -> str:
-    """The answers alone, as Markdown."""
-    parts = [f"**{NOTICE}**\n"] if results.synthetic else []
-    for section in sections:
-        parts.append(f"## {section.question}\n\n{section.answer}\n" + (f"\n*{section.note}*\n" if section.note else ""))
-    return "\n".join(parts)
-
-
-def comparisons(results: Results) -> pd.DataFrame:
-    """Each model against each baseline, the others, and itself without transfer: over all seeds, same samples."""
-    rows = []
-    for experiment in (SCRATCH, TRANSFERRED):
-        for model in results.models:
-            rivals = [(SCRATCH, name, name) for name in BASELINES]
-            rivals += [(experiment, name, name) for name in results.models if name != model]
-            rivals += [(SCRATCH, model, f"{model} without transfer")] if experiment == TRANSFERRED else []
-            for lead, (place, rival, name) in product(results.leads, rivals):
-                sums = results.sums(experiment, model, lead, rival=(place, rival))
-                found = significance.estimate(sums, significance.mse_difference)
-                change = significance.estimate(sums, significance.rmse_change).value
-                rows.append(
-                    {"model": model, "experiment": experiment, "against": name, "lead_days": lead}
-                    | {"seeds": len(sums), "mse_difference": found.value, "low": found.low, "high": found.high}
-                    | {"rmse_change": 100 * change, "p": found.p, "verdict": significance.verdict(found)}
-                )
-    return pd.DataFrame(rows)
-
-
-def claims(results: Results) -> pd.DataFrame:
-    """The abstract's figures beside ours on the same setting, and persistence. Nothing is comparable to the digit."""
-    comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
-    rows = []
-    for lead, r2, rmse in ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247)):
-        for model, name in ((PAPERS_BEST, f"{PAPERS_BEST} with transfer"), ("persistence", "persistence")):
-            if (key := (TRANSFERRED, model, lead)) in results.rows.index:
-                ours = results.rows.loc[key]
-                paper = {"R² in the paper": r2, "RMSE in the paper": rmse} if model == PAPERS_BEST else {}
-                rows.append(
-                    {"forecast": name, "lead_days": lead, **paper, "R² here": ours["r2"], "RMSE here": ours["rmse"]}
-                    | {"comparable": comparable}
-                )
-    return pd.DataFrame(rows)
-
-
-def _made_by(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
+def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to make the page again; every run's own record is in provenance.json."""
     runs, study = provenance["runs"], results.study
     return {
@@ -162,13 +246,17 @@ def _made_by(results: Results, provenance: dict[str, Any]) -> dict[str, Any]:
         "leads (days)": ", ".join(map(str, results.leads)),
         "seeds": ", ".join(map(str, results.seeds)),
         "epochs": "published" if study["full"] else "at most a third of the published ones, early stopping",
-        "periods": {name: json.dumps(periods) for name, periods in study["periods"].items()},
+        "periods": {name: _describe_periods(periods) for name, periods in study["periods"].items()},
         "versions": runs[0].get("versions", {}),
         "machine": runs[0].get("machine", {}),
     }
 
 
-def _provenance(results: Results, folder: str) -> dict[str, Any]:
+def _describe_periods(periods: dict[str, list[str]]) -> str:
+    return ", ".join(f"{name} {first} to {last}" for name, (first, last) in periods.items())
+
+
+def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
     """run.json without the place of the data on the machine that ran it; a permuted run has that of its model."""
     experiment, model, *place = folder.split("/")
     content = read_json(results.out.joinpath("runs", experiment, model.split("_permuted_")[0], *place) / "run.json")
@@ -183,5 +271,5 @@ class Settings:
 if __name__ == "__main__":
     with one_sentence():
         folder = parse(Settings, sys.argv[1:], __doc__).results
-        print(show(write_report(folder)))
+        print_results(write_report(folder))
         print(f"\n{folder / 'report.html'}")

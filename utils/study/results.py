@@ -1,4 +1,4 @@
-"""A finished study, read back from its files alone: study.json, and predictions.nc, metrics.json of every run."""
+"""A finished study, read back from its files alone: study.json, and predictions.nc and metrics.json of every run."""
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
@@ -15,13 +15,13 @@ from utils.common.cli import UserError, fold
 from utils.common.files import read_json
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
-from utils.scores.score_table import TRANSFER, table
+from utils.scores.score_table import table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
+from utils.study.plan import SCRATCH, TRANSFERRED
 
-REDUCED = "Reduced study: at most a third of the published epochs, early stopping."
-ONE_SEED = "One seed: these are statements about these trained networks, not about their architecture."
-SCRATCH, TRANSFERRED = "SMAPtest", "finetune-SMAPtest"
+REDUCED = "Reduced study: each network trains for at most a third of its published epochs and may stop early."
+ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 
 
 class Results:
@@ -32,32 +32,41 @@ class Results:
         self.study = read_json(out / "study.json")
         if not self.study:
             raise UserError(f"{out} holds no study; make it with: python reproduce.py --out {out}")
-        self.models, self.leads, self.seeds = (self.study[name] for name in ("models", "lead_days", "seeds"))
-        self.detail, self.best = self.study["detail"], self.study["best"]  # models of the closer questions
+        self.models: list[str] = self.study["models"]
+        self.leads: list[int] = self.study["lead_days"]
+        self.seeds: list[int] = self.study["seeds"]
         self.lead = self.leads[0]  # of the closer questions
-        self.predictions = lru_cache(maxsize=6)(self._predictions)
-        self.sums = lru_cache(maxsize=None)(self._sums)
+        self.detail: str = self.study["detail"]  # model of the closer questions
+        self.best: str = self.study["best"]  # model of the question about more leads
+        # the questions ask for the same forecasts and sums again and again
+        self.predictions = lru_cache(maxsize=6)(self._read_predictions)
+        self.sums = lru_cache(maxsize=None)(self._daily_sums)
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a run or baseline; a model with several seeds has a row of their means, without a seed.
 
-        Fine-tuned runs say what transfer changed; intervals and tests of a row of means speak about the model.
+        Fine-tuned runs say what transfer changed. Intervals and tests of a row of means are those of the model.
         """
-        found = [self._metrics(folder) for folder in self.study["runs"]]
-        long = table(found, [self._metrics(folder) for folder in self.study["baselines"]])
-        runs = long[long["seed"].notna()]
-        means = []
-        for (experiment, model, lead), rows in runs.groupby(["experiment", "model", "lead_days"], sort=False):
-            if len(rows) > 1:
-                row = rows.iloc[0].to_dict() | rows.mean(numeric_only=True).to_dict()
-                row |= {"seed": None, "best_epoch": None, "n": rows["n"].iloc[0], "note": f"mean of {len(rows)} seeds"}
-                for score in ("rmse", "r2", "skill"):
-                    found = self.estimate(getattr(significance, score), experiment, model, lead)
-                    row |= {f"{score}_low": found.low, f"{score}_high": found.high}
-                row |= {f"vs_{name}": self.verdict(experiment, model, lead, (SCRATCH, name)) for name in BASELINES}
-                means.append(row | self._transfer(experiment, model, lead))
+        runs = [self._read_metrics(folder) for folder in self.study["runs"]]
+        baselines = [self._read_metrics(folder) for folder in self.study["baselines"]]
+        long = table(runs, baselines)
+        groups = long[long["seed"].notna()].groupby(["experiment", "model", "lead_days"], sort=False)
+        means = [self._mean_over_seeds(rows) for _, rows in groups if len(rows) > 1]
         return pd.concat([long, pd.DataFrame(means).astype(long.dtypes)], ignore_index=True) if means else long
+
+    def _mean_over_seeds(self, rows: pd.DataFrame) -> dict[str, Any]:
+        """The table's row of a model with several seeds."""
+        first = rows.iloc[0]
+        experiment, model, lead = first["experiment"], first["model"], first["lead_days"]
+        row = first.to_dict() | rows.mean(numeric_only=True).to_dict()
+        row |= {"seed": None, "best_epoch": None, "n": first["n"], "note": f"mean of {len(rows)} seeds"}
+        for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
+            estimate = self.estimate(score, experiment, model, lead)
+            row |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        for name in BASELINES:
+            row[f"vs_{name}"] = self.verdict(experiment, model, lead, rival=(SCRATCH, name))
+        return row | self._compare_with_scratch(experiment, model, lead)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -70,10 +79,6 @@ class Results:
         rows = self.table[self.table["model"].isin([*self.models, *BASELINES])]
         return rows[rows["lead_days"].isin(self.leads)]
 
-    def verdict(self, experiment: str, model: str, lead: int, rival: tuple[str, str]) -> str:
-        """Whether a model, over its seeds, is better or worse than another or than a baseline."""
-        return significance.verdict(self.estimate(significance.mse_difference, experiment, model, lead, rival=rival))
-
     @property
     def synthetic(self) -> bool:
         return bool((self.table["data"] == "SYNTHETIC sample").any())
@@ -81,10 +86,19 @@ class Results:
     def title(self, text: str) -> str:
         return f"{text} (SYNTHETIC sample)" if self.synthetic else text
 
-    def reservations(self, more: str = "") -> str:
-        """What an answer has to be read with: `more`, then what holds for the whole study."""
-        reduced = "" if self.study["full"] else REDUCED
-        return " ".join(filter(None, [more, reduced, ONE_SEED if len(self.seeds) == 1 else ""]))
+    @property
+    def caveats(self) -> str:
+        """What limits every answer of the study, in sentences; empty where nothing does."""
+        sentences = []
+        if not self.study["full"]:
+            sentences.append(REDUCED)
+        if len(self.seeds) == 1:
+            sentences.append(ONE_SEED)
+        return " ".join(sentences)
+
+    def reservations(self, note: str = "") -> str:
+        """The note below one answer: what holds for it alone, since `caveats` stand once for all answers."""
+        return note
 
     def seeds_of(self, experiment: str, model: str, lead: int) -> list[int]:
         """The seeds a model was run with: none for baselines and for what was not run."""
@@ -93,11 +107,30 @@ class Results:
     def has(self, experiment: str, model: str, lead: int) -> bool:
         return bool(self.seeds_of(experiment, model, lead))
 
-    def estimate(self, score: Callable[[Tensor], Tensor], *which, **how) -> Estimate:
-        """A score of a model over all its seeds, with its interval; `_sums` says what may be asked for."""
-        return significance.estimate(self.sums(*which, **how), score)
+    def estimate(
+        self,
+        score: Callable[[Tensor], Tensor],
+        experiment: str,
+        model: str,
+        lead: int,
+        *,
+        rival: tuple[str, str] | None = None,
+        season: str | None = None,
+        cells_of: str | None = None,
+    ) -> Estimate:
+        """A score of a model over all its seeds, with its interval.
 
-    def _sums(
+        `rival` is the experiment and model to compare with, persistence by default. `season` (DJF, MAM, JJA or SON)
+        and `cells_of` choose days and cells: those that the baseline `cells_of` of SMAPtest scores.
+        """
+        sums = self.sums(experiment, model, lead, rival=rival, season=season, cells_of=cells_of)
+        return significance.estimate(sums, score)
+
+    def verdict(self, experiment: str, model: str, lead: int, rival: tuple[str, str]) -> str:
+        """What the test says of a model, over its seeds, against another or a baseline; see significance.verdict."""
+        return significance.verdict(self.estimate(significance.mse_difference, experiment, model, lead, rival=rival))
+
+    def _daily_sums(
         self,
         experiment: str,
         model: str,
@@ -106,50 +139,69 @@ class Results:
         season: str | None = None,
         cells_of: str | None = None,
     ) -> list[Float[np.ndarray, "time moment"]]:
-        """Daily sums of each seed against persistence, or against the same seed of the run `rival`.
-
-        In a season alone, or on the cells that SMAPtest's baseline `cells_of` scores, if asked for.
-        """
-        found = []
+        """Daily sums of each seed, paired with the same seed of the rival; `estimate` says what the arguments are."""
+        sums = []
         for seed in self.seeds_of(experiment, model, lead) or [None]:
-            one = self.predictions(experiment, model, lead, seed)
-            reference = self.predictions(*rival, lead, seed)["predicted"] if rival else one["persistence"]
-            observed = one["observed"]
+            run = self.predictions(experiment, model, lead, seed)
+            observed, reference = run["observed"], run["persistence"]
+            if rival:
+                reference = self.predictions(*rival, lead, seed)["predicted"]
             if season:
                 observed = observed.where(observed["time"].dt.season == season)
             if cells_of:
                 observed = observed.where(self.predictions(SCRATCH, cells_of, lead, seed)["observed"].notnull())
-            found.append(significance.daily_sums(observed.values, one["predicted"].values, reference.values))
-        return found
+            sums.append(significance.daily_sums(observed.values, run["predicted"].values, reference.values))
+        return sums
 
     def transfer_by_cell(self, model: str, lead: int) -> xr.Dataset:
-        """What transfer changed [lat, lon], mean over seeds: `mse`, `better`, `worse` (significant), `tested`."""
-        difference, seeds = 0, self.seeds_of(TRANSFERRED, model, lead)
+        """What transfer changes in each cell [lat, lon], on the mean over seeds.
+
+        `mse` is the change of the mean squared error, m6 m-6. `better` and `worse` are true where it is significant,
+        `tested` where there are enough days for a test.
+        """
+        seeds = self.seeds_of(TRANSFERRED, model, lead)
+        difference = 0
         for seed in seeds:
-            runs = [self.predictions(e, model, lead, seed) for e in (TRANSFERRED, SCRATCH)]
-            tuned, scratch = (((run["predicted"] - run["observed"]) ** 2).astype(np.float64) for run in runs)
-            difference = difference + (tuned - scratch) / len(seeds)
-        names = ("better", "worse", "tested")
-        maps = significance.better_and_worse(difference.transpose("time", "lat", "lon").values)
+            tuned = self.predictions(TRANSFERRED, model, lead, seed)
+            scratch = self.predictions(SCRATCH, model, lead, seed)
+            difference = difference + (_squared_error(tuned) - _squared_error(scratch)) / len(seeds)
+        better, worse, tested = significance.better_and_worse(difference.transpose("time", "lat", "lon").values)
+        cells = ("lat", "lon")
         return xr.Dataset(
-            {"mse": difference.mean("time")}
-            | {name: (("lat", "lon"), values) for name, values in zip(names, maps, strict=True)}
+            {
+                "mse": difference.mean("time"),
+                "better": (cells, better),
+                "worse": (cells, worse),
+                "tested": (cells, tested),
+            }
         )
 
-    def _transfer(self, experiment: str, model: str, lead: int) -> dict[str, Any]:
-        """The table's columns of transfer; nothing where there is no model to compare with."""
+    def _compare_with_scratch(self, experiment: str, model: str, lead: int) -> dict[str, Any]:
+        """The table's columns of transfer (score_table.TRANSFER); empty where there is no model to compare with."""
         if experiment != TRANSFERRED or not self.has(SCRATCH, model, lead):
             return {}
-        change = self.estimate(significance.rmse_change, experiment, model, lead, rival=(SCRATCH, model))
-        tested = self.estimate(significance.mse_difference, experiment, model, lead, rival=(SCRATCH, model))
+        rival = (SCRATCH, model)
+        change = self.estimate(significance.rmse_change, experiment, model, lead, rival=rival)
+        difference = self.estimate(significance.mse_difference, experiment, model, lead, rival=rival)
         cells = self.transfer_by_cell(model, lead)
-        count = max(int(cells["tested"].sum()), 1)
-        shares = [(cells["tested"] & part) for part in (cells["mse"] < 0, cells["better"], cells["worse"])]
-        values = [change.value, change.low, change.high, tested.p, significance.verdict(tested)]
-        return dict(zip(TRANSFER, [*values, *(int(share.sum()) / count for share in shares)], strict=True))
+        tested = cells["tested"]
+        count = max(int(tested.sum()), 1)
+        return {
+            "transfer_rmse_change": change.value,
+            "transfer_low": change.low,
+            "transfer_high": change.high,
+            "transfer_p": difference.p,
+            "vs_scratch": significance.verdict(difference),
+            "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
+            "cells_better": int((tested & cells["better"]).sum()) / count,
+            "cells_worse": int((tested & cells["worse"]).sum()) / count,
+        }
 
-    def _predictions(self, experiment: str, model: str, lead: int, seed: int | None = None) -> xr.Dataset:
-        """predictions.nc of a run or of a baseline, whatever the seed; SMAP's baselines serve both its experiments."""
+    def _read_predictions(self, experiment: str, model: str, lead: int, seed: int | None = None) -> xr.Dataset:
+        """predictions.nc of a run, or of a baseline, for which any seed will do.
+
+        Baselines are stored under SMAPtest and serve finetune-SMAPtest too: the samples are the same.
+        """
         if seed in self.seeds_of(experiment, model, lead):
             folder = run_folder(experiment, model, lead, seed)
         else:
@@ -163,21 +215,27 @@ class Results:
         except Exception as error:  # every layer below raises its own kinds
             raise UserError(f"{path} cannot be read, it may be damaged: {fold(error)[:150]}.") from error
 
-    def _metrics(self, folder: str) -> dict[str, Any]:
-        """metrics.json of a run, which must be of the study's own test period and data."""
+    def _read_metrics(self, folder: str) -> dict[str, Any]:
+        """metrics.json of a run, which must be of the study's own test period and data, and what its row adds."""
         path = self.out / "runs" / folder / "metrics.json"
-        found = read_json(path)
-        if not found:
+        metrics = read_json(path)
+        if not metrics:
             raise UserError(f"{path} is missing or damaged; make it with: {self.study['command']}")
-        parts = folder.split("/")
-        experiment, model, lead = parts[0], parts[1], int(parts[2].removeprefix("lead"))
-        asked = self.study["periods"][experiment]["test"], self.study["data_sha256"][experiment]
-        state = found.get("state", found)
-        if (state.get("test"), state.get("data_sha256")) != ([list(asked[0])], asked[1]):
+        experiment, model, lead_folder = folder.split("/")[:3]
+        evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
+        same_days = evaluated.get("test") == [list(self.study["periods"][experiment]["test"])]
+        same_data = evaluated.get("data_sha256") == self.study["data_sha256"][experiment]
+        if not (same_days and same_data):
             raise UserError(
                 f"{path.parent} was evaluated on other days or data; restore it with: {self.study['command']}"
             )
-        found |= {"model": model} | self.study["runs"].get(folder, {})
+        metrics |= {"model": model} | self.study["runs"].get(folder, {})
+        lead = int(lead_folder.removeprefix("lead"))
         if len(self.seeds_of(experiment, model, lead)) == 1:
-            return found | self._transfer(experiment, model, lead)
-        return found
+            metrics |= self._compare_with_scratch(experiment, model, lead)
+        return metrics
+
+
+def _squared_error(run: xr.Dataset) -> xr.DataArray:
+    """Of each cell-day, in double precision."""
+    return ((run["predicted"] - run["observed"]) ** 2).astype(np.float64)

@@ -126,8 +126,8 @@ class Block:
 
     def __init__(self, truth: TrueWeather, inits: np.ndarray):
         self.truth, self.inits, self.count = truth, inits, len(inits)
-        self.first = max(0, inits[0] - SEASON)
-        end = inits[-1] + truth.leads + 1
+        self.first = max(0, int(inits[0]) - SEASON)
+        end = int(inits[-1]) + truth.leads + 1
         self.days = truth.days[self.first : end]
         self.values = {}
         for name in FUTURE:
