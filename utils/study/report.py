@@ -17,7 +17,7 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
-from utils.common.text import days, format_unit, number
+from utils.common.text import format_days, format_number, format_unit
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
@@ -104,8 +104,8 @@ def summarise(results: Results) -> list[str]:
         verdicts = list(models["vs_persistence"])
         better, worse = verdicts.count("better"), verdicts.count("worse")
         statements.append(
-            f"{days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
-            f"{number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {number(rows.loc['persistence', 'rmse'], 4)} of "
+            f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
+            f"{format_number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {format_number(rows.loc['persistence', 'rmse'], 4)} of "
             f"persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} Of the {len(models)} models, "
             f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
         )
