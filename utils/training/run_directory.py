@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from utils.common.cli import UserError, fold
-from utils.common.files import ROOT, write_json
+from utils.common.cli import UserError
+from utils.common.files import ROOT, hold_lock, write_json
 from utils.settings import neutral_values
 from utils.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -46,24 +45,15 @@ def claimed(run_dir: Path) -> Iterator[None]:
     """
     lock_file = run_dir / ".lock"
     new = [folder for folder in (run_dir, *run_dir.parents) if not folder.exists()]
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_file)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{run_dir} is in use by another process; wait for it or give another --out.") from None
-    except (OSError, NotImplementedError) as error:
-        reason = fold(getattr(error, "strerror", None) or error)
-        raise UserError(f"{run_dir} cannot be written: {reason}; give another --out.") from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            if not any(file != lock_file for file in run_dir.iterdir()):
-                lock_file.unlink(missing_ok=True)
-                for folder in new:
-                    folder.rmdir()
-        lock.release()
+    with hold_lock(lock_file, run_dir):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if not any(file != lock_file for file in run_dir.iterdir()):
+                    lock_file.unlink(missing_ok=True)
+                    for folder in new:
+                        folder.rmdir()
 
 
 def resumable_run(run_dir: Path, wanted: Checkpoint, overwrite: bool) -> Checkpoint | None:
