@@ -104,9 +104,10 @@ def summarise(results: Results) -> list[str]:
         verdicts = list(models["vs_persistence"])
         better, worse = verdicts.count("better"), verdicts.count("worse")
         lowest, persistence = (format_number(rows.loc[name, "rmse"], 4) for name in (best, "persistence"))
+        outcome = OUTCOMES[models.loc[best, "vs_persistence"]]
         statements.append(
             f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
-            f"{lowest} m³ m⁻³ against {persistence} of persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} Of the {len(models)} models, "
+            f"{lowest} m³ m⁻³ against {persistence} of persistence. {outcome} Of the {len(models)} models, "
             f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
         )
     return statements
