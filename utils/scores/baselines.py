@@ -241,7 +241,7 @@ BASELINES = {  # in the order of tables and legends
             forecast=ridge_memory,
             colour="#9e86c8",
             line="solid",
-            heading="against ridge with memory",
+            heading="against ridge_memory",
         ),
     )
 }

@@ -37,7 +37,7 @@ def leads(results: Results, figures: Path) -> Section | None:
     first, last = ours.index.min(), ours.index.max()
     said = [
         f"{name}: from {format_number(rmse.loc[first, model], 4)} to {format_number(rmse.loc[last, model], 4)}"
-        for name, model in ((f"{results.best} with transfer", results.best), ("ridge with a memory", "ridge_memory"))
+        for name, model in ((f"{results.best} with transfer", results.best), ("ridge_memory", "ridge_memory"))
     ]
     return Section(
         "How does the error grow with the lead?",
