@@ -59,12 +59,14 @@ def evaluate(
     permuted: str | None = None,
     into: Path | None = None,
 ) -> dict[str, Any]:
-    """Forecast the test period with the best weights of a run; write its files; return the metrics.
+    """Forecast the test period with the best weights of a run, and return the content of metrics.json.
+
+    Writes predictions.nc, scores.nc, metrics.json, figures/map.png and figures/scatter.png to the run directory.
 
     `data` and `test` replace the run's own. The baselines still learn from the run's own data where it is there and
-    unchanged. With `permuted`, the windows of that variable are shuffled among the test days, and the files go to the
-    folder `into`. The skill that is lost then, that of the variable's seasonal cycle included, is what the trained
-    model owes to the variable. Raises UserError for whatever the user can mend, and writes nothing then.
+    unchanged. With `permuted`, the windows of that variable are shuffled among the test days. The files then go to
+    the folder `into`, without figures. The skill that is lost is what the trained model owes to the variable, its
+    seasonal cycle included. Raises UserError for whatever the user can mend, and writes nothing then.
     """
     checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
@@ -247,7 +249,7 @@ def runs_of(experiment: str) -> list[Path]:
 
 
 def draw(run_dir: Path, sums: Sums) -> None:
-    """figures/map.png, of the day whose error is the median one, and figures/scatter.png.
+    """Draw figures/map.png, of the day with the median error, and figures/scatter.png, from the run's predictions.nc.
 
     A figure that has too little to show is left out, and a sentence says so: the scores stand without it.
     """

@@ -50,8 +50,9 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
     Without `build`, the model is that of the pre-trained run.
     """
     with one_sentence(), ExitStack() as stack:
-        if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes speaks for all
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, only the first prints
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(nowhere))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, groups_of(settings))
         given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
@@ -85,10 +86,10 @@ def run(
     origins: Mapping[str, str] = MappingProxyType({}),
     on_epoch: Callable[[Checkpoint], None] | None = None,
 ) -> RunResult:
-    """Train as the settings say, or continue, or find that it is done.
+    """Train a run as the settings say. An interrupted run is continued, a finished one is returned as it is.
 
-    `name` and `build` are those of `train`; `origins` says where settings came from that are not the script's own;
-    `on_epoch` sees the checkpoint after each epoch. Raises UserError for what the user can mend.
+    `name` and `build` are those of `train`. `origins` has, for each setting that is not the script's own, where it came
+    from. `on_epoch` is called with the checkpoint after each epoch. Raises UserError for what the user can mend.
     """
     experiment, script = name.split("/")
     complete(settings)

@@ -129,9 +129,10 @@ def baseline_folder(name: str, lead_days: int, target_days: int | None = None) -
 
 @dataclass
 class Study:
-    """Which jobs there are, and what came of them.
+    """The jobs of a study, and the results of those that are done.
 
-    The leads of the best model are known once it is: `add` returns their jobs as soon as all models are validated.
+    One model, the best by validation, is run at more leads. It is known only when all models are validated: then `add`
+    returns these further jobs.
     """
 
     plan: Plan

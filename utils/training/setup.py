@@ -93,9 +93,10 @@ def views(
     source: Checkpoint | None,
     future: KnownWeather | None,
 ) -> tuple[Windows, Windows]:
-    """All windows of the data set as a model is validated on them and as it learns from them.
+    """The windows of all days of the data set twice: first for validation, then for training.
 
-    They differ by the gaps that the settings ask for. Their statistics are those of the days `learned`.
+    The second ones lack soil moisture where the setting `gaps` hides it; without `gaps` both are the same object. Their
+    statistics are of the training period of `learned`. After pre-training, scaling and matching follow `source`.
     """
     statistics = data.statistics(learned)
     if not model.scaled:

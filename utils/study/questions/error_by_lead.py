@@ -26,6 +26,7 @@ _SCORES = {  # column: title of the panel, name on the axis
 
 
 def leads(results: Results, figures: Path) -> Section | None:
+    """How the error of the best model grows with the lead; None where it has fewer than two leads."""
     scores = _scores_by_lead(results)
     rmse = scores.pivot(index="lead_days", columns="model", values="rmse")
     ours = rmse[results.best].dropna()

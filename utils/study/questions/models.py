@@ -30,6 +30,7 @@ _SEED = {"marker": "_", "s": 36, "color": "0.2", "linewidth": 0.6, "zorder": 3.5
 
 
 def how_good(results: Results, figures: Path) -> Section:
+    """How good the forecasts are, and which are significantly better than the baselines."""
     path = figures / "study.png"
     draw_study(_scores(results), results.title("RMSE, R² and skill over persistence of every model and baseline"), path)
     cases = [(model, lead) for model in results.models for lead in results.leads]
