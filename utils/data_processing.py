@@ -41,7 +41,7 @@ from torch import Tensor
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE, Tile, tiles
 from utils.common.parallel import prefetch
-from utils.common.periods import Span, in_spans, named
+from utils.common.periods import Span, format_periods, in_spans
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record
@@ -134,8 +134,8 @@ class Windows:
         self.skipped = len(wanted) - len(self.target_index)
         if not len(self.target_index):
             raise UserError(
-                f"The {name} period {named(periods)} has {len(wanted)} days in the record ({days[0]} to {days[-1]}) "
-                f"but no full window: {self.input_days} input days and a lead of {self.lead_days} need "
+                f"The {name} period {format_periods(periods)} has {len(wanted)} days in the record ({days[0]} to "
+                f"{days[-1]}) but no full window: {self.input_days} input days and a lead of {self.lead_days} need "
                 f"{self._reach + 1} days in a row."
             )
         if self.weather:

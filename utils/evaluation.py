@@ -45,7 +45,7 @@ from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
-from utils.training.run_directory import claimed
+from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
@@ -70,7 +70,7 @@ def evaluate(
     """
     checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
-    with claimed(folder):
+    with hold_run_directory(folder):
         checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")

@@ -101,7 +101,7 @@ def _result(future: Future, running: dict[Future, Job]) -> Any:
         ) from error
 
 
-def needed(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
+def select_with_needs(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
     """The jobs of these names and all they need, in their order; KeyError for a name that is no job's."""
     known = {job.name: job for job in jobs}
     wanted: set[str] = set()

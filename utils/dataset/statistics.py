@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
-from utils.common.periods import Split, annual_harmonics, in_spans, named
+from utils.common.periods import Split, annual_harmonics, format_periods, in_spans
 from utils.dataset.prepared import VARIABLES
 
 MOISTURE = list(VARIABLES).index("soil_moisture")
@@ -167,7 +167,7 @@ class _Accumulator:
             mean = self.mean[number]
             known = np.isfinite(mean)
             if not known.any():
-                raise UserError(f"{name} has no valid value in the training period {named(self.split.train)}.")
+                raise UserError(f"{name} has no valid value in the training period {format_periods(self.split.train)}.")
             cell_mean[number, self.scored] = np.where(known, mean, mean[known].mean())[self.scored]
         squares = np.nan_to_num(self.std) ** 2 * self.training_days
         shrunk_std = np.sqrt((squares + PRIOR_DAYS * PRIOR_STD**2) / (self.training_days + PRIOR_DAYS))

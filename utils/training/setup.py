@@ -85,7 +85,7 @@ def new_model(
     return model
 
 
-def views(
+def make_windows_pair(
     settings: RunSettings,
     model: ForecastModel,
     data: DataSet,
@@ -130,7 +130,7 @@ def start_of(checkpoint: Checkpoint) -> np.datetime64 | None:
     return checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None
 
 
-def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
+def load_pretraining(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
     """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
     source_dir = settings.init_from
     command = _pretraining_command(settings, script, model)
