@@ -37,7 +37,7 @@ def epochs_done(run_dir: Path) -> int:
 
 
 @contextlib.contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
+def hold_run_directory(run_dir: Path) -> Iterator[None]:
     """Hold the directory for this process alone; the operating system frees it when the process ends, however.
 
     Raises UserError when another living process holds it or it cannot be written. A directory made for nothing is
