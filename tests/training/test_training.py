@@ -260,6 +260,22 @@ def test_a_run_directory_holds_what_the_contract_says(tmp_path, smap, script):
     assert content["finished"] and not content["last"] and content["synthetic"]
 
 
+@pytest.mark.parametrize("change", [{"best_hash": ""}, {"finished": False}])
+def test_damage_in_large_weights_is_found_before_they_are_used(tmp_path, smap, script, monkeypatch, change):
+    """In runs of an earlier version, which have no hash of their weights, and in those to be continued."""
+    monkeypatch.setattr("utils.training.checkpoint.SMALL", 0)  # as if all parts were large
+    run, command = tmp_path / "run", ["SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1]
+    assert script(*command, "--out", run).code == 0
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save({**content, **change}, run / "checkpoint.pt")
+    good = (run / "checkpoint.pt").read_bytes()
+    middle = len(good) // 2
+    flipped = bytes(255 - byte for byte in good[middle : middle + 300])
+    (run / "checkpoint.pt").write_bytes(good[:middle] + flipped + good[middle + 300 :])
+    used = ["SMAPtest/eval.py", run] if "best_hash" in change else [*command, "--out", run]
+    assert "is damaged" in script(*used).sentence()
+
+
 def test_the_default_run_directory_is_that_of_the_contract(tmp_path, smap, script):
     script("SMAPtest/train_convlstm.py", "--data", smap, *PERIODS, "--epochs", 1, "--head", "conv", "--seed", 4)
     assert (tmp_path / "runs" / "SMAPtest" / "convlstm_conv" / "lead3" / "seed4" / "checkpoint.pt").is_file()

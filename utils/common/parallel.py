@@ -153,7 +153,7 @@ def cluster(address: str) -> Iterator[Executor]:
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"No Dask scheduler answers at {address}: {fold(error)[:150]}.") from error
     with client:
-        executor = client.get_executor()
+        executor = client.get_executor(pure=False)
         try:
             yield executor
         finally:
