@@ -98,7 +98,11 @@ def test_pretrained_weights_of_another_model_lead_window_or_grid_are_refused(tmp
     assert "number of input days 3, expected 2" in script(*finetune(smap, "--input-days", 2)).sentence()
     lstm = ["finetune-SMAPtest/train_lstm.py", "--data", smap, *PERIODS, "--init-from", source]
     assert "has the model cnn, expected lstm" in script(*lstm).sentence()
-    assert "do not fit this model" in script(*finetune(smap, "--filters", 5)).sentence()
+    content = torch.load(source / "checkpoint.pt", weights_only=True)
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    torch.save({**content, "settings": content["settings"] | {"filters": 5}}, changed / "checkpoint.pt")
+    assert "do not fit this model" in script(*finetune(smap, "--init-from", changed)).sentence()
     other = tmp_path / "other.nc"
     write_prepared(tiny(shape=(9, 8)), other)
     assert "was trained on 7 × 8 cells" in script(*finetune(other)).sentence()
