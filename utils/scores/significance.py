@@ -5,9 +5,15 @@ cells are independent. All scores here are functions of sums over cells, one row
 daily time series with an unknown autocorrelation:
 
 series      the influence of each day on a score: how much the day pulls it up or down (delta method)
+season      errors have an annual cycle. Over whole test years the cycle is a fixed part of the mean, not sampling
+            noise. So where the scored days span a year or more, the series is regressed on a constant and one annual
+            harmonic, and only what is left counts as noise. Over a shorter period, season and noise cannot be told
+            apart: nothing is removed, and `spans_a_year` lets tables say so
 variance    of the series' mean, from its lowest B cosine frequencies (equal-weighted cosines; Lazarus et al. 2018,
-            doi:10.1080/07350015.2018.1506926). This is the smooth form of batch means. B follows from the data: the
-            longer errors last, the fewer frequencies say something about the mean
+            doi:10.1080/07350015.2018.1506926). This is the smooth form of batch means. The cosines are made orthogonal
+            to the constant, the harmonic and each other, in order of frequency; one that loses more than half of its
+            length is left out. B follows from the data: the longer errors last, the fewer frequencies say something
+            about the mean
 test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not depend on the lead
 seeds       several runs of one model differ by chance too. Their variance over the number of seeds is added, with
             Satterthwaite's degrees of freedom. A bootstrap over three seeds would give too narrow an interval
@@ -23,12 +29,17 @@ from numpy.typing import ArrayLike
 from scipy.stats import false_discovery_control, t
 from torch import Tensor
 
+from utils.common.periods import YEAR
+
 LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
 LAGS = (1, 2, 3, 5, 8, 12)  # days at which the autocorrelation is taken
 BIAS = 0.05  # share of the variance that may be lost to too many frequencies
 FEWEST, FEWEST_DAYS = 4, 20  # frequencies, at least; days, with fewer there is no interval
 CELL_DAYS = 60  # days of a single cell, with fewer it is not tested
-N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(5)  # columns of daily sums; _2 squared
+SHORTEST_YEAR = 365  # days from the first scored day to the last that make a year
+SHORTEST_COSINE = 0.5  # share of its length that a cosine must keep when it is made orthogonal
+CELLS_AT_ONCE = 512  # cells whose variances are made together, to bound memory
+DAY, N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(6)  # columns of daily sums; _2 squared
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,28 @@ def daily_sums(
     observed: Float[np.ndarray, "time *cell"],
     predicted: Float[np.ndarray, "time *cell"],
     reference: Float[np.ndarray, "time *cell"],
+    days: np.ndarray,
 ) -> Float[np.ndarray, "time moment"]:
-    """The sums over cells, day by day, that all scores below are made of, in the order of N … REFERENCE_2.
+    """The sums over cells, day by day, that all scores below are made of, in the order of DAY … REFERENCE_2.
 
-    All three are in m3 m-3; `observed` is NaN where nothing is scored. The forecast is compared with `reference`.
+    The fields are in m3 m-3; `observed` is NaN where nothing is scored. The forecast is compared with `reference`.
+    `days` are the valid days [time].
     """
     valid = np.isfinite(observed)
     parts = (np.ones_like(observed), observed, observed**2, (predicted - observed) ** 2, (reference - observed) ** 2)
     cells = tuple(range(1, observed.ndim))
-    return np.stack([np.where(valid, part, 0).sum(axis=cells, dtype=np.float64) for part in parts], axis=1)
+    sums = [np.where(valid, part, 0).sum(axis=cells, dtype=np.float64) for part in parts]
+    return np.stack([number_days(days), *sums], axis=1)
+
+
+def number_days(days: np.ndarray) -> Float[np.ndarray, "time"]:
+    """Days as numbers, counted from the year 2000."""
+    return (days.astype("datetime64[D]") - np.datetime64("2000-01-01", "D")).astype(np.float64)
+
+
+def spans_a_year(days: Float[np.ndarray, "time"]) -> bool:
+    """Whether these days, by number, reach over a year or more, so that the annual cycle can be told from noise."""
+    return len(days) > 0 and days.max() - days.min() + 1 >= SHORTEST_YEAR
 
 
 def rmse(mean: Tensor) -> Tensor:
@@ -98,7 +122,7 @@ def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[
     scored = sums[0][:, N] > 0  # a day without an observation would count as a day without error
     values, influences = zip(*(_measure_influence(seed[scored], score) for seed in sums), strict=True)
     value = float(np.mean(values))
-    variance, freedom = variance_of_mean(np.mean(influences, axis=0))
+    variance, freedom = variance_of_mean(np.mean(influences, axis=0), sums[0][scored, DAY])
     if len(values) > 1:
         between = float(np.var(values, ddof=1)) / len(values)
         total = variance + between
@@ -115,12 +139,13 @@ def compare(
     observed: Float[np.ndarray, "time *cell"],
     one: Sequence[Float[np.ndarray, "time *cell"]],
     other: Sequence[Float[np.ndarray, "time *cell"]],
+    days: np.ndarray,
 ) -> Estimate:
     """MSE of `one` minus MSE of `other` on the same cell-days, m6 m-6; negative where `one` is better.
 
     Both have one array for each seed, in m3 m-3. They are paired by seed.
     """
-    return estimate([daily_sums(observed, a, b) for a, b in zip(one, other, strict=True)], mse_difference)
+    return estimate([daily_sums(observed, a, b, days) for a, b in zip(one, other, strict=True)], mse_difference)
 
 
 def verdict(difference: Estimate) -> str:
@@ -134,12 +159,13 @@ def verdict(difference: Estimate) -> str:
 
 def better_and_worse(
     difference: Float[np.ndarray, "time lat lon"],
+    days: np.ndarray,
 ) -> tuple[Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"], Bool[np.ndarray, "lat lon"]]:
     """Cells where a forecast is significantly better, where it is significantly worse, and those that were tested.
 
-    `difference` is its squared error minus that of another forecast, NaN where nothing is scored. Cells with fewer than
-    CELL_DAYS days are not tested. The share of false discoveries among all cells found is kept at LEVEL (Benjamini and
-    Hochberg 1995, J. R. Stat. Soc. B 57).
+    `difference` is its squared error minus that of another forecast, NaN where nothing is scored; `days` are the valid
+    days. Cells with fewer than CELL_DAYS days are not tested. The share of false discoveries among all cells found is
+    kept at LEVEL (Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57).
     """
     valid = np.isfinite(difference)
     tested = valid.sum(axis=0) >= CELL_DAYS
@@ -147,40 +173,87 @@ def better_and_worse(
     if tested.any():
         cells = difference[:, tested].astype(np.float64)
         mean[tested] = np.nanmean(cells, axis=0)
-        p[tested] = false_discovery_control(_p_value(mean[tested], *variance_of_mean(cells)))
+        p[tested] = false_discovery_control(_p_value(mean[tested], *variance_of_mean(cells, number_days(days))))
     return (p < LEVEL) & (mean < 0), (p < LEVEL) & (mean > 0), tested
 
 
 def variance_of_mean(
-    series: Float[np.ndarray, "time *cell"],
+    series: Float[np.ndarray, "time *cell"], days: Float[np.ndarray, "time"]
 ) -> tuple[Float[np.ndarray, "*cell"], Float[np.ndarray, "*cell"]]:
     """Variance of the time mean of an autocorrelated series, and its degrees of freedom; NaN for few days.
 
-    Days without a value (NaN) are taken out of each cell's series. If they stayed as zeros, a season without values
-    would count as one without errors.
+    `days` are the days by number. Days without a value (NaN) are taken out of each cell's series. If they stayed as
+    zeros, a season without values would count as one without errors.
     """
     shape = series.shape[1:]
-    values, count = _take_out_gaps(series.reshape(len(series), -1))
-    number = _count_frequencies(values, count)
-    power = np.zeros(len(count))
+    flat = series.reshape(len(series), -1)
+    parts = [
+        _variance_of_cells(flat[:, first : first + CELLS_AT_ONCE], days)
+        for first in range(0, max(flat.shape[1], 1), CELLS_AT_ONCE)
+    ]
+    variance, freedom = (np.concatenate(part).reshape(shape) for part in zip(*parts, strict=True))
+    return variance, freedom
+
+
+def _variance_of_cells(
+    series: Float[np.ndarray, "time cell"], days: Float[np.ndarray, "time"]
+) -> tuple[Float[np.ndarray, "cell"], Float[np.ndarray, "cell"]]:
+    values, day, count = _take_out_gaps(series, days)
+    basis = _Basis(inside=np.arange(len(values))[:, None] < count)
+    basis.add(np.ones_like(values))
+    last = np.maximum(count - 1, 0).astype(int)
+    a_year = np.take_along_axis(day, last[None], axis=0)[0] - day[0] + 1 >= SHORTEST_YEAR
+    angle = 2 * np.pi * day / YEAR
+    basis.add(np.where(a_year, np.cos(angle), 0))
+    basis.add(np.where(a_year, np.sin(angle), 0))
+    noise = basis.remove_from(values)
+    wanted = _count_frequencies(noise, count)
     clock = np.arange(len(values))[:, None] + 0.5
-    for k in range(1, int(number.max(initial=0)) + 1):
-        cosine = np.cos(np.pi * k * clock / np.maximum(count, 1))
-        power += np.where(k <= number, (values * cosine).sum(axis=0) ** 2, 0)
+    power, used, frequency = np.zeros(len(count)), np.zeros(len(count)), 0
+    while (used < wanted).any() and frequency < len(values):
+        frequency += 1
+        cosine, kept = basis.add(np.cos(np.pi * frequency * clock / np.maximum(count, 1)), least=SHORTEST_COSINE)
+        chosen = kept & (used < wanted)
+        power += np.where(chosen, (noise * cosine).sum(axis=0) ** 2, 0)
+        used += chosen
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where(count < FEWEST_DAYS, np.nan, 2 * power / number / count**2)
-    return variance.reshape(shape), number.reshape(shape)
+        variance = np.where(count < FEWEST_DAYS, np.nan, power / used / count)
+    return variance, used
+
+
+class _Basis:
+    """Orthonormal series, [time, cell], each made orthogonal to the earlier ones of its cell (Gram and Schmidt)."""
+
+    def __init__(self, inside: Bool[np.ndarray, "time cell"]):
+        self.inside, self.vectors = inside, []
+
+    def add(
+        self, series: Float[np.ndarray, "time cell"], least: float = 1e-6
+    ) -> tuple[Float[np.ndarray, "time cell"], Bool[np.ndarray, "cell"]]:
+        """Add what of a series is new; zero where less than the share `least` of its length is. Tells where it is."""
+        series = np.where(self.inside, series, 0)
+        rest = self.remove_from(series)
+        length, whole = (np.sqrt((one**2).sum(axis=0)) for one in (rest, series))
+        kept = (length > least * whole) & (length > 0)
+        vector = np.where(kept, rest / np.where(kept, length, 1), 0)
+        self.vectors.append(vector)
+        return vector, kept
+
+    def remove_from(self, series: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "time cell"]:
+        """The part of a series that is orthogonal to the basis: the residual of a regression on it."""
+        for vector in self.vectors:
+            series = series - vector * (vector * series).sum(axis=0)
+        return series
 
 
 def _take_out_gaps(
-    series: Float[np.ndarray, "time cell"],
-) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
-    """Deviations from each cell's mean, moved together to the start, with zeros behind them; and their number."""
+    series: Float[np.ndarray, "time cell"], days: Float[np.ndarray, "time"]
+) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
+    """Each cell's values and their days, moved together to the start, zeros behind the values; and their number."""
     valid = np.isfinite(series)
-    count = valid.sum(axis=0).astype(float)
-    mean = np.where(valid, series, 0).sum(axis=0) / np.maximum(count, 1)
     order = np.argsort(~valid, axis=0, kind="stable")
-    return np.take_along_axis(np.where(valid, series - mean, 0), order, axis=0), count
+    values = np.take_along_axis(np.where(valid, series, 0), order, axis=0)
+    return values, days[order], valid.sum(axis=0).astype(float)
 
 
 def _count_frequencies(

@@ -150,7 +150,8 @@ class Results:
                 observed = observed.where(observed["time"].dt.season == season)
             if cells_of:
                 observed = observed.where(self.predictions(SCRATCH, cells_of, lead, seed)["observed"].notnull())
-            sums.append(significance.daily_sums(observed.values, run["predicted"].values, reference.values))
+            fields = (observed.values, run["predicted"].values, reference.values)
+            sums.append(significance.daily_sums(*fields, days=observed["time"].values))
         return sums
 
     def transfer_by_cell(self, model: str, lead: int) -> xr.Dataset:
@@ -165,7 +166,9 @@ class Results:
             tuned = self.predictions(TRANSFERRED, model, lead, seed)
             scratch = self.predictions(SCRATCH, model, lead, seed)
             difference = difference + (_squared_error(tuned) - _squared_error(scratch)) / len(seeds)
-        better, worse, tested = significance.better_and_worse(difference.transpose("time", "lat", "lon").values)
+        difference = difference.transpose("time", "lat", "lon")
+        days = difference["time"].values
+        better, worse, tested = significance.better_and_worse(difference.values, days)
         cells = ("lat", "lon")
         return xr.Dataset(
             {
