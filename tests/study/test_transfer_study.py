@@ -197,7 +197,7 @@ def test_the_report_answers_and_says_what_is_synthetic(made):
     page, answers = (made / "report.html").read_text(), (made / "answers.md").read_text()
     assert "Which strategy of transfer helps" in page and "Days of SMAP that pre-training replaces" in page
     assert "What is knowing the weather of the days ahead worth?" in answers
-    assert "RMSE (m³ m⁻³) of cnn:" in answers and "RMSE (m³ m⁻³) of compact:" in answers
+    assert "- cnn, 1 day ahead:" in answers and "- compact, 1 day ahead:" in answers
     assert "upper bound" in answers and "SYNTHETIC error" in answers
     names = {path.name for path in (made / "figures").iterdir()}
     assert {"strategies.png", "strategies.pdf", "weather.png", "weather_compact.png"} < names

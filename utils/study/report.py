@@ -103,10 +103,11 @@ def summarise(results: Results) -> list[str]:
         best = models["rmse"].idxmin()
         verdicts = list(models["vs_persistence"])
         better, worse = verdicts.count("better"), verdicts.count("worse")
+        lowest, persistence = (format_number(rows.loc[name, "rmse"], 4) for name in (best, "persistence"))
+        outcome = OUTCOMES[models.loc[best, "vs_persistence"]]
         statements.append(
             f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
-            f"{format_number(rows.loc[best, 'rmse'], 4)} m³ m⁻³ against {format_number(rows.loc['persistence', 'rmse'], 4)} of "
-            f"persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} Of the {len(models)} models, "
+            f"{lowest} m³ m⁻³ against {persistence} of persistence. {outcome} Of the {len(models)} models, "
             f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
         )
     return statements

@@ -96,10 +96,6 @@ class Results:
             sentences.append(ONE_SEED)
         return " ".join(sentences)
 
-    def reservations(self, note: str = "") -> str:
-        """The note below one answer: what holds for it alone, since `caveats` stand once for all answers."""
-        return note
-
     def seeds_of(self, experiment: str, model: str, lead: int) -> list[int]:
         """The seeds a model was run with: none for baselines and for what was not run."""
         return [s for s in self.seeds if run_folder(experiment, model, lead, s).as_posix() in self.study["runs"]]

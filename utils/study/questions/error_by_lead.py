@@ -36,15 +36,15 @@ def leads(results: Results, figures: Path) -> Section | None:
     draw_leads(scores, results.title(title), path)
     first, last = ours.index.min(), ours.index.max()
     said = [
-        f"of {name} from {format_number(rmse.loc[first, model], 4)} to {format_number(rmse.loc[last, model], 4)}"
+        f"{name}: from {format_number(rmse.loc[first, model], 4)} to {format_number(rmse.loc[last, model], 4)}"
         for name, model in ((f"{results.best} with transfer", results.best), ("ridge with a memory", "ridge_memory"))
     ]
     return Section(
         "How does the error grow with the lead?",
         f"{results.best} with transfer is the best model by validation. From {format_days(int(first))} to "
-        f"{format_days(int(last))} ahead, the RMSE (m³ m⁻³) rises: {'; '.join(said)}.",
+        f"{format_days(int(last))} ahead, the RMSE (m³ m⁻³) rises:",
         [Figure(path, "RMSE and skill against lead for the best model and the baselines", "Band: 95 % interval.")],
-        results.reservations(),
+        points=said,
     )
 
 

@@ -36,16 +36,17 @@ def cells(results: Results, figures: Path) -> Section:
     for name, experiment, forecast in runs:
         maps[name] = metrics.by_cell(results.predictions(experiment, forecast, lead, results.seeds[0]))
         row = results.rows.loc[(experiment, forecast, lead)]
-        said.append(f"{name} {format_number(row['r2_median_cell'], 3)} against {format_number(row['r2'], 3)}")
+        said.append(f"{name}: {format_number(row['r2_median_cell'], 3)} against {format_number(row['r2'], 3)}")
     path = figures / "cells.png"
     title = f"R² and RMSE over time in each cell, {format_days(lead)} ahead"
     Drawmap.draw_cell_maps(maps, results.title(title), path)
     return Section(
         "Where are the forecasts good, once each cell is held against its own mean?",
         "The R² of a cell is over time, against the cell's own mean. The pooled R² is mostly high because deserts are "
-        f"dry and humid regions are not. Median R² of the cells against pooled R²: {'; '.join(said)}.",
+        "dry and humid regions are not. Median R² of the cells against pooled R²:",
         [Figure(path, "Maps of R² and RMSE per cell", f"Cells with at least {metrics.MIN_DAYS} days.")],
-        results.reservations(f"Seed {results.seeds[0]}."),
+        f"Seed {results.seeds[0]}.",
+        points=said,
     )
 
 
@@ -60,12 +61,12 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
     for name in results.models:
         row = results.rows.loc[(TRANSFERRED, name, lead)]
         shares = (format_percent(row[f"cells_{kind}"]) for kind in ("gain", "better", "worse"))
-        said.append(f"{name} {', '.join(shares)}")
+        said.append(f"{name}: {', '.join(shares)}")
     return Section(
         "Where does transfer help?",
-        f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
-        f"where it is significantly higher: {'; '.join(said)}. Of the cells called significant, at most 5 % are "
-        "expected to be false discoveries.",
+        "Of the cells called significant, at most 5 % are expected to be false discoveries. Share of cells whose error "
+        f"is lower with transfer, {ahead}; share where it is significantly lower; share where it is significantly "
+        "higher:",
         [
             Figure(
                 path,
@@ -73,7 +74,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
                 "Dots: significant after false-discovery control.",
             )
         ],
-        results.reservations(f"Seed {seed}."),
+        f"Seed {seed}.",
+        points=said,
     )
 
 
@@ -99,7 +101,7 @@ def days(results: Results, figures: Path) -> Section:
         f"The wettest day of the test period is {dates['wettest']}, the driest {dates['driest']} (mean over cells). On "
         f"{dates['median error']} the error over all cells is the median one.",
         [Figure(path, "Observed, predicted and error maps of three days", "One colour scale for all days.")],
-        results.reservations(f"Seed {results.seeds[0]}."),
+        f"Seed {results.seeds[0]}.",
     )
 
 
@@ -129,7 +131,7 @@ def series(results: Results, figures: Path) -> Section:
                 "Every day of the test year.",
             )
         ],
-        results.reservations(f"Seed {results.seeds[0]}."),
+        f"Seed {results.seeds[0]}.",
     )
 
 

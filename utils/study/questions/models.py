@@ -35,15 +35,14 @@ def how_good(results: Results, figures: Path) -> Section:
     cases = [(model, lead) for model in results.models for lead in results.leads]
     persistence = [results.rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
     memory = [results.rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
-    lowest = "; ".join(_lowest(results, lead) for lead in results.leads)
     return Section(
         "How good are the forecasts, and are they better than simple ones?",
         f"With transfer there are {len(cases)} cases (a model at a lead). Significantly better than persistence: "
         f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
         f"ridge with a memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
-        f"Lowest RMSE (m³ m⁻³) of a network and of a baseline: {lowest}. {_papers_claim(results)}",
+        f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
         [Figure(path, "RMSE, R² and skill of all models and baselines, by lead", "Bars: 95 % intervals.")],
-        results.reservations(),
+        points=[_lowest(results, lead) for lead in results.leads],
     )
 
 
@@ -72,7 +71,7 @@ def _papers_claim(results: Results) -> str:
     return (
         f"The paper's best model, the {PAPERS_BEST} with transfer, is compared with the other networks with transfer "
         f"{len(verdicts)} times. It is significantly better {verdicts.count('better')} times and significantly worse "
-        f"{verdicts.count('worse')} times."
+        f"{verdicts.count('worse')} times. "
     )
 
 

@@ -97,14 +97,12 @@ def learned(results: Results, figures: Path) -> Section | None:
     return Section(
         "How much of what can be foretold has each model learned?",
         "On this scale persistence has 0 % and the best possible forecast 100 %. The best network and the best "
-        f"baseline reach, with 95 % intervals: {'; '.join(best)}.",
+        "baseline reach, with 95 % intervals:",
         [Figure(path, "Share of the predictable of all models and baselines, by lead", "Bars: 95 % intervals.")],
-        results.reservations(
-            "The best possible forecast is the sample's own land model. It starts from the true state, which no "
-            "observer can know, and is the mean over the weather that may follow the present one. RMSE (m³ m⁻³) of "
-            "persistence, of this limit, and of the same limit under the weather of other years: "
-            f"{'; '.join(limits)}."
-        ),
+        "The best possible forecast is the sample's own land model. It starts from the true state, which no observer "
+        "can know, and is the mean over the weather that may follow the present one. RMSE (m³ m⁻³) of persistence, of "
+        f"this limit, and of the same limit under the weather of other years: {'; '.join(limits)}.",
+        points=best,
     )
 
 

@@ -62,17 +62,15 @@ def predictors(results: Results, figures: Path) -> Section | None:
     for how, predictor, name in variants:
         verdict = results.verdict(TRANSFERRED, name, lead, (TRANSFERRED, model))
         chance = "" if verdict in ("better", "worse") else " (n.s.)"
-        said.append(f"{how} {predictor.replace('_', ' ')} {format_number(rmse[TRANSFERRED, name, lead], 4)}{chance}")
+        said.append(f"{how} {predictor.replace('_', ' ')}: {format_number(rmse[TRANSFERRED, name, lead], 4)}{chance}")
     return Section(
         "What is each predictor worth?",
         f"The RMSE (m³ m⁻³) of {model} with transfer, {ahead}, is "
-        f"{format_number(rmse[TRANSFERRED, model, lead], 4)}. With other predictors it is: {'; '.join(said)}. "
-        "n.s. (not significant): the difference from the model with all predictors may be chance.",
+        f"{format_number(rmse[TRANSFERRED, model, lead], 4)}. n.s. (not significant): the "
+        "difference from the model with all predictors may be chance. With other predictors it is:",
         [Figure(path, "Change of RMSE without each predictor, permuted, and with the season added", "95 % intervals.")],
-        results.reservations(
-            "Permuting shuffles the predictor's windows over the test year. So it also takes the predictor's season "
-            "away."
-        ),
+        "Permuting shuffles the predictor's windows over the test year. So it also takes the predictor's season away.",
+        points=said,
     )
 
 
@@ -182,20 +180,19 @@ def target_days(results: Results, figures: Path) -> Section | None:
     draw_target_days(_rmse_by_record_length(results, variants), results.title(title), path)
     rmse = results.rows["rmse"]
     said = [
-        f"{n} days {format_number(rmse[SCRATCH, model + variant, lead], 4)} and "
+        f"{n} days: {format_number(rmse[SCRATCH, model + variant, lead], 4)} and "
         f"{format_number(rmse[TRANSFERRED, model + variant, lead], 4)}"
         for n, variant in variants.items()
     ]
     return Section(
         "How much SMAP does pre-training replace?",
-        f"RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP days it learns from: "
-        f"{'; '.join(said)}. {_enough(results, variants)}",
+        f"{_enough(results, variants)} RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP "
+        "days it learns from:",
         [Figure(path, "RMSE against the number of SMAP days, with and without transfer", "95 % intervals.")],
-        results.reservations(
-            "Fewer days get at most as many training steps as the whole record. With N days the last fifth chooses "
-            "the epoch, with the whole record its last year. The figure compares all lengths on the cells that the "
-            "shortest record has observed."
-        ),
+        "Fewer days get at most as many training steps as the whole record. With N days the last fifth chooses the "
+        "epoch, with the whole record its last year. The figure compares all lengths on the cells that the shortest "
+        "record has observed.",
+        points=said,
     )
 
 

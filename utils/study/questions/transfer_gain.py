@@ -33,7 +33,6 @@ def transfer(results: Results, figures: Path) -> Section | None:
         f"and raises it significantly in {verdicts.count('worse')}. The change of RMSE lies between "
         f"{_change(lowest)} and {_change(highest)}.",
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Filled: significant at 5 %.")],
-        results.reservations(),
     )
 
 
@@ -56,16 +55,17 @@ def scatters(results: Results, figures: Path) -> Section:
         for lead in results.leads
     ]
     shown = [
-        f"{m} {format_number(slopes[SCRATCH, m, results.lead], 3)} and "
+        f"{m}: {format_number(slopes[SCRATCH, m, results.lead], 3)} and "
         f"{format_number(slopes[TRANSFERRED, m, results.lead], 3)}"
         for m in results.models
     ]
     return Section(
         "Do predicted and observed soil moisture lie closer to y = x with transfer?",
         f"With transfer the slope of the fitted line is closer to 1 in {sum(closer)} of {len(closer)} cases (a model "
-        f"at a lead). Slopes {ahead} ahead without and with transfer: {'; '.join(shown)}.",
+        f"at a lead). Slopes {ahead} ahead without and with transfer:",
         [Figure(path, "Density of predicted against observed soil moisture of all models", "Colour: cell-days.")],
-        results.reservations(f"Seed {results.seeds[0]}."),
+        f"Seed {results.seeds[0]}.",
+        points=shown,
     )
 
 

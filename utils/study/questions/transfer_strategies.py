@@ -126,8 +126,8 @@ def strategies(results: Results, figures: Path) -> Section | None:
         f"{len(tried)} cases (a model, strategy, lead and number of SMAP days) are compared with training from scratch "
         f"on as many days. Significantly better: {scratch.count('better')}; significantly worse: "
         f"{scratch.count('worse')}. Against ridge with a memory, on as many days: {memory.count('better')} and "
-        f"{memory.count('worse')}. With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) and in brackets "
-        f"the days from scratch that reach it: {'; '.join(said)}. {_harm(tried)}",
+        f"{memory.count('worse')}. {_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) "
+        "and in brackets the days from scratch that reach it:",
         [
             Figure(
                 path,
@@ -135,11 +135,10 @@ def strategies(results: Results, figures: Path) -> Section | None:
                 "95 % intervals. Days on a logarithmic axis; each model has its own axis of RMSE.",
             )
         ],
-        results.reservations(
-            "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the "
-            "logarithm of days, to where the curve first reaches the RMSE. With fewer days a deep model gets "
-            "at most as many training steps as with the whole record."
-        ),
+        "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the logarithm "
+        "of days, to where the curve first reaches the RMSE. With fewer days a deep model gets at most as many "
+        "training steps as with the whole record.",
+        points=said,
     )
 
 

@@ -83,13 +83,12 @@ def how_sure(results: Results, figures: Path) -> Section | None:
     return Section(
         "How sure are the forecasts?",
         f"The 90 % intervals should contain 90 % of the observations of the test days. They contain: "
-        f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better: {'; '.join(ranked)}.",
+        f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
-        results.reservations(
-            "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
-            "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in "
-            "the same way."
-        ),
+        "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
+        "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in the "
+        "same way.",
+        points=ranked,
     )
 
 

@@ -41,8 +41,13 @@ def weather_of_study(results: Results, figures: Path) -> Section | None:
     if not sections:
         return None
     drawn = [figure for section in sections for figure in section.figures]
-    answer = " ".join(section.answer for section in sections)
-    return Section(sections[0].question, answer, drawn, results.reservations(sections[0].note))
+    return Section(
+        sections[0].question,
+        sections[0].answer,
+        drawn,
+        sections[0].note,
+        points=[point for section in sections for point in section.points],
+    )
 
 
 def _run_dirs(results: Results, model: str) -> list[Path]:
@@ -79,15 +84,15 @@ def weather(
     for lead in leads:
         without = format_number(by.loc[("none", lead), "rmse"], 4)
         degraded_, perfect_ = (_words(by.loc[(kind, lead)]) for kind in ("degraded", "perfect"))
-        said.append(f"{format_days(lead)}: {without}, {degraded_} and {perfect_}")
+        said.append(f"{model}, {format_days(lead)} ahead: {without}, {degraded_} and {perfect_}")
     known = next(iter(runs["degraded"].values())).attrs["future"]
     return Section(
         "What is knowing the weather of the days ahead worth?",
-        f"RMSE (m³ m⁻³) of {model}: without the weather ahead, with degraded forecasts of it, and with perfect ones: "
-        f"{'; '.join(said)}. In brackets stands the change from the model without. n.s. (not significant): the change "
-        "may be chance.",
+        "In brackets stands the change from the model without the weather ahead. n.s. (not significant): the change "
+        "may be chance. RMSE (m³ m⁻³) without the weather ahead, with degraded forecasts of it, and with perfect ones:",
         [Figure(path, "RMSE by lead without, with degraded and with perfect forecasts of the weather", "95 % bars.")],
         f"A perfect forecast is an upper bound that nobody has. The degraded one {known}.",
+        points=said,
     )
 
 
