@@ -159,20 +159,29 @@ def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) ->
 def intervals(sums: Sums, persistence: Sums, time: np.ndarray) -> dict[str, float | None]:
     """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
     ends: dict[str, float] = {}
+    daily = [_daily_sums(sums, persistence, time)]
     for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
-        estimate = significance.estimate([_daily_sums(sums, persistence, time)], score)
+        estimate = significance.estimate(daily, score)
         ends |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return without_nan(ends)
 
 
 def compare_errors(one: Sums, other: Sums, time: np.ndarray) -> dict[str, float | str | None]:
-    """Whether forecast `one` is better or worse than `other`: a Diebold–Mariano test on the MSE.
+    """Whether forecast `one` is better or worse than `other`: a test on the ratio of their mean squared errors.
 
-    `mse_difference` in m6 m-6, negative where `one` is better, with its 95 % interval.
+    `mse_difference` in m6 m-6; `rmse_change` relative, with its 95 % interval `low` to `high`. Both are negative where
+    `one` is better.
     """
-    estimate = significance.estimate([_daily_sums(one, other, time)], significance.mse_difference)
-    numbers = {"mse_difference": estimate.value, "low": estimate.low, "high": estimate.high, "p": estimate.p}
-    return {**without_nan(numbers), "verdict": significance.verdict(estimate)}
+    daily = [_daily_sums(one, other, time)]
+    change = significance.estimate(daily, significance.rmse_change)
+    numbers = {
+        "mse_difference": significance.estimate(daily, significance.mse_difference).value,
+        "rmse_change": change.value,
+        "low": change.low,
+        "high": change.high,
+        "p": change.p,
+    }
+    return {**without_nan(numbers), "verdict": significance.verdict(change)}
 
 
 def _daily_sums(one: Sums, other: Sums, time: np.ndarray) -> Float[np.ndarray, "time moment"]:

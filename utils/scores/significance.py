@@ -14,7 +14,9 @@ variance    of the series' mean, from its lowest B cosine frequencies (equal-wei
             to the constant, the harmonic and each other, in order of frequency; one that loses more than half of its
             length is left out. B follows from the data: the longer errors last, the fewer frequencies say something
             about the mean
-test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not depend on the lead
+test        Student's t with B degrees of freedom: a Diebold–Mariano test whose bandwidth does not depend on the lead.
+            Skill, change of RMSE and verdict come from one statistic, the logarithm of the ratio of mean squared
+            errors, so that they never contradict each other
 seeds       several runs of one model differ by chance too. Their variance over the number of seeds is added, with
             Satterthwaite's degrees of freedom. A bootstrap over three seeds would give too narrow an interval
 """
@@ -29,16 +31,17 @@ from numpy.typing import ArrayLike
 from scipy.stats import false_discovery_control, t
 from torch import Tensor
 
-from utils.common.periods import YEAR
+from utils.common.periods import annual_harmonics
 
 LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
 LAGS = (1, 2, 3, 5, 8, 12)  # days at which the autocorrelation is taken
 BIAS = 0.05  # share of the variance that may be lost to too many frequencies
 FEWEST, FEWEST_DAYS = 4, 20  # frequencies, at least; days, with fewer there is no interval
 CELL_DAYS = 60  # days of a single cell, with fewer it is not tested
+EPOCH = np.datetime64("2000-01-01", "D")  # days are numbered from here
 SHORTEST_YEAR = 365  # days from the first scored day to the last that make a year
+TINY = 1e-30  # m6 m-6, added to both errors of a ratio: a forecast may be without any
 SHORTEST_COSINE = 0.5  # share of its length that a cosine must keep when it is made orthogonal
-CELLS_AT_ONCE = 512  # cells whose variances are made together, to bound memory
 DAY, N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(6)  # columns of daily sums; _2 squared
 
 
@@ -54,6 +57,11 @@ class Estimate:
     @property
     def significant(self) -> bool:
         return self.p < LEVEL
+
+    def transform(self, function: Callable[[float], float]) -> "Estimate":
+        """The same statement in another scale, by a monotone function: the interval's ends move, p stays."""
+        low, high = sorted((function(self.low), function(self.high)))
+        return Estimate(function(self.value), low=low, high=high, p=self.p)
 
 
 def daily_sums(
@@ -76,12 +84,12 @@ def daily_sums(
 
 def number_days(days: np.ndarray) -> Float[np.ndarray, "time"]:
     """Days as numbers, counted from the year 2000."""
-    return (days.astype("datetime64[D]") - np.datetime64("2000-01-01", "D")).astype(np.float64)
+    return (days.astype("datetime64[D]") - EPOCH).astype(np.float64)
 
 
 def spans_a_year(days: Float[np.ndarray, "time"]) -> bool:
     """Whether these days, by number, reach over a year or more, so that the annual cycle can be told from noise."""
-    return len(days) > 0 and days.max() - days.min() + 1 >= SHORTEST_YEAR
+    return bool(len(days) and days.max() - days.min() + 1 >= SHORTEST_YEAR)
 
 
 def rmse(mean: Tensor) -> Tensor:
@@ -94,14 +102,14 @@ def r2(mean: Tensor) -> Tensor:
     return 1 - mean[ERROR_2] / (mean[OBSERVED_2] - mean[OBSERVED] ** 2 / mean[N])
 
 
-def skill(mean: Tensor) -> Tensor:
-    """1 − MSE / MSE of the reference."""
-    return 1 - mean[ERROR_2] / mean[REFERENCE_2]
-
-
 def mse_difference(mean: Tensor) -> Tensor:
     """MSE − MSE of the reference, m6 m-6, as in a Diebold–Mariano test (1995, J. Bus. Econ. Stat. 13)."""
     return (mean[ERROR_2] - mean[REFERENCE_2]) / mean[N]
+
+
+def log_mse_ratio(mean: Tensor) -> Tensor:
+    """The logarithm of MSE / MSE of the reference: 0 where both are as good, negative where the forecast is better."""
+    return ((mean[ERROR_2] + TINY) / (mean[REFERENCE_2] + TINY)).log()
 
 
 def rmse_difference(mean: Tensor) -> Tensor:
@@ -109,16 +117,28 @@ def rmse_difference(mean: Tensor) -> Tensor:
     return rmse(mean) - (mean[REFERENCE_2] / mean[N]).sqrt()
 
 
-def rmse_change(mean: Tensor) -> Tensor:
-    """RMSE relative to the reference's, −0.1 for a tenth less."""
-    return (mean[ERROR_2] / mean[REFERENCE_2]).sqrt() - 1
+@dataclass(frozen=True)
+class RatioScore:
+    """A score that is a function of the logarithm of the ratio of mean squared errors; it has the ratio's p value.
+
+    So the interval of the skill leaves out 0 exactly where the RMSE changes significantly.
+    """
+
+    function: Callable[[float], float]  # monotone
 
 
-def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Callable[[Tensor], Tensor]) -> Estimate:
+skill = RatioScore(lambda ratio: -float(np.expm1(ratio)))  # 1 − MSE / MSE of the reference
+rmse_change = RatioScore(lambda ratio: float(np.expm1(ratio / 2)))  # relative to the reference: −0.1 is a tenth less
+Score = Callable[[Tensor], Tensor] | RatioScore
+
+
+def estimate(sums: Sequence[Float[np.ndarray, "time moment"]], score: Score) -> Estimate:
     """A score of one run, or of a model over several seeds, with its interval.
 
     `sums` has one array of daily sums for each seed, of the same days.
     """
+    if isinstance(score, RatioScore):
+        return estimate(sums, log_mse_ratio).transform(score.function)
     scored = sums[0][:, N] > 0  # a day without an observation would count as a day without error
     values, influences = zip(*(_measure_influence(seed[scored], score) for seed in sums), strict=True)
     value = float(np.mean(values))
@@ -141,11 +161,11 @@ def compare(
     other: Sequence[Float[np.ndarray, "time *cell"]],
     days: np.ndarray,
 ) -> Estimate:
-    """MSE of `one` minus MSE of `other` on the same cell-days, m6 m-6; negative where `one` is better.
+    """RMSE of `one` relative to that of `other` on the same cell-days; negative where `one` is better.
 
     Both have one array for each seed, in m3 m-3. They are paired by seed.
     """
-    return estimate([daily_sums(observed, a, b, days) for a, b in zip(one, other, strict=True)], mse_difference)
+    return estimate([daily_sums(observed, a, b, days) for a, b in zip(one, other, strict=True)], rmse_change)
 
 
 def verdict(difference: Estimate) -> str:
@@ -185,95 +205,66 @@ def variance_of_mean(
     `days` are the days by number. Days without a value (NaN) are taken out of each cell's series. If they stayed as
     zeros, a season without values would count as one without errors.
     """
-    shape = series.shape[1:]
     flat = series.reshape(len(series), -1)
-    parts = [
-        _variance_of_cells(flat[:, first : first + CELLS_AT_ONCE], days)
-        for first in range(0, max(flat.shape[1], 1), CELLS_AT_ONCE)
-    ]
-    variance, freedom = (np.concatenate(part).reshape(shape) for part in zip(*parts, strict=True))
-    return variance, freedom
+    valid = np.isfinite(flat)
+    variance, freedom = np.full(flat.shape[1], np.nan), np.full(flat.shape[1], float(FEWEST))
+    _, pattern = np.unique(np.packbits(valid, axis=0), axis=1, return_inverse=True)
+    for number in range(pattern.max(initial=-1) + 1):  # cells with values on the same days share their cosines
+        cells = np.flatnonzero(pattern == number)
+        there = valid[:, cells[0]]
+        if there.sum() >= FEWEST_DAYS:
+            variance[cells], freedom[cells] = _variance_without_gaps(flat[there][:, cells], days[there])
+    return variance.reshape(series.shape[1:]), freedom.reshape(series.shape[1:])
 
 
-def _variance_of_cells(
-    series: Float[np.ndarray, "time cell"], days: Float[np.ndarray, "time"]
+def _variance_without_gaps(
+    values: Float[np.ndarray, "time cell"], days: Float[np.ndarray, "time"]
 ) -> tuple[Float[np.ndarray, "cell"], Float[np.ndarray, "cell"]]:
-    values, day, count = _take_out_gaps(series, days)
-    basis = _Basis(inside=np.arange(len(values))[:, None] < count)
-    basis.add(np.ones_like(values))
-    last = np.maximum(count - 1, 0).astype(int)
-    a_year = np.take_along_axis(day, last[None], axis=0)[0] - day[0] + 1 >= SHORTEST_YEAR
-    angle = 2 * np.pi * day / YEAR
-    basis.add(np.where(a_year, np.cos(angle), 0))
-    basis.add(np.where(a_year, np.sin(angle), 0))
-    noise = basis.remove_from(values)
-    wanted = _count_frequencies(noise, count)
-    clock = np.arange(len(values))[:, None] + 0.5
-    power, used, frequency = np.zeros(len(count)), np.zeros(len(count)), 0
-    while (used < wanted).any() and frequency < len(values):
-        frequency += 1
-        cosine, kept = basis.add(np.cos(np.pi * frequency * clock / np.maximum(count, 1)), least=SHORTEST_COSINE)
-        chosen = kept & (used < wanted)
-        power += np.where(chosen, (noise * cosine).sum(axis=0) ** 2, 0)
-        used += chosen
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.where(count < FEWEST_DAYS, np.nan, power / used / count)
-    return variance, used
+    """The same for cells that have a value on each of these days."""
+    dates = EPOCH + days.astype("timedelta64[D]")
+    fixed = annual_harmonics(dates, 1) if spans_a_year(days) else np.ones((len(days), 1))
+    fixed, _ = np.linalg.qr(fixed)
+    noise = values - fixed @ (fixed.T @ values)
+    wanted = _count_frequencies(noise)
+    cosines = _orthogonal_cosines(fixed, int(wanted.max()))
+    used = np.minimum(wanted, cosines.shape[1]).astype(int)
+    power = np.cumsum((cosines.T @ noise) ** 2, axis=0)
+    return power[used - 1, np.arange(len(used))] / used / len(days), used.astype(float)
 
 
-class _Basis:
-    """Orthonormal series, [time, cell], each made orthogonal to the earlier ones of its cell (Gram and Schmidt)."""
+def _orthogonal_cosines(fixed: Float[np.ndarray, "time term"], count: int) -> Float[np.ndarray, "time frequency"]:
+    """The lowest cosines of the series' length, orthonormal to `fixed` and to each other (Gram and Schmidt).
 
-    def __init__(self, inside: Bool[np.ndarray, "time cell"]):
-        self.inside, self.vectors = inside, []
-
-    def add(
-        self, series: Float[np.ndarray, "time cell"], least: float = 1e-6
-    ) -> tuple[Float[np.ndarray, "time cell"], Bool[np.ndarray, "cell"]]:
-        """Add what of a series is new; zero where less than the share `least` of its length is. Tells where it is."""
-        series = np.where(self.inside, series, 0)
-        rest = self.remove_from(series)
-        length, whole = (np.sqrt((one**2).sum(axis=0)) for one in (rest, series))
-        kept = (length > least * whole) & (length > 0)
-        vector = np.where(kept, rest / np.where(kept, length, 1), 0)
-        self.vectors.append(vector)
-        return vector, kept
-
-    def remove_from(self, series: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "time cell"]:
-        """The part of a series that is orthogonal to the basis: the residual of a regression on it."""
-        for vector in self.vectors:
-            series = series - vector * (vector * series).sum(axis=0)
-        return series
+    One that keeps no more than SHORTEST_COSINE of its length is left out, and the next one takes its place.
+    """
+    basis, clock = fixed, np.arange(len(fixed)) + 0.5
+    for frequency in range(1, len(fixed)):
+        if basis.shape[1] == fixed.shape[1] + count:
+            break
+        cosine = np.cos(np.pi * frequency * clock / len(fixed))
+        rest = cosine - basis @ (basis.T @ cosine)
+        length = np.linalg.norm(rest)
+        if length > SHORTEST_COSINE * np.linalg.norm(cosine):
+            basis = np.column_stack([basis, rest / length])
+    return basis[:, fixed.shape[1] :]
 
 
-def _take_out_gaps(
-    series: Float[np.ndarray, "time cell"], days: Float[np.ndarray, "time"]
-) -> tuple[Float[np.ndarray, "time cell"], Float[np.ndarray, "time cell"], Float[np.ndarray, "cell"]]:
-    """Each cell's values and their days, moved together to the start, zeros behind the values; and their number."""
-    valid = np.isfinite(series)
-    order = np.argsort(~valid, axis=0, kind="stable")
-    values = np.take_along_axis(np.where(valid, series, 0), order, axis=0)
-    return values, days[order], valid.sum(axis=0).astype(float)
-
-
-def _count_frequencies(
-    values: Float[np.ndarray, "time cell"], count: Float[np.ndarray, "cell"]
-) -> Float[np.ndarray, "cell"]:
+def _count_frequencies(values: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "cell"]:
     """How many cosine frequencies to use: as many as keep the bias below BIAS, for an AR(1) with the series' decay.
 
     The decay is the slowest one seen at any of LAGS. Fast noise on top of a slow error then does not hide the slow one.
     """
-    days = np.maximum(count, 1)
-    variance, decay = (values**2).sum(axis=0), np.zeros(len(count))
+    days = len(values)
+    variance, decay = (values**2).sum(axis=0), np.zeros(values.shape[1])
     for lag in LAGS:
         covariance = (values[lag:] * values[:-lag]).sum(axis=0)
-        correlation = np.divide(covariance, variance, out=np.zeros(len(count)), where=variance > 0)
+        correlation = np.divide(covariance, variance, out=np.zeros(len(variance)), where=variance > 0)
         seen = (correlation > 2 / np.sqrt(days)) & (lag < days / 4)
         decay = np.maximum(decay, np.where(seen, np.maximum(correlation, 0) ** (1 / lag), 0))
     decay = np.minimum(decay + (1 + 3 * decay) / days, 0.99)  # sample autocorrelation is too low by about this
     # spectrum of an AR(1) at frequency w over that at 0: 1 − decay / (1 − decay)² w², averaged from 0 to w
     highest = np.sqrt(3 * BIAS / decay) * (1 - decay)
-    most = np.maximum(FEWEST, np.floor(0.4 * days ** (2 / 3)))
+    most = max(FEWEST, np.floor(0.4 * days ** (2 / 3)))
     return np.clip(np.floor(highest * days / np.pi), FEWEST, most)
 
 

@@ -1,6 +1,5 @@
 """A finished study, read back from its files alone: study.json, and predictions.nc and metrics.json of every run."""
 
-from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
-from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
@@ -105,7 +103,7 @@ class Results:
 
     def estimate(
         self,
-        score: Callable[[Tensor], Tensor],
+        score: significance.Score,
         experiment: str,
         model: str,
         lead: int,
@@ -124,7 +122,7 @@ class Results:
 
     def verdict(self, experiment: str, model: str, lead: int, rival: tuple[str, str]) -> str:
         """What the test says of a model, over its seeds, against another or a baseline; see significance.verdict."""
-        return significance.verdict(self.estimate(significance.mse_difference, experiment, model, lead, rival=rival))
+        return significance.verdict(self.estimate(significance.rmse_change, experiment, model, lead, rival=rival))
 
     def _daily_sums(
         self,
@@ -181,7 +179,6 @@ class Results:
             return {}
         rival = (SCRATCH, model)
         change = self.estimate(significance.rmse_change, experiment, model, lead, rival=rival)
-        difference = self.estimate(significance.mse_difference, experiment, model, lead, rival=rival)
         cells = self.transfer_by_cell(model, lead)
         tested = cells["tested"]
         count = max(int(tested.sum()), 1)
@@ -189,8 +186,8 @@ class Results:
             "transfer_rmse_change": change.value,
             "transfer_low": change.low,
             "transfer_high": change.high,
-            "transfer_p": difference.p,
-            "vs_scratch": significance.verdict(difference),
+            "transfer_p": change.p,
+            "vs_scratch": significance.verdict(change),
             "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
             "cells_better": int((tested & cells["better"]).sum()) / count,
             "cells_worse": int((tested & cells["worse"]).sum()) / count,

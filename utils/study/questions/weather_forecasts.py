@@ -107,7 +107,7 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
         if kind != "none":
             sums = [_sums(run, runs["none"][lead, seed]) for run, seed in zip(own, seeds, strict=True)]
             change = significance.estimate(sums, significance.rmse_change)
-            verdict = significance.verdict(significance.estimate(sums, significance.mse_difference))
+            verdict = significance.verdict(change)
             row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
             row |= {"significant": verdict in ("better", "worse")}
         rows.append(row)
