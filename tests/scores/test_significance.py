@@ -1,11 +1,14 @@
 """Intervals and tests hold what they promise, on simulated errors whose truth is known."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from scipy.signal import lfilter
 from scipy.stats import t
 
+from utils.common.files import ROOT
 from utils.scores import significance
 from utils.scores.significance import better_and_worse, compare, daily_sums, estimate, variance_of_mean, verdict
 
@@ -88,18 +91,33 @@ def with_a_cycle(
     return np.where(there[:, None], errors, np.nan)
 
 
-@pytest.mark.parametrize("days", [365, 731])
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.8, 0.9])
-def test_the_annual_cycle_is_not_taken_for_noise(decay, days):
-    """Size 3 to 9 %, so that intervals cover 91 to 97 %; and no less power than without a cycle."""
-    for cycle in (0, 1, 2):
-        assert 0.03 <= rejected(with_a_cycle(decay, days, cycle)) <= 0.09, cycle
-    assert 0.03 <= rejected(with_a_cycle(decay, days, 1, varying=0.6)) <= 0.09
-    assert 0.03 <= rejected(with_a_cycle(decay, days, 1, missing=(100, 190))) <= 0.09
-    weights = np.random.default_rng(days).uniform(0.5, 1.5, (days, 1))
-    assert 0.03 <= rejected(with_a_cycle(decay, days, 0) * weights) <= 0.09
-    power = [rejected(with_a_cycle(decay, days, cycle, mean=0.3)) for cycle in (0, 1, 2)]
-    assert min(power[1:]) >= 0.9 * power[0]
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+) \| (0\.\d) \|((?: [\d.]+ \|){6})$", PROTOCOL, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("days", "decay", "row"), ROWS)
+def test_the_annual_cycle_is_not_taken_for_noise(days, decay, row):
+    """Size 3 to 9 %, so that intervals cover 91 to 97 %; as much power as without a cycle; and the protocol's table."""
+    days, decay = int(days), float(decay)
+    cases = [{"cycle": 0}, {"cycle": 2}, {"cycle": 1, "varying": 0.6}, {"cycle": 1, "missing": (100, 190)}]
+    sizes = [100 * rejected(with_a_cycle(decay, days, **case)) for case in cases]
+    power = [100 * rejected(with_a_cycle(decay, days, cycle, mean=0.3)) for cycle in (0, 2)]
+    assert min(sizes) >= 3 and max(sizes) <= 9
+    assert power[1] >= 0.9 * power[0]
+    written = [float(number) for number in re.findall(r"[\d.]+", row)]
+    np.testing.assert_allclose(written, [*sizes, *power], atol=0.6)
+
+
+def test_the_table_of_the_protocol_has_all_cases():
+    assert [row[:2] for row in ROWS] == [
+        (days, decay) for days in ("365", "731") for decay in "0.0 0.5 0.8 0.9".split()
+    ]
+
+
+def test_daily_weights_that_vary_change_nothing():
+    weights = np.random.default_rng(365).uniform(0.5, 1.5, (365, 1))
+    for decay in (0.0, 0.5, 0.8, 0.9):
+        assert 0.03 <= rejected(with_a_cycle(decay, 365, 0) * weights) <= 0.09
 
 
 def test_less_than_a_year_cannot_tell_season_from_noise():

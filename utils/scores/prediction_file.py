@@ -152,6 +152,7 @@ def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) ->
         **metrics.scores_of(own, time, frame["cell_area"].values),
         **intervals(own, sums["persistence"], time),
         **fit_line(own),
+        "spans_a_year": significance.spans_a_year(significance.number_days(time[own.of_days("n") > 0])),
         "comparisons": {rival: compare_errors(own, other, time) for rival, other in rivals.items()},
     }
 
