@@ -5,7 +5,7 @@ ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
 RESULTS ?= results
 
-.PHONY: reproduce paper transfer figures bench tour test defects lint clean
+.PHONY: reproduce paper transfer figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -28,6 +28,9 @@ bench: .venv/installed  ## steps against the published ones, loader, memory and 
 test: .venv/installed  ## lint and all tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: .venv/installed  ## models, windows, scores and settings alone, for daily work: about a minute on two cores
+	$(BIN)/python -m pytest -n 2 tests/models tests/dataset/test_windows.py tests/scores tests/training/test_settings.py
 
 defects: .venv/installed  ## put each defect of the published code back and see its test fail
 	$(BIN)/python tests/defects.py

@@ -25,7 +25,7 @@ from tyro.conf import arg
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
-from utils.common.parallel import Job, cluster, finish, finish_here, needed, processes
+from utils.common.parallel import Job, cluster, finish, finish_here, processes, select_with_needs
 from utils.dataset.open import data_hash
 from utils.products.synthetic.forecast_file import ForecastSettings, are_of, make_forecasts
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
@@ -136,7 +136,7 @@ def run(study: Study, settings: Settings) -> None:
     jobs = study.jobs()
     if settings.only:
         try:
-            jobs = needed(jobs, settings.only)
+            jobs = select_with_needs(jobs, settings.only)
         except KeyError as name:
             raise UserError(f"--only has {name}, which is no run of this study; --job-array lists them.") from None
     with tqdm(total=len(jobs), unit="run", disable=None, dynamic_ncols=True) as bar:

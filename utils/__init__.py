@@ -1,9 +1,10 @@
-"""What the scripts share: five modules for readers, then packages. A package imports only those above it in the list.
+"""What the scripts share: five modules to read first, then packages. A package imports only those above it in the list.
 
 settings.py         the settings of each experiment: data, periods, lead time
 experiment.py       what a train script does: settings in, run directory out
-data_processing.py  prepared data to samples [N, input_days, channel, lat, lon]
-evaluation.py       a run's predictions.nc, metrics.json and figures; Drawmap.py draws its predicted and observed maps
+data_processing.py  prepared data to samples [sample, day, channel, lat, lon]
+evaluation.py       a run's predictions.nc, metrics.json, scores.nc and figures
+Drawmap.py          the maps among the figures, such as a run's forecast beside the observation
 
 common/    files, command line, periods, grids, parallel jobs: knows nothing of soil moisture
 dataset/   the prepared data set: format, checks, statistics, antecedent features, known weather

@@ -4,13 +4,12 @@ A sample
     The input is a window of `input_days` daily maps of precipitation, soil moisture and soil temperature. The target is
     the soil-moisture map `lead_days` after the last input day:
 
-        features [N, input_days, 3, H, W]      target [N, H, W]
+        features [sample, day, channel, lat, lon]      target [sample, lat, lon]
 
-Which day is held against which
-    The target day is the last input day + lead_days. With 3 input days and a lead of 3 days, the maps of 1, 2 and 3
-    June are the input, and 6 June is the target. `init_time` is the last input day, `valid_time` the target day. The
-    forecast of a sample is compared with the observation of its target day, and with nothing else. A period holds
-    target days; its input days may lie before it. No window crosses a gap in `time`.
+Which forecast is compared with which day
+    The target day (`valid_time`) is the last input day (`init_time`) + lead_days. With 3 input days and a lead of 3
+    days, the maps of 1 to 3 June are the input, and 6 June is the target. A forecast is compared with the observation
+    of its target day alone. A period holds target days; its input days may lie before it. No window crosses a gap.
 
 Missing values
     - A cell is scored if it has any valid soil moisture before the test period. In all other cells every input is
@@ -26,8 +25,8 @@ What else a model may see
       weights. The season, if it is a predictor, adds two channels.
     - Nothing after the last input day is seen. The one exception is known weather of the days up to the target
       (utils/dataset/weather_forecasts.py): each of its maps is one more channel, the same on every input day.
-    - Where a run is matched to its pre-training (utils/dataset/bias_correction.py), soil moisture is carried to the
-      source's product before it is scaled, as input and as target. A forecast is carried back.
+    - With bias correction (utils/dataset/bias_correction.py), soil moisture is mapped to the source's product before it
+      is scaled, as input and as target. A forecast is mapped back.
 """
 
 import copy
@@ -42,7 +41,7 @@ from torch import Tensor
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE, Tile, tiles
 from utils.common.parallel import prefetch
-from utils.common.periods import Span, in_spans, named
+from utils.common.periods import Span, format_periods, in_spans
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record
@@ -123,7 +122,7 @@ class Windows:
         if in_blocks:
             blocks = data.blocks(halo=self.receptive_radius, multiple=self.patch, maps=maps)
             scored = [block for block in blocks if self.statistics.scored[block.own].any()]
-            self.blocks = scored or blocks[:1]
+            self.blocks = scored if scored else blocks[:1]  # windows need a block, even where no cell is scored
         else:
             self.blocks = tiles(data.grid.shape, max(data.grid.shape))
 
@@ -135,8 +134,8 @@ class Windows:
         self.skipped = len(wanted) - len(self.target_index)
         if not len(self.target_index):
             raise UserError(
-                f"The {name} period {named(periods)} has {len(wanted)} days in the record ({days[0]} to {days[-1]}) "
-                f"but no full window: {self.input_days} input days and a lead of {self.lead_days} need "
+                f"The {name} period {format_periods(periods)} has {len(wanted)} days in the record ({days[0]} to "
+                f"{days[-1]}) but no full window: {self.input_days} input days and a lead of {self.lead_days} need "
                 f"{self._reach + 1} days in a row."
             )
         if self.weather:
@@ -161,7 +160,7 @@ class Windows:
         return windows
 
     def permuted(self, channel: int, seed: int = 0) -> "Windows":
-        """The same with the maps of one channel taken from another sample each: they lose their link to the target."""
+        """The same, but each sample has the maps of one channel from another sample, drawn at random."""
         return _Permuted(self, channel, np.random.default_rng(seed).permutation(len(self)))
 
     def patches(self, patches: list[Tile]) -> "Windows":
@@ -191,7 +190,7 @@ class Windows:
         return self.target_index[samples] - self.lead_days
 
     def require_targets(self) -> None:
-        """Raises UserError where no target is valid. Needs statistics of this data set, not those of a checkpoint."""
+        """Raises UserError where no target is valid. The statistics must be of this data set, not of a checkpoint."""
         if not self.statistics.observed_cells[self.target_index].any():
             first, last = self.valid_time[0], self.valid_time[-1]
             raise UserError(f"The {self.name} period has no valid soil moisture on its target days, {first} to {last}.")
@@ -232,7 +231,8 @@ class Windows:
             return [block]
         scored = self.statistics.scored[block.window] & block.mask()
         patches = tiles(scored.shape, self.patch, self.receptive_radius or 0, within=block)
-        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]
+        chosen = [patch for patch in patches if scored[patch.own].any()]
+        return chosen if chosen else patches[:1]  # an epoch needs a sample, even where no cell is scored
 
     @property
     def record(self) -> Record:

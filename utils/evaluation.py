@@ -45,7 +45,7 @@ from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
-from utils.training.run_directory import claimed
+from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
 _POINTS = 2**22  # of a scatter plot, at most: of more days, every so many
@@ -59,16 +59,18 @@ def evaluate(
     permuted: str | None = None,
     into: Path | None = None,
 ) -> dict[str, Any]:
-    """Forecast the test period with the best weights of a run; write its files; return the metrics.
+    """Forecast the test period with the best weights of a run, and return the content of metrics.json.
+
+    Writes predictions.nc, scores.nc, metrics.json, figures/map.png and figures/scatter.png to the run directory.
 
     `data` and `test` replace the run's own. The baselines still learn from the run's own data where it is there and
-    unchanged. With `permuted`, the windows of that variable are shuffled among the test days, and the files go to the
-    folder `into`. The skill that is lost then, that of the variable's seasonal cycle included, is what the trained
-    model owes to the variable. Raises UserError for whatever the user can mend, and writes nothing then.
+    unchanged. With `permuted`, the windows of that variable are shuffled among the test days. The files then go to
+    the folder `into`, without figures. The skill that is lost is what the trained model owes to the variable, its
+    seasonal cycle included. Raises UserError for whatever the user can mend, and writes nothing then.
     """
     checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
-    with claimed(folder):
+    with hold_run_directory(folder):
         checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
@@ -247,7 +249,7 @@ def runs_of(experiment: str) -> list[Path]:
 
 
 def draw(run_dir: Path, sums: Sums) -> None:
-    """figures/map.png, of the day whose error is the median one, and figures/scatter.png.
+    """Draw figures/map.png, of the day with the median error, and figures/scatter.png, from the run's predictions.nc.
 
     A figure that has too little to show is left out, and a sentence says so: the scores stand without it.
     """

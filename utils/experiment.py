@@ -22,16 +22,16 @@ from utils.training import TRAINERS, Run
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.inference import model_maker
 from utils.training.loop import start_fabric
-from utils.training.run_directory import claimed, clear, resumable_run, words, write_config
+from utils.training.run_directory import clear, hold_run_directory, resumable_run, words, write_config
 from utils.training.setup import (
     Build,
     default_run_dir,
     inherited_origins,
+    load_pretraining,
+    make_windows_pair,
     new_checkpoint,
     new_model,
-    pretrained,
     source_name,
-    views,
 )
 
 
@@ -50,8 +50,9 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
     Without `build`, the model is that of the pre-trained run.
     """
     with one_sentence(), ExitStack() as stack:
-        if os.environ.get("RANK", "0") != "0":  # one of torchrun's processes speaks for all
-            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, only the first prints
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect_stdout(nowhere))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, groups_of(settings))
         given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
@@ -85,10 +86,10 @@ def run(
     origins: Mapping[str, str] = MappingProxyType({}),
     on_epoch: Callable[[Checkpoint], None] | None = None,
 ) -> RunResult:
-    """Train as the settings say, or continue, or find that it is done.
+    """Train a run as the settings say. An interrupted run is continued, a finished one is returned as it is.
 
-    `name` and `build` are those of `train`; `origins` says where settings came from that are not the script's own;
-    `on_epoch` sees the checkpoint after each epoch. Raises UserError for what the user can mend.
+    `name` and `build` are those of `train`. `origins` has, for each setting that is not the script's own, where it came
+    from. `on_epoch` is called with the checkpoint after each epoch. Raises UserError for what the user can mend.
     """
     experiment, script = name.split("/")
     complete(settings)
@@ -98,7 +99,7 @@ def run(
     source = None
     if isinstance(settings, FinetuneSettings):
         settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
-        source = pretrained(settings, script, model_name, split)
+        source = load_pretraining(settings, script, model_name, split)
     make = partial(build, settings) if build else model_maker(source, settings.init_from)
     checkpoint = new_checkpoint(
         experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
@@ -107,7 +108,7 @@ def run(
     # on a single day a recurrence gets no gradient, and in gradual unfreezing a part that waits for its turn
     find_unused_parameters = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"
     fabric = start_fabric(settings.precision, find_unused_parameters)
-    with claimed(run_dir) if fabric.is_global_zero else nullcontext():
+    with hold_run_directory(run_dir) if fabric.is_global_zero else nullcontext():
         begun = resumable_run(run_dir, checkpoint, settings.overwrite)
         fabric.barrier()
         if begun and begun.finished:
@@ -121,7 +122,7 @@ def run(
         if source:
             source.best.clear()  # the pages of its file would count as this process's memory
         learned = model.days_of_means(split, experiment)
-        windows, gappy = views(settings, model, data, learned, source, future)
+        windows, gappy = make_windows_pair(settings, model, data, learned, source, future)
         input_window = model.input_window(settings.input_days)
         training = gappy.in_periods(split.train, "training", input_window)
         validation = windows.in_periods(split.val, "validation", input_window)

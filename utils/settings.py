@@ -112,7 +112,11 @@ class NetworkSettings:
 
     @property
     def channels(self) -> int:
-        """Input maps of a day: one a variable, seen or not, two for the season, one a variable and future day."""
+        """Number of input maps of a day.
+
+        One for each variable, whether the model sees it or not; two for the season, if it is a predictor; and one for
+        each known variable and each day up to the target.
+        """
         return len(VARIABLES) + 2 * (SEASON in self.predictors) + self.lead_days * len(self.future)
 
 
@@ -138,12 +142,33 @@ class FinetuningNetworkSettings(NetworkSettings):
 ARCHITECTURE = "architecture"  # the group of all settings that GROUPS does not name
 GROUPS = {
     "data and periods": (
-        *("data", "train", "val", "test", "target_days", "lead_days", "input_days", "predictors"),
-        *("future_precipitation", "future_temperature", "future_from", "gaps", "match"),
+        "data",
+        "train",
+        "val",
+        "test",
+        "target_days",
+        "lead_days",
+        "input_days",
+        "predictors",
+        "future_precipitation",
+        "future_temperature",
+        "future_from",
+        "gaps",
+        "match",
     ),
     "training": (
-        *("init_from", "transfer", "freeze", "l2sp", "unfreeze_every", "prior_days", "pseudo_satellite_years", "patch"),
-        *("epochs", "batch_size", "lr", "patience"),
+        "init_from",
+        "transfer",
+        "freeze",
+        "l2sp",
+        "unfreeze_every",
+        "prior_days",
+        "pseudo_satellite_years",
+        "patch",
+        "epochs",
+        "batch_size",
+        "lr",
+        "patience",
     ),
     ARCHITECTURE: (),
     "run": ("seed", "precision", "out", "overwrite"),
@@ -225,15 +250,30 @@ def _refuse_numbers(settings: RunSettings) -> None:
 
 def plain(settings: RunSettings) -> dict[str, Any]:
     """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
-    values = {setting.name: getattr(settings, setting.name) for setting in fields(settings)}
-    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {setting.name: _to_plain(getattr(settings, setting.name)) for setting in fields(settings)}
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value
 
 
 def from_plain(kind: type[RunSettings], values: dict[str, Any]) -> RunSettings:
     """The settings back from `plain`; names the script no longer knows are left out."""
     known = {setting.name for setting in fields(kind)} & values.keys()
-    back = {k: tuple(values[k]) if isinstance(values[k], list) else values[k] for k in known}
-    return kind(**back | {k: Path(back[k]) for k in _PATHS if back.get(k) is not None})
+    return kind(**{name: _restore(name, values[name]) for name in known})
+
+
+def _restore(name: str, value: Any) -> Any:
+    """The value of a setting as its class holds it, from that of `plain`."""
+    if name in _PATHS and value is not None:
+        return Path(value)
+    if isinstance(value, list):
+        return tuple(value)
+    return value
 
 
 # ---------------------------------------------------------------------------------------------------------- periods

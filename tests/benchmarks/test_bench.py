@@ -19,7 +19,7 @@ from utils.data_processing import Batch
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import VARIABLES, read_prepared
 from utils.models import reference
-from utils.training.loop import sum_of_squares
+from utils.training.loop import sum_squared_errors
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_models_free_of_the_grid_agree_with_their_plain_reference(name, shape, i
     features, target, valid = torch.rand(9, input_days, 3, *shape), torch.rand(9, *shape), torch.rand(9, *shape) < 0.7
     forecast, expected = model(features), plain(features)
     torch.testing.assert_close(forecast, expected, atol=1e-5, rtol=1e-5)
-    (sum_of_squares(forecast, Batch(features, target, valid)) / valid.sum()).backward()
+    (sum_squared_errors(forecast, Batch(features, target, valid)) / valid.sum()).backward()
     (expected - target)[valid].square().mean().backward()
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         found = torch.zeros_like(theirs) if ours.grad is None else ours.grad  # no recurrence on a single day

@@ -1,6 +1,7 @@
 """Small helpers: fingerprints of files and of code, locks, days that show something."""
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -30,6 +31,16 @@ def test_the_hash_of_a_file_written_anew_is_not_that_of_the_one_before(tmp_path)
         with whole_file(path) as partial:
             partial.write_bytes(content)
         assert file_hash(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_hash_of_a_file_rewritten_in_place_within_a_tick_of_the_clock_is_the_new_one(tmp_path):
+    path = tmp_path / "data.nc"
+    path.write_bytes(b"one")
+    before = path.stat()
+    assert file_hash(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file_hash(path) == hashlib.sha256(b"two").hexdigest()
 
 
 def test_the_hash_of_a_store_knows_its_names_and_its_files(tmp_path):

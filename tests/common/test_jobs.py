@@ -17,7 +17,7 @@ from distributed import LocalCluster
 
 from utils.common import parallel
 from utils.common.cli import UserError
-from utils.common.parallel import Job, finish, needed, processes
+from utils.common.parallel import Job, finish, processes, select_with_needs
 from utils.dataset.prepared import write_prepared
 from utils.study import jobs
 from utils.study.jobs import PER_WEIGHT, ROOM, Study, side_by_side
@@ -60,9 +60,9 @@ def test_no_more_jobs_run_side_by_side_than_allowed():
 
 def test_needed_are_the_jobs_named_and_what_they_start_from():
     known = [Job("a", int), Job("b", int, ("a",)), Job("c", int, ("b",)), Job("d", int, ("a",))]
-    assert [job.name for job in needed(known, ["c"])] == ["a", "b", "c"]
+    assert [job.name for job in select_with_needs(known, ["c"])] == ["a", "b", "c"]
     with pytest.raises(KeyError, match="'e'"):
-        needed(known, ["e"])
+        select_with_needs(known, ["e"])
 
 
 def test_a_failed_job_is_named_in_one_sentence_and_the_others_are_stopped(tmp_path):

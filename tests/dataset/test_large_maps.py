@@ -24,7 +24,7 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.models.convlstm import ConvLSTM
 from utils.models.pixel_lstm import PixelLSTM
-from utils.training.loop import sum_of_squares
+from utils.training.loop import sum_squared_errors
 
 SPLIT = Split(
     spans("train", ("2015-03-31", "2015-05-31")),
@@ -86,7 +86,7 @@ def test_patches_count_every_cell_of_every_window_once():
     patches = windows.patches(tiles((7, 8), 3, model.receptive_radius(3)))
     with torch.no_grad():
         every = [[one.batch(n) for n in np.arange(len(one))[:, None]] for one in (windows, patches)]
-        sums = [sum(float(sum_of_squares(model(batch.features), batch)) for batch in one) for one in every]
+        sums = [sum(float(sum_squared_errors(model(batch.features), batch)) for batch in one) for one in every]
     valid = [sum(int(batch.valid.sum()) for batch in one) for one in every]
     assert valid[0] == valid[1] and sums[1] == pytest.approx(sums[0], rel=1e-5)
 

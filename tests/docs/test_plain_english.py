@@ -16,7 +16,9 @@ OTHER_PROGRAMS = ("help", "nproc-per-node", "wait")  # tyro's, torchrun's, sbatc
 SCRIPTS = [
     file for part in ("*.py", "utils/**/*.py", "data/*.py", "benchmarks/*.py", "*test/*.py") for file in ROOT.glob(part)
 ]
-FIELDS = set(re.findall(r"^    (\w+): ", "\n".join(file.read_text() for file in SCRIPTS), re.MULTILINE))  # of settings
+CODE = "\n".join(file.read_text() for file in SCRIPTS)
+FIELDS = set(re.findall(r"^    (\w+): ", CODE, re.MULTILINE))  # of settings
+ALIASES = {name for names in re.findall(r"aliases=\[([^]]+)\]", CODE) for name in re.findall(r"--([a-z-]+)", names)}
 
 
 def prose(text: str) -> str:
@@ -75,7 +77,7 @@ class TestPage:
         """Outside code blocks, which also hold flags of other programs."""
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         for flag in re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", text):
-            assert flag in OTHER_PROGRAMS or flag.removeprefix("no-").replace("-", "_") in FIELDS, flag
+            assert flag in (*OTHER_PROGRAMS, *ALIASES) or flag.removeprefix("no-").replace("-", "_") in FIELDS, flag
 
     def test_it_names_no_page_that_is_not_in_the_repository(self, page):
         assert not re.search(r"\bcontract [1-5]\b|DESIGN\.md|ARCHITECTURE\.md", page.read_text())

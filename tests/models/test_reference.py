@@ -9,7 +9,7 @@ from test_models import NAMES, settings_and_build
 from utils.common.grid import Grid
 from utils.data_processing import Batch
 from utils.models import reference
-from utils.training.loop import sum_of_squares
+from utils.training.loop import sum_squared_errors
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,7 +38,7 @@ def test_forecast_and_gradients_agree_with_the_published_step(tmp_path, name, sh
     valid = torch.from_numpy(np.broadcast_to(mask, target[samples].shape).copy())
     batch = Batch(torch.from_numpy(features[samples]), torch.from_numpy(target[samples]), valid)
     forecast = model(batch.features)
-    ours = sum_of_squares(forecast, batch) / valid.sum()
+    ours = sum_squared_errors(forecast, batch) / valid.sum()
     ours.backward()
     torch.testing.assert_close(forecast, plain(batch.features), atol=1e-5, rtol=1e-5)
     assert ours.item() == pytest.approx(loss, rel=1e-5)

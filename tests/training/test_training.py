@@ -18,8 +18,8 @@ from utils.common.cli import one_sentence
 from utils.data_processing import Batch
 from utils.dataset.prepared import write_prepared
 from utils.training.checkpoint import load_checkpoint
-from utils.training.loop import sum_of_squares
-from utils.training.run_directory import claimed
+from utils.training.loop import sum_squared_errors
+from utils.training.run_directory import hold_run_directory
 
 CNN = "SMAPtest/train_cnn.py"
 
@@ -37,9 +37,9 @@ def test_the_loss_is_the_mean_over_valid_land_targets_by_hand():
     target = torch.tensor([[[0.5, 0.0], [1.0, 0.0]]])
     valid = torch.tensor([[[True, False], [True, False]]])
     batch = Batch(torch.zeros(1, 1, 3, 2, 2), target, valid)
-    assert sum_of_squares(forecast, batch).item() == pytest.approx(0.5**2 + 2.0**2)
+    assert sum_squared_errors(forecast, batch).item() == pytest.approx(0.5**2 + 2.0**2)
     target[~valid] = torch.nan
-    assert sum_of_squares(forecast, batch).item() == pytest.approx(0.5**2 + 2.0**2)
+    assert sum_squared_errors(forecast, batch).item() == pytest.approx(0.5**2 + 2.0**2)
 
 
 def test_validation_loss_and_rmse_in_the_log_are_those_of_the_valid_cells(tmp_path, smap, script):
@@ -115,7 +115,7 @@ import runpy, sys
 sys.argv = {[str(a) for a in arguments]!r}
 import torch
 from utils.training.checkpoint import load_checkpoint
-from utils.training.run_directory import claimed
+from utils.training.run_directory import hold_run_directory
 from utils.training import loop
 torch.set_num_threads(1)
 epochs = 0
@@ -227,7 +227,7 @@ def test_an_output_in_another_encoding_does_not_end_a_training(tmp_path, smap):
 
 
 def hold(path, ready, done):
-    with claimed(path):
+    with hold_run_directory(path):
         ready.set()
         done.wait(60)
 
@@ -258,6 +258,22 @@ def test_a_run_directory_holds_what_the_contract_says(tmp_path, smap, script):
     assert run["start"] <= run["end"] and run["machine"]["threads"] and run["commit"]
     content = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert content["finished"] and not content["last"] and content["synthetic"]
+
+
+@pytest.mark.parametrize("change", [{"best_hash": ""}, {"finished": False}])
+def test_damage_in_large_weights_is_found_before_they_are_used(tmp_path, smap, script, monkeypatch, change):
+    """In runs of an earlier version, which have no hash of their weights, and in those to be continued."""
+    monkeypatch.setattr("utils.training.checkpoint.SMALL", 0)  # as if all parts were large
+    run, command = tmp_path / "run", ["SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--epochs", 1]
+    assert script(*command, "--out", run).code == 0
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save({**content, **change}, run / "checkpoint.pt")
+    good = (run / "checkpoint.pt").read_bytes()
+    middle = len(good) // 2
+    flipped = bytes(255 - byte for byte in good[middle : middle + 300])
+    (run / "checkpoint.pt").write_bytes(good[:middle] + flipped + good[middle + 300 :])
+    used = ["SMAPtest/eval.py", run] if "best_hash" in change else [*command, "--out", run]
+    assert "is damaged" in script(*used).sentence()
 
 
 def test_the_default_run_directory_is_that_of_the_contract(tmp_path, smap, script):

@@ -1,8 +1,9 @@
-"""A map cut into tiles: what models free of the grid learn from on a large grid, and forecast by.
+"""Grids of cells: a map cut into tiles, and the area of each cell.
 
-A tile is read with a halo of neighbours, as wide as a forecast looks; what counts are its own cells. A tile at the edge
-of the map begins there and is as large as the others, so that they can be stacked and the edge stays the map's edge.
-Forecasts of own cells are then those of the whole map.
+A large map is learned and forecast tile by tile, by models that are not bound to one grid. A tile has its own cells,
+and a halo of neighbours around them, as wide as a forecast looks. The halo is read too, but only the own cells count.
+Their forecasts are therefore the same as those from the whole map. A tile at the edge of the map has no halo beyond the
+edge; it is longer on its other side, so that all tiles that are read have the same shape.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Real
 
 @dataclass(frozen=True)
 class Tile:
-    """Ranges of rows and columns of a grid: those that are read, and among them those that count."""
+    """A part of a grid: the rows and columns that are read (own cells and halo), and those of the own cells alone."""
 
     rows: slice
     columns: slice
@@ -23,21 +24,21 @@ class Tile:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """What is read, in the grid."""
+        """Rows and columns that are read, counted in the whole grid."""
         return self.rows, self.columns
 
     @property
     def own(self) -> tuple[slice, slice]:
-        """What counts, in the grid."""
+        """Rows and columns of the own cells, counted in the whole grid."""
         return self.own_rows, self.own_columns
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """What counts, in what is read."""
+        """Rows and columns of the own cells, counted from the first row and column that are read."""
         return tuple(slice(o.start - w.start, o.stop - w.start) for o, w in zip(self.own, self.window, strict=True))
 
     def mask(self) -> Bool[np.ndarray, "lat lon"]:
-        """Which of the cells that are read count."""
+        """Of the cells that are read, True for the own cells."""
         counts = np.zeros([w.stop - w.start for w in self.window], bool)
         counts[self.inside] = True
         return counts

@@ -69,7 +69,7 @@ def finish(
 
 
 def finish_here(jobs: Iterable[Job], on_result: Callable[[Job, Any], Iterable[Job]] = lambda job, result: ()) -> None:
-    """The same in this process, one after the other."""
+    """Run all jobs in this process, one after the other; `on_result` and errors are those of `finish`."""
     waiting, done = list(jobs), set()
     while waiting:
         job = next(job for job in waiting if done.issuperset(job.needs))
@@ -101,7 +101,7 @@ def _result(future: Future, running: dict[Future, Job]) -> Any:
         ) from error
 
 
-def needed(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
+def select_with_needs(jobs: Iterable[Job], names: Iterable[str]) -> list[Job]:
     """The jobs of these names and all they need, in their order; KeyError for a name that is no job's."""
     known = {job.name: job for job in jobs}
     wanted: set[str] = set()
@@ -123,9 +123,10 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def processes(number: int) -> Iterator[Executor]:
-    """So many processes that share the cores between them; they end with the block and with this process, however.
+    """A pool of this `number` of processes, which share the cores of the machine.
 
-    A job that runs when the block is left by an error or Ctrl-C is ended at once.
+    They end when the block ends, and also when this process is killed. If an error or Ctrl-C leaves the block, jobs
+    that still run are ended at once.
     """
     threads = max(1, cores() // number)
     with contextlib.suppress(KeyError, ValueError):
@@ -152,7 +153,7 @@ def cluster(address: str) -> Iterator[Executor]:
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"No Dask scheduler answers at {address}: {fold(error)[:150]}.") from error
     with client:
-        executor = client.get_executor()
+        executor = client.get_executor(pure=False)
         try:
             yield executor
         finally:

@@ -36,7 +36,7 @@ def starts_of_runs(days: np.ndarray) -> Bool[np.ndarray, "time"]:
     return np.diff(days, prepend=days[0] - 2) != np.timedelta64(1, "D")
 
 
-def named(periods: tuple[Span, ...]) -> str:
+def format_periods(periods: tuple[Span, ...]) -> str:
     """Periods in words, for a sentence."""
     return ", ".join(f"{start} to {end}" for start, end in periods)
 

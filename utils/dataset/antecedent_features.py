@@ -81,7 +81,10 @@ def past_rain(past: Past, scale: int) -> Maps:
 
 
 def rain_before(past: Past, lag: int) -> Maps:
-    """Rain so many days ago; of the first day behind the start or a gap where that is nearer."""
+    """The square root of the rain `lag` days before each day.
+
+    Where the record's start or a gap is nearer than that, it is of the first day after it.
+    """
     day = np.arange(len(past.starts))
     start = np.maximum.accumulate(np.where(past.starts, day, 0))
     return past.rain[np.maximum(day - lag, start)]
@@ -134,7 +137,7 @@ def past_rain_to_the_west(past: Past, scale: int) -> Maps:
 
 
 def season(days: np.ndarray, wave: int) -> Float[np.ndarray, "time"]:
-    """Cosine (0) or sine (1) of the day of the year."""
+    """The annual cosine (`wave` 0) or sine (`wave` 1) at each day, without unit."""
     return annual_harmonics(days, 1)[:, 1 + wave]
 
 
@@ -194,7 +197,7 @@ FEATURES = {
 
 
 def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:
-    """What each of these features changes by where the cell's training mean is 1 m3 m-3 too low."""
+    """The `shift` of each of these features: its change, m3 m-3, where the cell's training mean is 1 m3 m-3 too low."""
     return np.array([float(FEATURES[name].shift) for name in names])
 
 
@@ -266,7 +269,10 @@ def decayed_mean(values: Maps, starts: Bool[np.ndarray, "time"], scale: int, pri
 
 
 def mean_to_the_west(past: Past, values: Maps) -> Maps:
-    """Mean over the scored ones of BOX × BOX cells, WEST cells to the west; 0 where there is none."""
+    """Mean of `values` over a box of BOX × BOX cells whose middle lies WEST cells to the west, in the same unit.
+
+    Only scored cells count; the mean is 0 where the box has none.
+    """
     scored, grid = past.scored, past.record.grid
     inside = np.where(scored, values, 0).astype(np.float32)
     total = uniform_filter(inside, (0, BOX, BOX), mode="constant")

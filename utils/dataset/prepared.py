@@ -30,7 +30,8 @@ class Variable:
         return (self.units, *self.accepted)
 
 
-# Their order is the order of the channels in a model's input. Their number is nowhere else written down.
+# Their order is the order of the channels in a model's input. Every data set must contain all of them, so each product
+# must supply them too (CONTRIBUTING.md lists the places).
 VARIABLES = {
     "precipitation": Variable(
         "mm day-1",

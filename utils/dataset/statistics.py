@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
-from utils.common.periods import Split, annual_harmonics, in_spans, named
+from utils.common.periods import Split, annual_harmonics, format_periods, in_spans
 from utils.dataset.prepared import VARIABLES
 
 MOISTURE = list(VARIABLES).index("soil_moisture")
@@ -26,10 +26,10 @@ Window = tuple[slice, slice]  # rows and columns of a map
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Statistics:
-    """What is learned from the data of the training period alone. It travels inside the checkpoint.
+    """Statistics of a data set from the training period alone; the checkpoint stores them with the weights.
 
-    Moments and quantiles are those of soil moisture in the training period, in m3 m-3. What older checkpoints do not
-    hold is None.
+    Standard deviations and quantiles are those of soil moisture in the training period, in m3 m-3. A field that an
+    older checkpoint does not hold is None.
     """
 
     low: Float32[np.ndarray, "variable"]  # minimum of each variable over the scored cells in the training period
@@ -63,7 +63,7 @@ class Statistics:
         return accumulator.statistics()
 
     def with_scaling_of(self, source: "Statistics") -> "Statistics":
-        """The same cells and means, scaled as the pre-training run scaled: its weights keep their physical meaning."""
+        """These statistics with the minima and maxima of `source`, so that pre-trained weights keep their meaning."""
         return replace(self, low=source.low, high=source.high)
 
     @property
@@ -167,7 +167,7 @@ class _Accumulator:
             mean = self.mean[number]
             known = np.isfinite(mean)
             if not known.any():
-                raise UserError(f"{name} has no valid value in the training period {named(self.split.train)}.")
+                raise UserError(f"{name} has no valid value in the training period {format_periods(self.split.train)}.")
             cell_mean[number, self.scored] = np.where(known, mean, mean[known].mean())[self.scored]
         squares = np.nan_to_num(self.std) ** 2 * self.training_days
         shrunk_std = np.sqrt((squares + PRIOR_DAYS * PRIOR_STD**2) / (self.training_days + PRIOR_DAYS))

@@ -32,8 +32,8 @@ from utils.training import TRAINERS
 from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
 from utils.training.inference import BATCH, forecast, model_maker, restore_model, restore_windows, script_of
 from utils.training.loop import start_fabric
-from utils.training.run_directory import claimed
-from utils.training.setup import new_model, start_of, views
+from utils.training.run_directory import hold_run_directory
+from utils.training.setup import make_windows_pair, new_model, start_of
 
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
@@ -59,7 +59,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
-        with claimed(folder):
+        with hold_run_directory(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             rmse = _write_forecasts(run_dir, folder, checkpoint, folds, quiet)
             write_json(metrics, {**state, "rmse": rmse})
@@ -142,7 +142,7 @@ def refit_run(
             raise UserError(f"{settings.init_from} has other weights than {run_dir} started from; train again.")
     model = new_model(model_maker(checkpoint, run_dir), settings, data, source)
     learned = Split(days, (), checkpoint.periods.test)
-    windows, gappy = views(settings, model, data, learned, source, future)
+    windows, gappy = make_windows_pair(settings, model, data, learned, source, future)
     name = hashlib.sha256(f"{checkpoint.weights_hash} {days}".encode()).hexdigest()[:16]
     kept = keep / f".fit-{name}.pt" if keep else None
     if kept and kept.exists():

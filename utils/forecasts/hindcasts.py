@@ -23,7 +23,7 @@ from utils.forecasts.operational import find_inits, forecast_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.sums import FORECASTS, Sums
-from utils.training.run_directory import claimed
+from utils.training.run_directory import hold_run_directory
 
 
 def write_hindcasts(
@@ -35,7 +35,7 @@ def write_hindcasts(
     """
     inits = find_inits(request, first, last)
     folder = out.with_name(f".{out.name}.parts")
-    with claimed(folder):
+    with hold_run_directory(folder):
         parts = [inits[i : i + request.max_inits] for i in range(0, len(inits), request.max_inits)]
         files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
         _write_parts(request, parts, files, jobs)

@@ -1,7 +1,7 @@
 """compact: ours, made for records of a month to a few years; one model for all cells and any grid.
 
 Its forecast is the cell's mean, plus a linear regression on antecedent soil moisture and precipitation, plus a share of
-what four small networks add to it. It has about 1,500 parameters.
+what four small networks add to it. With its default sizes it has 1,429 parameters.
 
 The regression is fitted on the land model first, seen with the gaps and the noise of a satellite. On SMAP, its weights
 are drawn towards those of the land model, so that a month of SMAP cannot lead them astray. The networks learn what the
@@ -79,8 +79,9 @@ class MemoryWindows(Windows):
 class Compact(ForecastModel):
     """mean + w·x + b + share · (mean over members of MLP(x, static, w·x + b)), in m3 m-3.
 
-    x are the antecedent features of the last input day and, where it knows them, the rain of the days up to the target
-    (`ahead` of them); `static` are the cell's own. Each of the `members` networks has one layer of `hidden` units.
+    x has the DYNAMIC features of the last input day. A model that knows the rain of the days up to the target has that
+    in x too, one number for each of these `ahead` days. `static` has the STATIC features of the cell. Each of the
+    `members` networks (MLP) has one layer of `hidden` units.
     """
 
     trainer = "compact"

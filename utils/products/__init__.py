@@ -1,4 +1,15 @@
-"""From raw files to prepared data sets, a package for each product; what they share lies beside the packages."""
+"""From raw files to prepared data sets: a package for each product, and beside the packages what they share.
+
+A product supplies:
+    download.py    requests to its server, with the retries and messages of products/download.py; optional
+    a reader       `scan` of a raw file: what the file holds, its grid and its times. Damaged files and other units are
+                   refused with one sentence (smap/granules.py, era5/files.py)
+    daily.py       one month as daily maps of all VARIABLES (dataset/prepared.py), in their units, on the target grid
+    prepare.py     its settings, which extend `PrepareSettings`, and the steps: find and scan the files, choose the
+                   complete days, list the months. `prepare_months` (monthly.py) makes and joins them, `report`
+                   (report.py) says what was made
+A thin script in data/ parses the settings and calls prepare.py.
+"""
 
 import numpy as np
 

@@ -62,22 +62,25 @@ class FittedBaselines:
         self._scores: dict[str, dict[str, Any]] = {}
 
     def forecasts(self, block: Tile) -> dict[str, Float[np.ndarray, "sample lat lon"]]:
-        """Each baseline's forecasts, m3 m-3, for a block's own cells; those of an only block are kept."""
-        if self._forecasts:
+        """Each baseline's forecasts, m3 m-3, for a block's own cells; those of an only block are kept.
+
+        A model that knows the weather ahead may see the map in smaller blocks than the baselines do.
+        """
+        only = len(self.test.blocks) == 1 and block.own == self.test.blocks[0].own
+        if only and self._forecasts:
             return self._forecasts
         own = Tile(*block.own, *block.own)
-        fitting = Fitting(self.training.of(own), self.test.of(own), days=self.train, whole_map=self._whole_map)
+        whole_map = None if only else self._whole_map
+        fitting = Fitting(self.training.of(own), self.test.of(own), days=self.train, whole_map=whole_map)
         forecasts = {name: row.forecast(fitting) for name, row in BASELINES.items()}
         self._notes = {name: row.note(fitting) for name, row in BASELINES.items()}
-        if len(self.test.blocks) == 1:
+        if only:
             self._forecasts = forecasts
         return forecasts
 
     @functools.cached_property
-    def _whole_map(self) -> Pooled | None:
-        """Sums over the training samples of all blocks; None where one block is the whole map."""
-        if len(self.test.blocks) == 1:
-            return None
+    def _whole_map(self) -> Pooled:
+        """Sums over the training samples of all blocks."""
         parts = (Fitting(training=windows, test=windows, days=self.train).pooled for windows in self.training)
         return functools.reduce(operator.add, parts)
 

@@ -39,11 +39,11 @@ Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]
 
 @dataclass(frozen=True)
 class Pooled:
-    """What the training samples of all cells say together: sums, so that blocks of a large map can be added."""
+    """Sums over the training samples of all cells. Those of the blocks of a large map are added with `+`."""
 
     samples: int  # training samples of a cell
     days: int  # target days of the training period, with or without a full window
-    all_year: bool  # whether they leave out no part of the year
+    all_year: bool  # whether these days cover the whole year
     anomaly: Float[np.ndarray, "2"]  # sum of squares of the targets' anomalies, (m3 m-3)², and their number
     by_age: Float[np.ndarray, "3 age"]  # sums over samples, by the last anomaly's age: see sum_by_age
     window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see sum_products_by_block
@@ -142,7 +142,11 @@ def moisture_anomaly(windows: Windows) -> Float[np.ndarray, "sample lat lon"]:
 
 
 def sum_by_age(training: Windows, memory: AntecedentFeatures) -> Float[np.ndarray, "3 age lat lon"]:
-    """Sums over valid samples of target · last anomaly, of its square, and their number, by its age in days."""
+    """Sums over the valid samples of each cell, apart for each age of the last anomaly in days, 0 to OLDEST.
+
+    First row: target times last anomaly, (m3 m-3)². Second row: the square of the last anomaly. Third row: the number
+    of samples. The target is an anomaly too.
+    """
     target, start = moisture_anomaly(training), last_input_days(training)
     last, age = memory["last_anomaly"][start], memory["last_anomaly_age"][start]
     valid = np.isfinite(target)

@@ -227,16 +227,16 @@ METRICS = {  # in the order of metrics.json
 
 
 def scores(predictions: xr.Dataset) -> dict[str, Any]:
-    """`scores_of` the content of predictions.nc."""
+    """The scores of the content of predictions.nc, as `scores_of` returns them. Raises as `sums_of`."""
     area = predictions["cell_area"].transpose("lat", "lon").values
     return scores_of(sums_of(predictions), predictions["time"].values, area)
 
 
 def scores_of(sums: Sums, time: np.ndarray, area: Float[np.ndarray, "lat lon"]) -> dict[str, Any]:
-    """The content for metrics.json: floats, ints and None. `time` are the valid dates, `area` is in km2.
+    """The scores as metrics.json holds them: floats, ints and None. `time` are the valid dates, `area` is in km2.
 
-    First comes every metric of METRICS, pooled and unweighted over all pairs. r2 is scikit-learn's r2_score. Then come
-    four dicts:
+    First comes every metric of METRICS over all pairs together, each pair counted alike. r2 is that of scikit-learn's
+    r2_score. Then come four dicts:
     - `area_weighted`: the same metrics, each pair weighted with its cell's area;
     - `median_cell`: the medians over cells of the metrics over time, and the number of `cells` with at least MIN_DAYS
       valid days;
@@ -254,32 +254,35 @@ def scores_of(sums: Sums, time: np.ndarray, area: Float[np.ndarray, "lat lon"]) 
 
 
 def by_cell(predictions: xr.Dataset) -> xr.Dataset:
-    """`maps` of the content of predictions.nc. Raises as `sums_of`."""
+    """Maps [lat, lon] of the metrics over time, from the content of predictions.nc: see `maps`. Raises as `sums_of`."""
     return maps(sums_of(predictions), predictions)
 
 
 def by_day(predictions: xr.Dataset) -> xr.Dataset:
-    """`series` of the content of predictions.nc. Raises as `sums_of`."""
+    """Daily series of the metrics over cells, from the content of predictions.nc: see `series`. Raises as `sums_of`."""
     return series(sums_of(predictions), predictions)
 
 
 def maps(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
-    """The metrics `by_cell` [lat, lon] over time, on the axes of predictions.nc.
+    """Each metric whose row says `by_cell`, over time, as a map [lat, lon] on the axes of predictions.nc.
 
-    They are NaN where n < MIN_DAYS and where they are not defined; n itself is there everywhere.
+    A metric is NaN in cells with fewer than MIN_DAYS valid days (n), and where it is not defined; n is never NaN.
     """
     rows = [row for row in METRICS.values() if row.by_cell]
     return _with_attributes(_measure_cells(sums), rows, axes, dims=("lat", "lon"))
 
 
 def series(sums: Sums, axes: xr.Dataset) -> xr.Dataset:
-    """The metrics `by_day` [time] over the cells, unweighted, on the axes of predictions.nc; NaN where not defined."""
+    """Each metric whose row says `by_day`, over the cells of a day, as a series [time]; NaN where it is not defined.
+
+    Every cell counts alike. `axes` are those of predictions.nc.
+    """
     rows = [row for row in METRICS.values() if row.by_day]
     return _with_attributes(_measure(sums.days.sum(axis=1)), rows, axes, dims=("time",))
 
 
 def well_covered(pairs: Real[np.ndarray, "time"]) -> Bool[np.ndarray, "time"]:
-    """Days worth showing: those with at least half as many `pairs` as the median day that has any."""
+    """Which days have enough pairs to be shown: at least half as many as the median day that has any."""
     return pairs >= np.median(pairs[pairs > 0])
 
 

@@ -13,8 +13,14 @@ from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
 SOURCES = (
+    "utils/common/grid.py",
+    "utils/common/periods.py",
     "utils/common/ridge.py",
+    "utils/data_processing.py",
     "utils/dataset/antecedent_features.py",
+    "utils/dataset/record.py",
+    "utils/dataset/statistics.py",
+    "utils/evaluation.py",
     "utils/scores/baseline_runs.py",
     "utils/scores/baselines.py",
     "utils/scores/fitting.py",

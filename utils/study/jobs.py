@@ -82,7 +82,7 @@ def make_run(plan: Plan, task: Task) -> dict[str, Any]:
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
     """Forecast with a trained run and one predictor shuffled, as a run of its own, where that is missing."""
-    run_dir, into = plan.runs / task.folder, plan.runs / permuted(task, predictor)
+    run_dir, into = plan.runs / task.folder, plan.runs / permuted_folder(task, predictor)
     metrics = current_metrics(into, load_checkpoint(run_dir)) or evaluate(run_dir, permuted=predictor, into=into)
     return {"rmse": metrics["rmse"]}
 
@@ -112,12 +112,12 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
 
 
-def permuted(task: Task, predictor: str) -> str:
+def permuted_folder(task: Task, predictor: str) -> str:
     """The folder, below the study's runs, of a run's forecasts with a shuffled predictor."""
     return replace(task, variant=f"_permuted_{predictor}").folder.as_posix()
 
 
-def held_out(task: Task) -> str:
+def held_out_folder(task: Task) -> str:
     """The folder of a run's forecasts of the days it learned from."""
     return f"{task.folder.as_posix()}/held_out"
 
@@ -129,9 +129,10 @@ def baseline_folder(name: str, lead_days: int, target_days: int | None = None) -
 
 @dataclass
 class Study:
-    """Which jobs there are, and what came of them.
+    """The jobs of a study, and the results of those that are done.
 
-    The leads of the best model are known once it is: `add` returns their jobs as soon as all models are validated.
+    One model, the best by validation, is run at more leads. It is known only when all models are validated: then `add`
+    returns these further jobs.
     """
 
     plan: Plan
@@ -167,10 +168,10 @@ class Study:
         jobs += [self._run_job(task) for task in self.closer]
         for task, predictor in product(self._permuted, VARIABLES):
             call = partial(make_permuted, self.plan, task, predictor)
-            jobs.append(Job(permuted(task, predictor), call, needs=(task.folder.as_posix(),)))
+            jobs.append(Job(permuted_folder(task, predictor), call, needs=(task.folder.as_posix(),)))
         for task in self._with_intervals:
             call = partial(make_held_out, self.plan, task)
-            jobs.append(Job(held_out(task), call, needs=(task.folder.as_posix(),)))
+            jobs.append(Job(held_out_folder(task), call, needs=(task.folder.as_posix(),)))
         jobs += [self._baselines_job(task.lead_days, task.target_days) for task in self.closer if task.target_days]
         jobs += [self._baselines_job(lead) for lead in self.all_leads if lead not in self.leads]
         jobs += self._more_jobs()
@@ -221,7 +222,7 @@ class Study:
                 row["note"] = task.note
             runs[task.folder.as_posix()] = row
         for task, predictor in product(self._permuted, VARIABLES):
-            runs[permuted(task, predictor)] = {"note": f"{predictor} shuffled among the test days"}
+            runs[permuted_folder(task, predictor)] = {"note": f"{predictor} shuffled among the test days"}
         return runs
 
     @property

@@ -101,14 +101,14 @@ def summarise(results: Results) -> list[str]:
         rows = results.rows.xs((TRANSFERRED, lead), level=("experiment", "lead_days"))
         models = rows.loc[results.models]
         best = models["rmse"].idxmin()
+        lowest, persistence = (format_number(rows.loc[name, "rmse"], 4) for name in (best, "persistence"))
         verdicts = list(models["vs_persistence"])
         better, worse = verdicts.count("better"), verdicts.count("worse")
-        lowest, persistence = (format_number(rows.loc[name, "rmse"], 4) for name in (best, "persistence"))
-        outcome = OUTCOMES[models.loc[best, "vs_persistence"]]
         statements.append(
             f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
-            f"{lowest} m³ m⁻³ against {persistence} of persistence. {outcome} Of the {len(models)} models, "
-            f"{_count(better)} significantly better than persistence and {_count(worse)} significantly worse."
+            f"{lowest} m³ m⁻³ against {persistence} of persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} "
+            f"Of the {len(models)} models, {_count(better)} significantly better than persistence and {_count(worse)} "
+            "significantly worse."
         )
     return statements
 

@@ -128,9 +128,21 @@ def load_finished(run_dir: Path) -> Checkpoint:
 
 
 def check_weights(checkpoint: Checkpoint, run_dir: Path) -> None:
-    """A UserError where the best weights are not those that the finished run wrote."""
-    if checkpoint.best_hash and hash_weights(checkpoint.best) != checkpoint.best_hash:
+    """A UserError where the best weights are not those that the finished run wrote.
+
+    An unfinished run, and one of an earlier version, has no hash of them: then the whole file is read.
+    """
+    if not checkpoint.best_hash:
+        check_whole_file(run_dir)
+    elif hash_weights(checkpoint.best) != checkpoint.best_hash:
         raise _damaged(run_dir, "its weights have changed since they were written")
+
+
+def check_whole_file(run_dir: Path) -> None:
+    """A UserError where a checksum of the checkpoint is wrong, which torch never looks at; reads all of it."""
+    with zipfile.ZipFile(run_dir / "checkpoint.pt") as archive:
+        if damaged := archive.testzip():
+            raise _damaged(run_dir, f"the checksum of {damaged} is wrong")
 
 
 def _damaged(run_dir: Path, reason: str) -> UserError:

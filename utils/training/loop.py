@@ -195,7 +195,7 @@ def train_epoch(
         order = torch.randperm(len(windows)).numpy()
         for samples in index_batches(len(windows), batch_size):
             batch = make_own_part(fabric, windows, order[samples])
-            squares = sum_of_squares(model(batch.features), batch)
+            squares = sum_squared_errors(model(batch.features), batch)
             (valid,) = sum_over_processes(fabric, batch.valid.sum())
             if valid:
                 optimiser.zero_grad(set_to_none=True)
@@ -217,8 +217,8 @@ def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: 
     for windows in validation:
         for batch, scaled in forecast_batches(model, windows, batch_size, fabric.device, **own_batches):
             forecast, target = windows.record.unscale(scaled), windows.record.unscale(batch.target)
-            total += sum_of_squares(scaled, batch).item()
-            squares += sum_of_squares(forecast, batch._replace(target=target)).item()
+            total += sum_squared_errors(scaled, batch).item()
+            squares += sum_squared_errors(forecast, batch._replace(target=target)).item()
             count = count + int(batch.valid.sum())
     total, squares, count = sum_over_processes(fabric, total, squares, count)
     return total / count, math.sqrt(squares / count)
@@ -243,7 +243,11 @@ def sum_over_processes(fabric: Fabric, *values: float | Tensor) -> list[float]:
     return fabric.all_reduce(stacked, reduce_op="sum").tolist()
 
 
-def sum_of_squares(forecast: Float[Tensor, "batch lat lon"], batch: Batch) -> Float[Tensor, ""]:
-    """Squared errors summed over the valid targets alone; divided by their number, this is the loss."""
+def sum_squared_errors(forecast: Float[Tensor, "batch lat lon"], batch: Batch) -> Float[Tensor, ""]:
+    """The sum over all valid targets of a batch of the squared error, a single number.
+
+    Its unit is the square of that of `forecast` and of the batch's target: none where they are scaled, (m3 m-3)² where
+    they are not. The loss is this sum of scaled values, divided by the number of valid targets.
+    """
     valid: Bool[Tensor, "batch lat lon"] = batch.valid
     return torch.where(valid, forecast - batch.target, 0).square().sum()

@@ -15,7 +15,7 @@ import torch
 from utils.common.cli import UserError
 from utils.common.files import ROOT, hold_lock, write_json
 from utils.settings import neutral_values
-from utils.training.checkpoint import Checkpoint, load_checkpoint
+from utils.training.checkpoint import Checkpoint, check_whole_file, load_checkpoint
 
 _LIBRARIES = ("torch", "lightning-fabric", "numpy", "xarray", "netCDF4", "scikit-learn")
 _NOT_COMPARED = {"out", "overwrite", "data", "init_from", "future_from"}  # places; their content is compared by hash
@@ -37,7 +37,7 @@ def epochs_done(run_dir: Path) -> int:
 
 
 @contextlib.contextmanager
-def claimed(run_dir: Path) -> Iterator[None]:
+def hold_run_directory(run_dir: Path) -> Iterator[None]:
     """Hold the directory for this process alone; the operating system frees it when the process ends, however.
 
     Raises UserError when another living process holds it or it cannot be written. A directory made for nothing is
@@ -72,6 +72,8 @@ def resumable_run(run_dir: Path, wanted: Checkpoint, overwrite: bool) -> Checkpo
                 f"{run_dir} holds a run with other settings: {name} was {before}, now {now}; give another --out, or "
                 "--overwrite to start again."
             )
+        if not there.finished:
+            check_whole_file(run_dir)  # its last weights are about to be used
     except UserError:
         if overwrite:
             return None

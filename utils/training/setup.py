@@ -85,7 +85,7 @@ def new_model(
     return model
 
 
-def views(
+def make_windows_pair(
     settings: RunSettings,
     model: ForecastModel,
     data: DataSet,
@@ -93,9 +93,10 @@ def views(
     source: Checkpoint | None,
     future: KnownWeather | None,
 ) -> tuple[Windows, Windows]:
-    """All windows of the data set as a model is validated on them and as it learns from them.
+    """The windows of all days of the data set twice: first for validation, then for training.
 
-    They differ by the gaps that the settings ask for. Their statistics are those of the days `learned`.
+    The second ones lack soil moisture where the setting `gaps` hides it; without `gaps` both are the same object. Their
+    statistics are of the training period of `learned`. After pre-training, scaling and matching follow `source`.
     """
     statistics = data.statistics(learned)
     if not model.scaled:
@@ -129,7 +130,7 @@ def start_of(checkpoint: Checkpoint) -> np.datetime64 | None:
     return checkpoint.periods.train[0][0] if checkpoint.settings.get("target_days") else None
 
 
-def pretrained(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
+def load_pretraining(settings: FinetuneSettings, script: str, model: str, split: Split) -> Checkpoint:
     """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
     source_dir = settings.init_from
     command = _pretraining_command(settings, script, model)

@@ -90,7 +90,7 @@ def _months(
     mosaic: Mosaic, days: np.ndarray, sea: np.ndarray | None, target: Cells, settings: ERA5PrepareSettings
 ) -> list[Month]:
     """The months to prepare, each with its own part of the mosaic."""
-    code = code_hash(era5_month.__module__)
+    code = code_hash(era5_month.__module__) + code_hash(Mosaic.__module__) + code_hash(assemble.__module__)
     min_valid = None if settings.native else settings.min_valid_fraction
     sea_hash = hashlib.sha256(b"" if sea is None else np.packbits(sea).tobytes()).hexdigest()
     months = []

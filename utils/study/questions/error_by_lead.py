@@ -26,6 +26,7 @@ _SCORES = {  # column: title of the panel, name on the axis
 
 
 def leads(results: Results, figures: Path) -> Section | None:
+    """How the error of the best model grows with the lead; None where it has fewer than two leads."""
     scores = _scores_by_lead(results)
     rmse = scores.pivot(index="lead_days", columns="model", values="rmse")
     ours = rmse[results.best].dropna()
@@ -37,7 +38,7 @@ def leads(results: Results, figures: Path) -> Section | None:
     first, last = ours.index.min(), ours.index.max()
     said = [
         f"{name}: from {format_number(rmse.loc[first, model], 4)} to {format_number(rmse.loc[last, model], 4)}"
-        for name, model in ((f"{results.best} with transfer", results.best), ("ridge with a memory", "ridge_memory"))
+        for name, model in ((f"{results.best} with transfer", results.best), ("ridge_memory", "ridge_memory"))
     ]
     return Section(
         "How does the error grow with the lead?",

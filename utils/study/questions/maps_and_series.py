@@ -26,6 +26,7 @@ _OBSERVED = {"marker": "o", "linestyle": "none", "color": "black", "markersize":
 
 
 def cells(results: Results, figures: Path) -> Section:
+    """Where forecasts are good: a map of each cell's R² over time."""
     model, lead = results.detail, results.lead
     runs = [
         (f"{model}, SMAP alone", SCRATCH, model),
@@ -51,6 +52,7 @@ def cells(results: Results, figures: Path) -> Section:
 
 
 def where_transfer_helps(results: Results, figures: Path) -> Section:
+    """In which cells transfer lowers or raises the error, and where that is significant."""
     model, lead, seed = results.detail, results.lead, results.seeds[0]
     tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
     scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
@@ -80,6 +82,7 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
 
 
 def days(results: Results, figures: Path) -> Section:
+    """What a forecast looks like: maps of the wettest day, the driest, and one of median error."""
     run = results.predictions(TRANSFERRED, results.detail, results.lead, results.seeds[0])
     observed, predicted = run["observed"], run["predicted"]
     covered = observed.notnull().sum(("lat", "lon"))
@@ -106,6 +109,7 @@ def days(results: Results, figures: Path) -> Section:
 
 
 def series(results: Results, figures: Path) -> Section:
+    """How forecasts follow single places: the cell of median error in each climate region, over time."""
     model, lead = results.detail, results.lead
     run = results.predictions(TRANSFERRED, model, lead, results.seeds[0])
     error, time = metrics.by_cell(run)["rmse"], run["time"].values

@@ -30,6 +30,7 @@ _SEED = {"marker": "_", "s": 36, "color": "0.2", "linewidth": 0.6, "zorder": 3.5
 
 
 def how_good(results: Results, figures: Path) -> Section:
+    """How good the forecasts are, and which are significantly better than the baselines."""
     path = figures / "study.png"
     draw_study(_scores(results), results.title("RMSE, R² and skill over persistence of every model and baseline"), path)
     cases = [(model, lead) for model in results.models for lead in results.leads]
@@ -39,7 +40,7 @@ def how_good(results: Results, figures: Path) -> Section:
         "How good are the forecasts, and are they better than simple ones?",
         f"With transfer there are {len(cases)} cases (a model at a lead). Significantly better than persistence: "
         f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
-        f"ridge with a memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
+        f"ridge_memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
         f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
         [Figure(path, "RMSE, R² and skill of all models and baselines, by lead", "Bars: 95 % intervals.")],
         points=[_lowest(results, lead) for lead in results.leads],

@@ -80,6 +80,7 @@ def shares(results: Results) -> pd.DataFrame | None:
 
 
 def learned(results: Results, figures: Path) -> Section | None:
+    """How much of the predictable each model has learned; None for data without a known limit."""
     found = shares(results)
     if found is None:
         return None

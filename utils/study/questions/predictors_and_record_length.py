@@ -41,6 +41,7 @@ WAY = {"linewidth": 1.2, "markersize": 4, "zorder": 4, **style.EDGE}
 
 
 def predictors(results: Results, figures: Path) -> Section | None:
+    """What each predictor is worth; None where the study has no such run."""
     model, lead = results.detail, results.lead
     variants = [("retrained without", name, f"{model}_without_{name}") for name in VARIABLES]
     variants += [("permuted", name, f"{model}_permuted_{name}") for name in VARIABLES]
@@ -170,6 +171,7 @@ def _draw_markers(ax: Axes, rows: pd.DataFrame, way: str, x: np.ndarray, y: np.n
 
 
 def target_days(results: Results, figures: Path) -> Section | None:
+    """How many SMAP days pre-training replaces; None where the study has no run on fewer days."""
     model, lead = results.detail, results.lead
     variants = {n: f"_{n}days" for n in TARGET_DAYS if results.has(TRANSFERRED, f"{model}_{n}days", lead)}
     if not variants:

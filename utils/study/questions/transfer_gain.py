@@ -16,6 +16,7 @@ from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
 def transfer(results: Results, figures: Path) -> Section | None:
+    """Whether pre-training lowers the error on SMAP; None where no run with transfer can be compared."""
     cases = [(m, lead) for m in results.models for lead in results.leads if results.has(TRANSFERRED, m, lead)]
     rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
     if rows["transfer_rmse_change"].isna().all():
@@ -41,6 +42,7 @@ def _change(row: pd.Series) -> str:
 
 
 def scatters(results: Results, figures: Path) -> Section:
+    """Whether predicted and observed soil moisture lie closer to y = x with transfer."""
     panels = {}
     for experiment, name in ((SCRATCH, "from scratch"), (TRANSFERRED, "with transfer")):
         for model in results.models:

@@ -72,6 +72,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
 
 
 def how_sure(results: Results, figures: Path) -> Section | None:
+    """How sure the forecasts are: coverage, width and CRPS; None where no run has intervals."""
     scores = probabilities(results)
     if scores is None:
         return None
