@@ -1,4 +1,4 @@
-"""How the compact model (utils/models/compact.py) is fitted: from all days at once. It takes seconds to a minute.
+"""How the compact model (utils/models/compact.py) is fitted, from all days at once.
 
 on the land model   It learns from pseudo-satellite years: up to a year of the land model in which soil moisture has a
                     satellite's gaps and noise, and each cell's mean is that of one to nine months. The target is the
