@@ -151,7 +151,7 @@ def test_nothing_is_better_than_the_limit_and_the_weather_is_worth_something(coa
         at = ds.sel(lead_days=lead)
         best = at["soil_moisture"].values
         for rival in (at["without_weather"].values, moisture.shift(time=lead)[-365:].values):
-            found = estimate([daily_sums(observed, best, rival)], mse_difference)
+            found = estimate([daily_sums(observed, best, rival, at["time"].values)], mse_difference)
             assert found.value < 0 and (found.significant or lead > 3), (lead, found)  # ten cells say little
 
 
@@ -196,12 +196,12 @@ def test_persistence_has_learned_nothing_the_limit_everything_and_half_is_half()
     rng = np.random.default_rng(0)
     observed = rng.standard_normal((365, 40))
     last, best = observed + 2 * rng.standard_normal(observed.shape), observed + rng.standard_normal(observed.shape)
-    extra = ((best - observed) ** 2).sum(1)
+    extra, days = ((best - observed) ** 2).sum(1), np.datetime64("2018-01-01") + np.arange(365)
     for forecast, expected in ((last, 0.0), (best, 1.0)):
-        found = estimate([np.column_stack([daily_sums(observed, forecast, last), extra])], share)
+        found = estimate([np.column_stack([daily_sums(observed, forecast, last, days), extra])], share)
         assert found.value == pytest.approx(expected, abs=1e-9) and found.high - found.low < 1e-9
     middling = observed + np.sqrt(2.5) * rng.standard_normal(observed.shape)
-    found = estimate([np.column_stack([daily_sums(observed, middling, last), extra])], share)
+    found = estimate([np.column_stack([daily_sums(observed, middling, last, days), extra])], share)
     assert found.low < 0.5 < found.high and found.high - found.low < 0.2
 
 
@@ -230,7 +230,8 @@ class Study(Results):
 
     def sums(self, experiment, model, lead):
         forecast = self.best if model == "cnn" else self.last
-        return [daily_sums(self.observed.values, forecast.values, self.last.values)]
+        days = self.observed["time"].values
+        return [daily_sums(self.observed.values, forecast.values, self.last.values, days)]
 
 
 def test_shares_of_a_study_are_of_the_cell_days_that_it_scores(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Intervals and tests hold what they promise, on simulated errors whose truth is known."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from scipy.signal import lfilter
 from scipy.stats import t
 
+from utils.common.files import ROOT
 from utils.scores import significance
 from utils.scores.significance import better_and_worse, compare, daily_sums, estimate, variance_of_mean, verdict
 
@@ -18,8 +21,18 @@ def autoregressive(decay: float, days: int, series: int, seed: int = 0) -> np.nd
 
 def rejected(series: np.ndarray) -> float:
     """Share of series whose mean is called different from its true value, 0."""
-    variance, freedom = variance_of_mean(series)
-    return float((2 * t.sf(np.abs(series.mean(axis=0)) / np.sqrt(variance), freedom) < 0.05).mean())
+    variance, freedom = variance_of_mean(series, np.arange(len(series), dtype=float))
+    return float((2 * t.sf(np.abs(np.nanmean(series, axis=0)) / np.sqrt(variance), freedom) < 0.05).mean())
+
+
+def days_of(series: np.ndarray) -> np.ndarray:
+    """As many days in a row as the series has."""
+    return np.datetime64("2018-03-31") + np.arange(len(series))
+
+
+def compare_runs(observed: np.ndarray, one: list[np.ndarray], other: list[np.ndarray]):
+    """`compare` on days in a row."""
+    return compare(observed, one, other, days_of(observed))
 
 
 @pytest.mark.parametrize(("decay", "days"), [(0.0, 365), (0.5, 365), (0.8, 365), (0.9, 365), (0.8, 730), (0.5, 91)])
@@ -54,18 +67,69 @@ MISSING = {
 def test_days_without_a_value_are_not_days_without_error(days):
     missing = np.broadcast_to(MISSING[days](np.random.default_rng(2)), (365, 3000))
     series = np.where(missing, np.nan, autoregressive(0.8, 365, 3000))
-    variance, freedom = variance_of_mean(series)
-    rate = (2 * t.sf(np.abs(np.nanmean(series, axis=0)) / np.sqrt(variance), freedom) < 0.05).mean()
-    assert 0.03 <= rate <= 0.085
-    sums = np.stack([~missing[:, 0], *np.nan_to_num([series[:, 0]] * 4)], axis=1).astype(float)
-    sums[:, 4] = 0
+    variance, freedom = variance_of_mean(series, np.arange(365.0))
+    assert 0.03 <= rejected(series) <= 0.085
+    sums = np.stack([np.arange(365), ~missing[:, 0], *np.nan_to_num([series[:, 0]] * 4)], axis=1).astype(float)
+    sums[:, significance.REFERENCE_2] = 0
     found = estimate([sums], significance.mse_difference)  # of pooled days the same as of a cell
     assert found.p == pytest.approx(2 * t.sf(abs(np.nanmean(series[:, 0])) / variance[0] ** 0.5, freedom[0]), rel=1e-6)
 
 
+def with_a_cycle(
+    decay: float, days: int, cycle: float, varying: float = 0.0, missing: tuple[int, int] = (0, 0), mean: float = 0.0
+) -> np.ndarray:
+    """AR(1) errors of unit variance about a true mean, with an annual cycle in their mean and in their variance.
+
+    `cycle` is in standard deviations; `missing` are days of each year without a value. The cycle has no mean over the
+    days that have one: it is a fixed part of the errors, and what is tested is the mean.
+    """
+    number = np.arange(days)
+    wave = np.sqrt(2) * np.cos(2 * np.pi * number / 365.2425 + 1)[:, None]
+    there = (number % 365 < missing[0]) | (number % 365 >= missing[1])
+    errors = np.sqrt(1 - decay**2) * autoregressive(decay, days, 2500, seed=days)
+    errors = errors * np.sqrt(np.maximum(1 + varying * wave, 0.05)) + cycle * (wave - wave[there].mean()) + mean
+    return np.where(there[:, None], errors, np.nan)
+
+
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+) \| (0\.\d) \|((?: [\d.]+ \|){6})$", PROTOCOL, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("days", "decay", "row"), ROWS)
+def test_the_annual_cycle_is_not_taken_for_noise(days, decay, row):
+    """Size 3 to 9 %, so that intervals cover 91 to 97 %; as much power as without a cycle; and the protocol's table."""
+    days, decay = int(days), float(decay)
+    cases = [{"cycle": 0}, {"cycle": 2}, {"cycle": 1, "varying": 0.6}, {"cycle": 1, "missing": (100, 190)}]
+    sizes = [100 * rejected(with_a_cycle(decay, days, **case)) for case in cases]
+    power = [100 * rejected(with_a_cycle(decay, days, cycle, mean=0.3)) for cycle in (0, 2)]
+    assert min(sizes) >= 3 and max(sizes) <= 9
+    assert power[1] >= 0.9 * power[0]
+    written = [float(number) for number in re.findall(r"[\d.]+", row)]
+    np.testing.assert_allclose(written, [*sizes, *power], atol=0.6)
+
+
+def test_the_table_of_the_protocol_has_all_cases():
+    assert [row[:2] for row in ROWS] == [
+        (days, decay) for days in ("365", "731") for decay in "0.0 0.5 0.8 0.9".split()
+    ]
+
+
+def test_daily_weights_that_vary_change_nothing():
+    weights = np.random.default_rng(365).uniform(0.5, 1.5, (365, 1))
+    for decay in (0.0, 0.5, 0.8, 0.9):
+        assert 0.03 <= rejected(with_a_cycle(decay, 365, 0) * weights) <= 0.09
+
+
+def test_less_than_a_year_cannot_tell_season_from_noise():
+    """Nothing is removed then: the test is careful, and tables say why."""
+    number = np.arange(364.0)
+    assert not significance.spans_a_year(number) and significance.spans_a_year(np.append(number, 364))
+    assert rejected(with_a_cycle(0.5, 300, 1)) < 0.01
+
+
 def test_white_noise_has_the_textbook_variance():
     series = np.random.default_rng(3).standard_normal((400, 2000))
-    variance, freedom = variance_of_mean(series)
+    variance, freedom = variance_of_mean(series, np.arange(400.0))
     assert variance.mean() == pytest.approx(1 / 400, rel=0.02)
     assert np.median(freedom) == 21  # 0.4 · 400^(2/3)
 
@@ -83,7 +147,7 @@ def exchangeable(trials: int, days: int = 365, cells: int = 6):
 
 
 def test_forecasts_with_exchangeable_errors_are_called_different_at_the_stated_level():
-    calls = [verdict(compare(observed, [a], [b])) for observed, a, b in exchangeable(1000)]
+    calls = [verdict(compare_runs(observed, [a], [b])) for observed, a, b in exchangeable(1000)]
     assert 0.03 <= 1 - calls.count("not significant") / 1000 <= 0.075
 
 
@@ -92,23 +156,25 @@ def test_a_year_that_differs_is_seen_and_a_shuffled_forecast_is_worse():
     observed = 0.2 + 0.03 * autoregressive(0.9, 365, 8, seed=6)
     forecast = observed + 0.02 * rng.standard_normal(observed.shape)
     shuffled = forecast[rng.permutation(365)]
-    found = compare(observed, [shuffled], [forecast])
+    found = compare_runs(observed, [shuffled], [forecast])
     assert verdict(found) == "worse" and found.low > 0 and found.p < 1e-4
-    assert verdict(compare(observed, [forecast], [shuffled])) == "better"
-    same = compare(observed, [forecast], [forecast])
+    assert verdict(compare_runs(observed, [forecast], [shuffled])) == "better"
+    same = compare_runs(observed, [forecast], [forecast])
     assert same.value == 0 and same.p == 1 and verdict(same) == "not significant"
 
 
 def test_scores_of_daily_sums_by_hand():
     observed = np.array([[0.1, 0.2], [0.3, np.nan]])
-    sums = daily_sums(observed, observed + 0.01, observed + 0.02)
-    np.testing.assert_allclose(sums[:, 0], [2, 1])
-    np.testing.assert_allclose(sums[:, 1], [0.3, 0.3])
+    sums = daily_sums(observed, observed + 0.01, observed + 0.02, days_of(observed))
+    np.testing.assert_allclose(sums[:, significance.DAY], [6664, 6665])  # 31 March 2018, from the year 2000
+    np.testing.assert_allclose(sums[:, significance.N], [2, 1])
+    np.testing.assert_allclose(sums[:, significance.OBSERVED], [0.3, 0.3])
     mean = torch.from_numpy(sums.mean(axis=0))
     assert float(significance.rmse(mean)) == pytest.approx(0.01)
-    assert float(significance.skill(mean)) == pytest.approx(0.75)
+    ratio = float(significance.log_mse_ratio(mean))
+    assert significance.skill.function(ratio) == pytest.approx(0.75)
     assert float(significance.mse_difference(mean)) == pytest.approx(-3e-4)
-    assert float(significance.rmse_change(mean)) == pytest.approx(-0.5)
+    assert significance.rmse_change.function(ratio) == pytest.approx(-0.5)
     assert float(significance.r2(mean)) == pytest.approx(
         1 - 3e-4 / 0.02
     )  # squared deviations from 0.2: 0.01 + 0 + 0.01
@@ -119,7 +185,7 @@ def test_the_interval_of_rmse_covers_the_true_one():
     for _ in range(400):
         errors = 0.02 * lfilter([1], [1, -0.8], rng.standard_normal((415, 3)), axis=0)[50:] * 0.6
         observed = rng.uniform(0.1, 0.4, errors.shape)
-        found = estimate([daily_sums(observed, observed + errors, observed)], significance.rmse)
+        found = estimate([daily_sums(observed, observed + errors, observed, days_of(observed))], significance.rmse)
         inside += found.low <= 0.02 <= found.high  # the AR(1)'s standard deviation is its innovation's over 0.6
     assert 0.9 <= inside / 400 <= 0.98
 
@@ -132,14 +198,25 @@ def test_a_claim_about_a_model_carries_the_chance_of_its_seeds():
         observed = rng.uniform(0.1, 0.4, (365, 4))
         levels = 0.02 + 0.004 * rng.standard_normal((2, 3))
         runs = [[observed + level * rng.standard_normal(observed.shape) for level in model] for model in levels]
-        alone += compare(observed, runs[0][:1], runs[1][:1]).significant
-        together += compare(observed, *runs).significant
+        alone += compare_runs(observed, runs[0][:1], runs[1][:1]).significant
+        together += compare_runs(observed, *runs).significant
     assert together / 300 <= 0.08 < alone / 300
+
+
+def test_skill_change_and_verdict_never_contradict_each_other():
+    for observed, one, other in exchangeable(100, days=400):
+        sums = [daily_sums(observed, one * rng, other, days_of(observed)) for rng in (0.98, 1.0)]
+        for scores in (sums[:1], sums[1:], sums):
+            better = estimate(scores, significance.skill)
+            change = estimate(scores, significance.rmse_change)
+            assert (better.low > 0) == (verdict(change) == "better") == (change.high < 0)
+            assert (better.high < 0) == (verdict(change) == "worse") == (change.low > 0)
+            assert better.value == pytest.approx(1 - (1 + change.value) ** 2)
 
 
 def test_too_few_days_are_said():
     observed = np.full((10, 2), 0.2)
-    found = compare(observed, [observed + 0.1], [observed])
+    found = compare_runs(observed, [observed + 0.1], [observed])
     assert np.isnan(found.p) and np.isnan(found.low) and verdict(found) == "too few days"
 
 
@@ -152,7 +229,7 @@ def test_cells_named_significant_are_mostly_right():
         difference[rng.random(difference.shape) < 0.3] = np.nan
         difference[:, 0, :5] = np.nan
         difference[40:, 1, :5] = np.nan  # too few days
-        better, worse, tested = better_and_worse(difference)
+        better, worse, tested = better_and_worse(difference, days_of(difference))
         assert not tested[0, :5].any() and not tested[1, :5].any() and tested.sum() == 390
         assert not better[0, :5].any() and not better[1, :5].any() and not worse[:10].any()
         wrong += int(better[10:].sum() + worse.sum())

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
+from utils.scores import significance
 from utils.scores.metrics import SEASONS
 from utils.scores.sums import REGIONS
 
@@ -26,7 +27,7 @@ class QuantileScores:
     below: Float[np.ndarray, "level"]  # share of observations below each quantile
     crps: Float[np.ndarray, "time"]  # sum over observations, m3 m-3
     width: float  # mean width of the 90 % interval at the observations, m3 m-3
-    season: np.ndarray  # index of SEASONS, by day
+    days: np.ndarray  # valid days
 
     @classmethod
     def of(cls, test: OutOfSample, calibration: Calibration) -> "QuantileScores":
@@ -57,7 +58,7 @@ class QuantileScores:
             below=below,
             crps=crps,
             width=width,
-            season=season_of(test.days),
+            days=test.days,
         )
 
     @property
@@ -68,9 +69,9 @@ class QuantileScores:
     @property
     def by_season(self) -> dict[str, float]:
         """Coverage in the seasons that have an observation."""
-        coverage = {}
+        coverage, season = {}, season_of(self.days)
         for number, name in enumerate(SEASONS):
-            days = self.season == number
+            days = season == number
             if self.n[days].any():
                 coverage[name] = float(self.inside[days].sum() / self.n[days].sum())
         return coverage
@@ -89,4 +90,5 @@ class QuantileScores:
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
         unused = np.zeros(len(self.n))
-        return np.column_stack([self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
+        days = significance.number_days(self.days)
+        return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])

@@ -146,38 +146,49 @@ def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, content: dict[str
 
 def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, Any]:
     """All scores of one forecast, with intervals, and tests against each baseline; `sums` as `Predictions.sums`."""
-    own = sums[name].required()
+    own, time = sums[name].required(), frame["time"].values
     rivals = {rival: other for rival, other in sums.items() if rival not in ("predicted", name)}
     return {
-        **metrics.scores_of(own, frame["time"].values, frame["cell_area"].values),
-        **intervals(own, sums["persistence"]),
+        **metrics.scores_of(own, time, frame["cell_area"].values),
+        **intervals(own, sums["persistence"], time),
         **fit_line(own),
-        "comparisons": {rival: compare_errors(own, other) for rival, other in rivals.items()},
+        "spans_a_year": significance.spans_a_year(significance.number_days(time[own.of_days("n") > 0])),
+        "comparisons": {rival: compare_errors(own, other, time) for rival, other in rivals.items()},
     }
 
 
-def intervals(sums: Sums, persistence: Sums) -> dict[str, float | None]:
+def intervals(sums: Sums, persistence: Sums, time: np.ndarray) -> dict[str, float | None]:
     """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
     ends: dict[str, float] = {}
+    daily = [_daily_sums(sums, persistence, time)]
     for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
-        estimate = significance.estimate([_daily_sums(sums, persistence)], score)
+        estimate = significance.estimate(daily, score)
         ends |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return without_nan(ends)
 
 
-def compare_errors(one: Sums, other: Sums) -> dict[str, float | str | None]:
-    """Whether forecast `one` is better or worse than `other`: a Diebold–Mariano test on the MSE.
+def compare_errors(one: Sums, other: Sums, time: np.ndarray) -> dict[str, float | str | None]:
+    """Whether forecast `one` is better or worse than `other`: a test on the ratio of their mean squared errors.
 
-    `mse_difference` in m6 m-6, negative where `one` is better, with its 95 % interval.
+    `mse_difference` in m6 m-6; `rmse_change` relative, with its 95 % interval `low` to `high`. Both are negative where
+    `one` is better.
     """
-    estimate = significance.estimate([_daily_sums(one, other)], significance.mse_difference)
-    numbers = {"mse_difference": estimate.value, "low": estimate.low, "high": estimate.high, "p": estimate.p}
-    return {**without_nan(numbers), "verdict": significance.verdict(estimate)}
+    daily = [_daily_sums(one, other, time)]
+    change = significance.estimate(daily, significance.rmse_change)
+    numbers = {
+        "mse_difference": significance.estimate(daily, significance.mse_difference).value,
+        "rmse_change": change.value,
+        "low": change.low,
+        "high": change.high,
+        "p": change.p,
+    }
+    return {**without_nan(numbers), "verdict": significance.verdict(change)}
 
 
-def _daily_sums(one: Sums, other: Sums) -> Float[np.ndarray, "time moment"]:
+def _daily_sums(one: Sums, other: Sums, time: np.ndarray) -> Float[np.ndarray, "time moment"]:
     """Daily sums of a forecast and of the one that it is compared with, in the order of `significance.daily_sums`."""
-    return np.column_stack([*(one.of_days(name) for name in ("n", "o", "oo", "error_2")), other.of_days("error_2")])
+    own = [one.of_days(name) for name in ("n", "o", "oo", "error_2")]
+    return np.column_stack([significance.number_days(time), *own, other.of_days("error_2")])
 
 
 def fit_line(sums: Sums) -> dict[str, float | None]:

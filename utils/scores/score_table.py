@@ -21,6 +21,7 @@ NESTED = {  # column: where metrics.json has it
     "r2_median_cell": ("median_cell", "r2"),
     "skill_median_cell": ("median_cell", "skill_over_persistence"),
 }
+LESS_THAN_A_YEAR = "the scored days span less than a year: the tests cannot tell season from noise"
 TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from scratch
     "transfer_rmse_change",  # relative: −0.1 is a tenth less
     "transfer_low",
@@ -66,7 +67,9 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
         common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
         common |= {"data": kind}
         notes = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
-        note = "; ".join(filter(None, [metrics.get("future"), notes]))  # weather ahead is never passed over in silence
+        short = "" if metrics.get("spans_a_year", True) else LESS_THAN_A_YEAR
+        # weather ahead is never passed over in silence
+        note = "; ".join(filter(None, [metrics.get("future"), notes, short]))
         rows.append(_row(metrics) | {name: metrics.get(name) for name in TRANSFER} | common | {"note": note})
         suffix = metrics.get("baseline_suffix", "")
         rows += [

@@ -35,9 +35,9 @@ FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
     "mse_difference": Column("MSE difference", "m⁶ m⁻⁶", ".2e"),
-    "low": Column("from", "", ".2e"),
-    "high": Column("to", "", ".2e"),
     "rmse_change": Column("RMSE change", "%", ".1f"),
+    "low": Column("from", "%", ".1f"),
+    "high": Column("to", "%", ".1f"),
     "p": Column("p", "", ".3f"),
 }
 NOTICE = "Every number on this page is of a SYNTHETIC sample and says nothing about real SMAP."
@@ -139,11 +139,11 @@ def compare_models(results: Results) -> pd.DataFrame:
                     "lead_days": lead,
                     "seeds": len(results.seeds_of(experiment, model, lead)),
                     "mse_difference": difference.value,
-                    "low": difference.low,
-                    "high": difference.high,
                     "rmse_change": 100 * change.value,
-                    "p": difference.p,
-                    "verdict": significance.verdict(difference),
+                    "low": 100 * change.low,
+                    "high": 100 * change.high,
+                    "p": change.p,
+                    "verdict": significance.verdict(change),
                 }
             )
     return pd.DataFrame(rows)

@@ -1,6 +1,5 @@
 """A finished study, read back from its files alone: study.json, and predictions.nc and metrics.json of every run."""
 
-from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
-from torch import Tensor
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
@@ -105,7 +103,7 @@ class Results:
 
     def estimate(
         self,
-        score: Callable[[Tensor], Tensor],
+        score: significance.Score,
         experiment: str,
         model: str,
         lead: int,
@@ -124,7 +122,7 @@ class Results:
 
     def verdict(self, experiment: str, model: str, lead: int, rival: tuple[str, str]) -> str:
         """What the test says of a model, over its seeds, against another or a baseline; see significance.verdict."""
-        return significance.verdict(self.estimate(significance.mse_difference, experiment, model, lead, rival=rival))
+        return significance.verdict(self.estimate(significance.rmse_change, experiment, model, lead, rival=rival))
 
     def _daily_sums(
         self,
@@ -146,7 +144,8 @@ class Results:
                 observed = observed.where(observed["time"].dt.season == season)
             if cells_of:
                 observed = observed.where(self.predictions(SCRATCH, cells_of, lead, seed)["observed"].notnull())
-            sums.append(significance.daily_sums(observed.values, run["predicted"].values, reference.values))
+            fields = (observed.values, run["predicted"].values, reference.values)
+            sums.append(significance.daily_sums(*fields, days=observed["time"].values))
         return sums
 
     def transfer_by_cell(self, model: str, lead: int) -> xr.Dataset:
@@ -161,7 +160,9 @@ class Results:
             tuned = self.predictions(TRANSFERRED, model, lead, seed)
             scratch = self.predictions(SCRATCH, model, lead, seed)
             difference = difference + (_squared_error(tuned) - _squared_error(scratch)) / len(seeds)
-        better, worse, tested = significance.better_and_worse(difference.transpose("time", "lat", "lon").values)
+        difference = difference.transpose("time", "lat", "lon")
+        days = difference["time"].values
+        better, worse, tested = significance.better_and_worse(difference.values, days)
         cells = ("lat", "lon")
         return xr.Dataset(
             {
@@ -178,7 +179,6 @@ class Results:
             return {}
         rival = (SCRATCH, model)
         change = self.estimate(significance.rmse_change, experiment, model, lead, rival=rival)
-        difference = self.estimate(significance.mse_difference, experiment, model, lead, rival=rival)
         cells = self.transfer_by_cell(model, lead)
         tested = cells["tested"]
         count = max(int(tested.sum()), 1)
@@ -186,8 +186,8 @@ class Results:
             "transfer_rmse_change": change.value,
             "transfer_low": change.low,
             "transfer_high": change.high,
-            "transfer_p": difference.p,
-            "vs_scratch": significance.verdict(difference),
+            "transfer_p": change.p,
+            "vs_scratch": significance.verdict(change),
             "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
             "cells_better": int((tested & cells["better"]).sum()) / count,
             "cells_worse": int((tested & cells["worse"]).sum()) / count,

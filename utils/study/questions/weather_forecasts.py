@@ -107,13 +107,14 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
         if kind != "none":
             sums = [_sums(run, runs["none"][lead, seed]) for run, seed in zip(own, seeds, strict=True)]
             change = significance.estimate(sums, significance.rmse_change)
-            verdict = significance.verdict(significance.estimate(sums, significance.mse_difference))
+            verdict = significance.verdict(change)
             row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
             row |= {"significant": verdict in ("better", "worse")}
         rows.append(row)
     blind = runs["none"][lead, seeds[0]]
-    observed, persistence = blind["observed"].values, blind["persistence"].values
-    simple = significance.estimate([significance.daily_sums(observed, persistence, persistence)], significance.rmse)
+    persistence = blind["persistence"].values
+    sums = significance.daily_sums(blind["observed"].values, persistence, persistence, days=blind["time"].values)
+    simple = significance.estimate([sums], significance.rmse)
     return [*rows, {"kind": "persistence", "lead_days": lead, "rmse": simple.value}]
 
 
@@ -121,7 +122,8 @@ def _sums(one: xr.Dataset, other: xr.Dataset, against: str = "predicted") -> np.
     """Daily sums of a run against another run's forecasts, on the same samples."""
     if not one["observed"].identical(other["observed"]):
         raise UserError(f"{one.attrs['model']} and {other.attrs['model']} were not evaluated on the same samples.")
-    return significance.daily_sums(one["observed"].values, one["predicted"].values, other[against].values)
+    fields = (one["observed"].values, one["predicted"].values, other[against].values)
+    return significance.daily_sums(*fields, days=one["time"].values)
 
 
 def _words(row: pd.Series) -> str:
