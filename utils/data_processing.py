@@ -213,17 +213,16 @@ class Windows:
         return len(self) * sum(len(self._patches_of(block)) for block in self.blocks)
 
     def of(self, block: Tile) -> "Windows":
-        """The windows of one block, in memory."""
+        """The windows of one block, which is read when it is needed."""
         if self.blocks == [block]:
             return self
         part = copy.copy(self)
         part.blocks, part._in_memory = [block], {}
-        part.load()
         return part
 
     def _parts(self, blocks: list[Tile]) -> Iterator["Windows"]:
         parts = (self.of(block) for block in blocks)
-        return prefetch(parts) if len(blocks) > 1 else parts
+        return prefetch(part.load() for part in parts) if len(blocks) > 1 else parts
 
     def _patches_of(self, block: Tile) -> list[Tile]:
         """Patches of a block with cells to learn from, in the block's own coordinates."""
@@ -241,9 +240,10 @@ class Windows:
             self._in_memory["record"] = self._read()
         return self._in_memory["record"]
 
-    def load(self) -> None:
-        """Read what `batch` needs of the only block, so that a thread can do it ahead."""
+    def load(self) -> "Windows":
+        """Read what `batch` needs of the only block, so that a thread can do it ahead; returns these windows."""
         _ = self.record
+        return self
 
     def _read(self) -> Record:
         if len(self.blocks) > 1:

@@ -55,8 +55,9 @@ class MemoryWindows(Windows):
             self._in_memory["antecedent"] = AntecedentFeatures(self.record, DYNAMIC)
         return self._in_memory["antecedent"]
 
-    def load(self) -> None:
+    def load(self) -> "MemoryWindows":
         _ = self.antecedent
+        return self
 
     @property
     def age(self) -> Float32[np.ndarray, "time lat lon"]:
