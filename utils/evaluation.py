@@ -142,7 +142,7 @@ def _open_samples(
 
 
 def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path) -> FittedBaselines:
-    """The baselines, which learn from the training period alone and forecast the run's samples."""
+    """The baselines, which learn from the run's training days, or also from its validation days."""
     statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
     if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
         # the cells' means are of other days than the baselines may know
@@ -153,6 +153,7 @@ def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Window
         learn_from=learn_from,
         data=samples.data.path,
         train=checkpoint.periods.train,
+        val=checkpoint.periods.val,
         test=samples.periods,
         lead_days=samples.lead_days,
         input_days=samples.input_days,

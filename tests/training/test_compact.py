@@ -331,3 +331,28 @@ def test_blocks_of_a_large_map_give_a_model_as_good(trained, monkeypatch, tmp_pa
     result, blocks = trained("blocks")
     assert result.code == 0, result.err
     torch.testing.assert_close(weights(blocks)["weight"], weights(whole)["weight"], atol=1e-4, rtol=1e-3)
+
+
+def test_the_validation_rmse_is_of_a_fit_that_knows_nothing_of_validation_days(trained, tmp_path, monkeypatch):
+    """Drier validation days change neither the weights behind the number nor the cells' means."""
+    from utils.training import compact
+
+    def trial(name, factor, *options):
+        scored = []
+        monkeypatch.setattr(compact, "rmse", lambda net, samples: scored.append((net, samples)) or 0.01)
+        changed = gappy()
+        changed["soil_moisture"][62:92] *= factor
+        write_prepared(changed, tmp_path / f"{name}.nc")
+        result, _ = trained(name, *options, data=f"{name}.nc")
+        assert result.code == 0, result.err
+        return scored[0]
+
+    (one, usual), (other, drier) = trial("usual", 1), trial("drier", np.float32(0.8))
+    assert same(one.state_dict(), other.state_dict())
+    np.testing.assert_array_equal(usual.static, drier.static)
+    mean = STATIC.index("mean_soil_moisture")
+    expected = gappy()["soil_moisture"][:62].mean("time").values
+    assert np.isin(np.round(usual.static[:, mean], 5), np.round(expected, 5)).all()
+    _, usual = trial("usual_zero", 1, "--epochs", 0)
+    _, drier = trial("drier_zero", np.float32(0.8), "--epochs", 0)
+    np.testing.assert_array_equal(usual.static, drier.static)
