@@ -148,7 +148,7 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     baselines = FittedBaselines(**samples, learn_from=samples["data"])
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
-        with open_predictions(folder, baselines.test, about) as out:
+        with open_predictions(folder, baselines.test, about, climate=baselines.test.statistics) as out:
             for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
                 forecasts = baselines.forecasts(block)
                 out.add(block, windows, forecasts[name], forecasts)

@@ -14,6 +14,7 @@ from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile, cell_area
 from utils.data_processing import Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
+from utils.dataset.statistics import Statistics
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
@@ -35,9 +36,14 @@ def run_attributes(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def open_predictions(folder: Path, samples: Windows, attributes: dict[str, Any]) -> Iterator["Predictions"]:
-    """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well."""
-    frame = _frame(samples, attributes)
+def open_predictions(
+    folder: Path, samples: Windows, attributes: dict[str, Any], climate: Statistics
+) -> Iterator["Predictions"]:
+    """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well.
+
+    `climate` are the statistics of the training days alone, whose rain gives the regions.
+    """
+    frame = _frame(samples, attributes, climate)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     with whole_file(folder / "predictions.nc") as partial:
@@ -103,16 +109,15 @@ class Predictions:
         return {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
 
 
-def _frame(samples: Windows, attributes: dict[str, Any]) -> xr.Dataset:
+def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) -> xr.Dataset:
     """predictions.nc without its forecasts."""
-    data, statistics = samples.data, samples.statistics
-    days = samples.valid_time
+    data, days = samples.data, samples.valid_time
     regions = {
         "flag_values": np.arange(len(REGIONS), dtype=np.int8),
         "flag_meanings": " ".join(REGIONS),
         "long_name": "climate region by the mean precipitation of the training period",
     }
-    rain = statistics.cell_mean[list(VARIABLES).index("precipitation")]
+    rain = climate.cell_mean[list(VARIABLES).index("precipitation")]
     init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {
