@@ -163,14 +163,23 @@ def source_samples(era5, start="2015-01-01", end="2015-03-31"):
     return memory_windows(data, split.train, statistics=data.statistics(split).unscaled(), receptive_radius=3)
 
 
-def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
-    """A year takes days anywhere in the record; of few target days, some years hold none, and the others count."""
-    few = source_samples(era5, "2015-01-10", "2015-01-12")
-    found = draw_pseudo_satellite_years(few, 30, np.random.default_rng(0))
-    first = np.datetime64("2015-01-10").astype(int)
-    assert set(found.day) <= {first, first + 1, first + 2}
+def test_pseudo_satellite_years_read_the_days_of_their_period_alone(era5):
+    """Held-out days on both sides are held out from the cells' means too."""
+    periods = ("2015-01-20", "2015-04-25")
+    found = draw_pseudo_satellite_years(source_samples(era5, *periods), 4, np.random.default_rng(0))
+    with xr.open_dataset(era5) as ds:
+        changed = ds.load()
+    for days in (slice("2015-01-01", "2015-01-19"), slice("2015-04-26", None)):
+        changed["soil_moisture"].loc[{"time": days}] = 0.45
+        changed["precipitation"].loc[{"time": days}] = 99.0
+    write_prepared(changed, era5)
+    again = draw_pseudo_satellite_years(source_samples(era5, *periods), 4, np.random.default_rng(0))
+    for one, other in zip(vars(found).values(), vars(again).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UserError, match="no 90 days in a row in the any period"):
+        draw_pseudo_satellite_years(source_samples(era5, "2015-01-10", "2015-01-12"), 4, np.random.default_rng(0))
     with pytest.raises(UserError, match="too short to pre-train on"):
-        draw_pseudo_satellite_years(few, 0, np.random.default_rng(0))
+        draw_pseudo_satellite_years(source_samples(era5, *periods), 0, np.random.default_rng(0))
 
 
 def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch):
