@@ -25,7 +25,7 @@ class ForecastModel(nn.Module):
     A model has `forward`, and overrides whatever differs from the defaults below. Nobody asks a model for its class.
     """
 
-    trainer = "gradient_descent"  # a row of utils.training.TRAINERS: how it is fitted
+    trainer = "gradient_descent"  # a row of utils.training.trainers: how it is fitted
     windows: type[Windows] = Windows  # how its features are made of a record
     scaled = True  # features and forecasts are min-max scaled; False: they keep their units
 
