@@ -38,11 +38,13 @@ class FittedBaselines:
         start: np.datetime64 | None,
         statistics: Statistics | None = None,
         in_blocks: bool = True,
+        max_input_age: int | None = None,
     ):
         """The baselines learn from the period `train` of one data set and forecast `test` of another, or the same.
 
         No day before `start` is read. `statistics` are those of a run, or else the training period's own. With
-        `in_blocks`, a large data set is read in blocks, as for a model that is free of the grid.
+        `in_blocks`, a large data set is read in blocks, as for a model that is free of the grid. `max_input_age` says
+        which cell-days are scored (see open_predictions).
         """
         source = open_data_set(learn_from, start)
         target = source if data == learn_from else open_data_set(data, start)
@@ -54,7 +56,7 @@ class FittedBaselines:
         window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
         windows = Windows(source, statistics, **window)
         test_windows = windows if target is source else Windows(target, statistics, **window)
-        self.train = train
+        self.train, self.max_input_age = train, max_input_age
         self.training = windows.in_periods(train, "training")
         self.test = test_windows.in_periods(test, "test")
         self._notes: dict[str, str] = {}
@@ -120,19 +122,21 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     lead_days, input_days = samples["lead_days"], samples["input_days"]
     folders = {name: into / f"{name}{suffix}" / f"lead{lead_days}" for name in BASELINES}
     state = {"data_sha256": data_hash(samples["data"]), "input_days": input_days, "scoring": hash_scoring()}
+    state["max_input_age"] = samples.get("max_input_age")
     state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "test")}
     if all(_is_current(folder, state) for folder in folders.values()):
         return
     baselines = FittedBaselines(**samples, learn_from=samples["data"])
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
-        with open_predictions(folder, baselines.test, about) as out:
+        with open_predictions(folder, baselines.test, about, baselines.max_input_age) as out:
             for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
                 forecasts = baselines.forecasts(block)
                 out.add(block, windows, forecasts[name], forecasts)
-        sums = out.sums()
+            sums = out.sums()
         content = baselines.scores(sums, out.frame)[name] | about
         content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
+        content["max_input_age"] = baselines.max_input_age
         write_scores(folder, out.frame, sums[name], content)
 
 

@@ -12,7 +12,7 @@ from utils.common.text import format_days
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
-FIRST = ("rmse", "mse", "r2", "skill_over_persistence", "n")  # of the metrics; the others stand behind
+FIRST = ("rmse", "mse", "r2", "bias", "skill_over_persistence", "n")  # of the metrics; the others stand behind
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
 NESTED = {  # column: where metrics.json has it
     "rmse_area_weighted": ("area_weighted", "rmse"),
@@ -69,7 +69,7 @@ def columns() -> list[str]:
         *verdict_columns(),
         *(*TRANSFER, *MATCHED),
         *(*more, "slope", "intercept", *NESTED),
-        *("input_days", "target_days", *TRAINING, "data", "note"),
+        *("input_days", "target_days", "max_input_age", *TRAINING, "data", "note"),
     ]
 
 
@@ -81,7 +81,8 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     rows = []
     for metrics in all_metrics:
         kind = _kind(metrics)
-        common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
+        about = ("experiment", "lead_days", "input_days", "target_days", "max_input_age")
+        common = {name: metrics.get(name) for name in about}
         common |= {"data": kind}
         notes = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
         short = "" if metrics.get("spans_a_year", True) else LESS_THAN_A_YEAR
@@ -97,7 +98,7 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     for metrics in baselines:
         kind = _kind(metrics)
         rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
-    numbers = set(("seed", "n", "target_days", *TRAINING)) - {"training_seconds", "stopped"}
+    numbers = set(("seed", "n", "target_days", "max_input_age", *TRAINING)) - {"training_seconds", "stopped"}
     long = pd.DataFrame(rows, columns=columns()).astype(dict.fromkeys(numbers, "Int64"))
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     again = long.duplicated(["experiment", "model", "lead_days", "input_days", "n"]) & long["seed"].isna()
@@ -132,7 +133,9 @@ def show(long: pd.DataFrame) -> str:
     for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
         lines.append(f"\n{experiment}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
-        short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "skill_over_persistence", "n"]]
+        if pd.notna(oldest := rows["max_input_age"].iloc[0]):
+            lines.append(f"Scored where the last observation is at most {format_days(oldest)} old.")
+        short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias", "skill_over_persistence", "n"]]
         short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})
         short = short.rename(columns={"skill_over_persistence": "skill", "rmse_low": "from", "rmse_high": "to"})
         lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
@@ -150,4 +153,4 @@ def _number(form: str) -> Callable[[Any], str]:
 
 
 _FORMATS = {name: _number("{:.4f}") for name in ("rmse", "from", "to")}
-_FORMATS |= {"r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}
+_FORMATS |= {"bias": _number("{:+.4f}"), "r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}

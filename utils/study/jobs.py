@@ -75,16 +75,19 @@ def make_run(plan: Plan, task: Task) -> dict[str, Any]:
         origins=dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py"),
         on_epoch=lambda checkpoint: None,
     )
-    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint)
+    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint, plan.max_input_age)
     if not metrics:
-        metrics = evaluate(made.dir)
+        metrics = evaluate(made.dir, max_input_age=plan.max_input_age)
     return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
     """Forecast with a trained run and one predictor shuffled, as a run of its own, where that is missing."""
     run_dir, into = plan.runs / task.folder, plan.runs / permuted_folder(task, predictor)
-    metrics = current_metrics(into, load_checkpoint(run_dir)) or evaluate(run_dir, permuted=predictor, into=into)
+    oldest = plan.max_input_age
+    metrics = current_metrics(into, load_checkpoint(run_dir), oldest)
+    if not metrics:
+        metrics = evaluate(run_dir, permuted=predictor, into=into, max_input_age=oldest)
     return {"rmse": metrics["rmse"]}
 
 
@@ -108,6 +111,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         lead_days=task.lead_days,
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
+        max_input_age=plan.max_input_age,
     )
     folders = {name: plan.runs / baseline_folder(name, task.lead_days, task.target_days) for name in BASELINES}
     return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
@@ -206,7 +210,8 @@ class Study:
             "test": [list(self.plan.periods[folder]["test"])],
         }
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
-        current = all(evaluated.get(key) == value for key, value in expected.items())
+        same_age = evaluated.get("max_input_age", self.plan.max_input_age) == self.plan.max_input_age
+        current = same_age and all(evaluated.get(key) == value for key, value in expected.items())
         return metrics if current and metrics.get("finished", True) else {}
 
     @property

@@ -19,7 +19,7 @@ from utils import experiment
 from utils.common.cli import UserError
 from utils.common.files import ROOT
 from utils.common.periods import Periods
-from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
+from utils.dataset.prepared import SEASON, VARIABLES
 from utils.settings import (
     EXPERIMENTS,
     FinetuneSettings,
@@ -27,11 +27,11 @@ from utils.settings import (
     run_folder,
 )
 from utils.study.budgets import count_days, set_budget
+from utils.study.periods import Asked, choose_periods
 from utils.training.checkpoint import load_finished
 from utils.training.inference import load_script
 
 PRETRAINING, SCRATCH, TRANSFERRED = EXPERIMENTS
-TEST_DAYS = 365  # of the test period, and of the validation period before it
 TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the main study
 LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
@@ -214,11 +214,24 @@ class Plan:
     full: bool  # the scripts' own epochs and patience; else until the validation RMSE stops improving
     runs: Path  # the run directories are below this one
     forecasts: dict[str, Path] = field(default_factory=dict)  # degraded, of each experiment; where they are asked for
+    settings: dict[str, int] = field(default_factory=dict)  # input_days, epochs, batch_size: instead of the scripts'
+    max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
 
     @classmethod
-    def of(cls, source: Path, target: Path, full: bool, runs: Path) -> "Plan":
+    def of(
+        cls,
+        source: Path,
+        target: Path,
+        full: bool,
+        runs: Path,
+        asked: Asked | None = None,
+        source_asked: Asked | None = None,
+        **more: Any,
+    ) -> "Plan":
+        """The plan for two data sets; `asked` periods as choose_periods takes them, `more` fields of the plan."""
         data = {PRETRAINING: source, SCRATCH: target, TRANSFERRED: target}
-        return cls(data=data, periods=choose_periods(source, target), full=full, runs=runs)
+        periods = choose_periods(source, target, asked, source_asked)
+        return cls(data=data, periods=periods, full=full, runs=runs, **more)
 
     def configure(self, task: Task) -> TrainScript:
         """The train script of a task, with complete settings."""
@@ -239,7 +252,8 @@ class Plan:
                 settings.target_days = task.target_days
         else:
             steps = self.steps_with_transfer(task) if task.matched else None
-            set_budget(settings, task.target_days, published=self.full, exactly=steps)
+            fixed = self.full or "epochs" in self.settings
+            set_budget(settings, task.target_days, published=fixed, exactly=steps)
         return replace(script, settings=settings)
 
     def steps_with_transfer(self, task: Task) -> int:
@@ -247,8 +261,8 @@ class Plan:
         return sum(load_finished(self.runs / run.folder).steps for run in (task.tuned.source, task.tuned))
 
     def own_settings(self, task: Task) -> dict[str, Any]:
-        """The settings of the task's strategy, and of what it knows of the weather ahead."""
-        settings = dict(STRATEGIES[task.strategy])
+        """The settings asked for, of the task's strategy, and of what it knows of the weather ahead."""
+        settings = self._asked_settings(task.model) | STRATEGIES[task.strategy]
         if task.model != COMPACT:
             settings["predictors"] = task.predictors
         elif task.predictors != tuple(VARIABLES):
@@ -259,40 +273,19 @@ class Plan:
             settings["future_from"] = self.forecasts[task.experiment]
         return settings
 
+    def _asked_settings(self, model: str) -> dict[str, Any]:
+        """Those of the compact model leave out the epochs and the batch: they are meant for the published networks."""
+        if model == COMPACT:
+            return {name: value for name, value in self.settings.items() if name == "input_days"}
+        exactly = {"patience": 0} if "epochs" in self.settings else {}
+        return self.settings | exactly
+
     @property
     def target_days(self) -> int:
         """SMAP days there are to learn from and to choose by: from the first of training to the last of validation."""
         periods = self.periods[SCRATCH]
         first, last = np.datetime64(periods["train"][0]), np.datetime64(periods["val"][1])
         return count_days([(first, last)])
-
-
-def choose_periods(source: Path, target: Path) -> dict[str, dict[str, Periods]]:
-    """Target days of each experiment: the last year of the record for the test, the year before for validation.
-
-    The source is used up to the day before SMAP's test year, so that no model has seen a day of it.
-    """
-    first, last = read_first_and_last_day(target)
-    smap = split_record(first, last, target)
-    source_first, source_last = read_first_and_last_day(source)
-    before_test = np.datetime64(smap["test"][0]) - 1
-    era5 = split_record(source_first, min(source_last, before_test), source)
-    return {PRETRAINING: era5, SCRATCH: smap, TRANSFERRED: smap}
-
-
-def read_first_and_last_day(path: Path) -> tuple[np.datetime64, np.datetime64]:
-    """Of a prepared data set."""
-    with open_prepared(path) as ds:
-        days = ds["time"].values.astype("datetime64[D]")
-    return days[0], days[-1]
-
-
-def split_record(first: np.datetime64, last: np.datetime64, path: Path) -> dict[str, Periods]:
-    """Train, val and test of a record. Raises UserError where no day would be left to train on."""
-    test, val = last - TEST_DAYS + 1, last - 2 * TEST_DAYS + 1
-    if val <= first:
-        raise UserError(f"{path} offers {first} to {last} to this study, expected more than {2 * TEST_DAYS} days.")
-    return {"train": (str(first), str(val - 1)), "val": (str(val), str(test - 1)), "test": (str(test), str(last))}
 
 
 def read_train_script(name: str, model: str) -> TrainScript:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
+from utils.common.text import format_days
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.score_table import TRAINING, table
@@ -93,6 +94,8 @@ class Results:
             sentences.append(cut_short)
         if len(self.seeds) == 1:
             sentences.append(ONE_SEED)
+        if (oldest := self.study.get("max_input_age")) is not None:
+            sentences.append(f"Scored where the last observation of the cell is at most {format_days(oldest)} old.")
         return " ".join(sentences)
 
     def _describe_cut_short(self) -> str:
@@ -245,9 +248,10 @@ class Results:
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
         same_days = evaluated.get("test") == [list(self.study["periods"][experiment]["test"])]
         same_data = evaluated.get("data_sha256") == self.study["data_sha256"][experiment]
-        if not (same_days and same_data):
+        same_age = evaluated.get("max_input_age") == self.study.get("max_input_age")
+        if not (same_days and same_data and same_age):
             raise UserError(
-                f"{path.parent} was evaluated on other days or data; restore it with: {self.study['command']}"
+                f"{path.parent} was evaluated on other days, ages or data; restore it with: {self.study['command']}"
             )
         metrics |= {"model": model} | self.study["runs"].get(folder, {})
         lead = int(lead_folder.removeprefix("lead"))
