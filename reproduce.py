@@ -60,7 +60,7 @@ class Settings:
     batch_size: int | None = None  # of every network; None: each train script's own
     max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
     full: Annotated[bool, arg(aliases=["--published-epochs"])] = False  # else until the validation RMSE stops improving
-    details: bool = True  # also the questions that need runs of their own: predictors, SMAP days, more leads
+    details: bool = False  # also the questions that need runs of their own: predictors, SMAP days, more leads
     matched: bool = False  # also from scratch with as many steps as pre-training and fine-tuning took together
     strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
     weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead

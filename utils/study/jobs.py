@@ -168,9 +168,13 @@ class Study:
                 self.closer += plan_weather(model, self.leads, self.seeds)
 
     def jobs(self) -> list[Job]:
-        """All jobs that are known by now. Those of one lead follow each other: a process keeps the lead's baselines."""
+        """All jobs that are known by now.
+
+        Those of one lead follow each other: a process keeps the lead's baselines. The longest lead, whose runs take
+        longest, comes first, so that no process has to wait for another in the end.
+        """
         jobs = []
-        for lead in self.leads:
+        for lead in sorted(self.leads, reverse=True):
             jobs += [self._run_job(task) for task in self.main if task.lead_days == lead]
             jobs.append(self._baselines_job(lead))
         jobs += [self._run_job(task) for task in self.closer]
