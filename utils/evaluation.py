@@ -106,8 +106,7 @@ def evaluate(
             **attributes,
             "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
-            "epochs": checkpoint.settings["epochs"],
-            "best_epoch": checkpoint.best_epoch,
+            **checkpoint.training,
             "validation_rmse": checkpoint.best_rmse,
         }
         write_scores(folder, out.frame, sums["predicted"], metrics)
