@@ -1,6 +1,7 @@
 """Jobs side by side: their order, how they end, and a study by every way of running it."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, subprocess_script, tiny
+from conftest import ROOT, quick_study, subprocess_script, tiny
 from distributed import LocalCluster
+from refusing_job import refuse
 
 from utils.common import parallel
 from utils.common.cli import UserError
 from utils.common.parallel import Job, finish, processes, select_with_needs
 from utils.dataset.prepared import write_prepared
+from utils.scores.baselines import BASELINES
 from utils.study import jobs
 from utils.study.jobs import PER_WEIGHT, ROOM, Study, side_by_side
 from utils.study.plan import Plan
@@ -31,10 +34,6 @@ def started(path, name, others=()):
     assert all((path / other).exists() for other in others)
     (path / name).touch()
     return name
-
-
-def refuse():
-    raise UserError("The loss is no longer finite.")
 
 
 def test_a_job_waits_for_its_needs_and_may_bring_others(tmp_path):
@@ -109,35 +108,33 @@ def command(pair, out, *more):
 
 @pytest.fixture(scope="module")
 def serial(pair):
-    result = subprocess_script("reproduce.py", *command(pair, pair / "serial", "--jobs", 1))
+    """The study in this process, a job after the other; all others end in the same table."""
+    result = quick_study(*command(pair, pair / "serial", "--jobs", 1))
     assert result.code == 0, result.err
     return pair / "serial"
 
 
 def same_results(one, other):
-    for name in ("table.csv", "comparisons.csv", "answers.md"):
+    tables = [pd.read_csv(path / "table.csv").drop(columns="training_seconds") for path in (one, other)]
+    assert tables[0].equals(tables[1])
+    for name in ("comparisons.csv", "answers.md"):
         assert (one / name).read_text() == (other / name).read_text()
     runs = [pd.read_json(path / "study.json", typ="series")["runs"] for path in (one, other)]
     assert list(runs[0]) == list(runs[1])
 
 
-def test_runs_side_by_side_end_in_the_same_table(pair, serial, tmp_path):
-    result = subprocess_script("reproduce.py", *command(pair, tmp_path, "--jobs", 2))
-    assert result.code == 0, result.err
-    same_results(serial, tmp_path)
-
-
-def test_a_study_that_was_killed_continues(pair, serial, tmp_path):
+def test_runs_side_by_side_end_in_the_same_table_even_if_the_study_was_killed(pair, serial, tmp_path):
     """SIGKILL cannot be caught, yet no process of the study lives on and holds a run's directory."""
-    arguments = [sys.executable, ROOT / "reproduce.py", *command(pair, tmp_path, "--jobs", 2)]
-    study = subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    arguments = command(pair, tmp_path, "--jobs", 2)
+    line = [sys.executable, ROOT / "reproduce.py", *arguments]
+    study = subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     for _ in range(3):
         assert study.stdout.readline()
     study.send_signal(signal.SIGKILL)
     study.stdout.read()  # the pipe is closed once the last of its processes is gone
     done = {path: path.stat().st_mtime for path in tmp_path.glob("runs/*/*/*/seed0/metrics.json")}
     assert done and not (tmp_path / "table.csv").exists()
-    result = subprocess_script("reproduce.py", *map(str, command(pair, tmp_path, "--jobs", 2)))
+    result = subprocess_script("reproduce.py", *arguments)
     assert result.code == 0, result.err
     assert all(path.stat().st_mtime == before for path, before in done.items())
     same_results(serial, tmp_path)
@@ -164,36 +161,41 @@ def test_ctrl_c_while_a_process_starts_is_heard_afterwards():
 
 
 def test_a_run_that_fails_is_named_and_what_is_done_stays(pair, tmp_path):
-    first = subprocess_script("reproduce.py", *command(pair, tmp_path, "--only", "SMAPtest/cnn/lead3/seed0"))
+    first = quick_study(*command(pair, tmp_path, "--only", "SMAPtest/cnn/lead3/seed0"))
     assert first.code == 0, first.err
     run_dir = tmp_path / "runs" / "finetune-SMAPtest" / "cnn" / "lead3" / "seed0"
     run_dir.mkdir(parents=True)
     (run_dir / "checkpoint.pt").write_bytes(b"damaged")
-    result = subprocess_script("reproduce.py", *command(pair, tmp_path))
+    result = quick_study(*command(pair, tmp_path))
     assert "finetune-SMAPtest/cnn/lead3/seed0: " in result.sentence() and "is damaged" in result.sentence()
     assert len(list(tmp_path.glob("runs/*/cnn/lead3/seed0/metrics.json"))) == 2
     assert not (tmp_path / "table.csv").exists()
 
 
 def test_the_lines_of_a_job_array_make_the_same_study(pair, serial, tmp_path):
-    """Round by round until nothing is printed, every line by itself; then the study finds nothing missing."""
+    """Round by round until nothing is printed, every line by itself; then the study finds nothing missing.
+
+    The last line of a round is run by a shell, the others here.
+    """
     rounds = []
-    while (
-        printed := subprocess_script("reproduce.py", *command(pair, tmp_path, "--job-array")).out.strip().splitlines()
-    ):
+    while printed := quick_study(*command(pair, tmp_path, "--job-array")).out.strip().splitlines():
         rounds.append({line.rsplit("--only ")[-1] for line in printed})
-        for line in reversed(printed):
-            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd="/", check=False)
-            assert done.returncode == 0, done.stderr
+        *others, last = printed
+        done = subprocess.run(["bash", "-c", last], capture_output=True, text=True, cwd="/", check=False)
+        assert done.returncode == 0, done.stderr
+        for line in others:
+            python, script, *arguments = shlex.split(line)
+            assert (python, script) == (sys.executable, str(ROOT / "reproduce.py"))
+            assert quick_study(*arguments).code == 0
     run = "cnn/lead3/seed0"
     assert rounds == [
         {f"ERA5test/{run}", f"SMAPtest/{run}", "SMAPtest/ridge_memory/lead3"},
         {f"finetune-SMAPtest/{run}"},
     ]
     before = {path: path.stat().st_mtime for path in tmp_path.glob("runs/**/predictions.nc")}
-    result = subprocess_script("reproduce.py", *command(pair, tmp_path))
+    result = quick_study(*command(pair, tmp_path))
     assert result.code == 0, result.err
-    assert len(before) == 3 + 5
+    assert len(before) == 3 + len(BASELINES)
     assert {path: path.stat().st_mtime for path in tmp_path.glob("runs/**/predictions.nc")} == before
     same_results(serial, tmp_path)
 
@@ -221,7 +223,7 @@ def test_more_leads_of_the_best_model_follow_once_validation_has_told(pair, tmp_
 def test_the_workers_of_a_dask_scheduler_make_the_same_study(pair, serial, tmp_path):
     with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        result = subprocess_script("reproduce.py", *command(pair, tmp_path, "--scheduler", address))
+        result = quick_study(*command(pair, tmp_path, "--scheduler", address))
     assert result.code == 0, result.err
     same_results(serial, tmp_path)
 

@@ -2,14 +2,13 @@
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import ROOT, tiny
+from conftest import ROOT, quicken, tiny
 from figure_checks import assert_tidy_plot, curve, marks
 
 from utils.common.cli import UserError
@@ -121,13 +120,13 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transfer")
     write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 5), seed=1), folder / "era5.nc")
     write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 5)), folder / "smap.nc")
-    script = load_script(ROOT / "reproduce.py")
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
     given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, predictors_and_record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
-        patch.setattr(script, "processes", lambda number: ThreadPoolExecutor(1))
+        quicken(patch)
+        script = load_script(ROOT / "reproduce.py")
         patch.setattr("sys.argv", ["reproduce.py"])
         script.main(script.Settings(**given))
     return folder / "results"
