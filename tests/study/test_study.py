@@ -187,7 +187,7 @@ def test_the_study_ends_with_table_figures_and_report(study):
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
     names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
-    names.append("reliability")
+    names += ["reliability", "conditions"]
     assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
@@ -341,7 +341,7 @@ def test_figures_and_report_are_drawn_again_from_predictions_without_training(st
     result = subprocess_script("utils/study/report.py", folder)
     assert result.code == 0, result.err
     assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
-    assert len(list((folder / "figures").glob("*.png"))) == 11
+    assert len(list((folder / "figures").glob("*.png"))) == 12
     (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
     assert "predictions.nc is missing; make it with: python reproduce.py" in (
         subprocess_script("utils/study/report.py", folder).sentence()

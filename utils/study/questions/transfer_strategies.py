@@ -322,13 +322,13 @@ def _draw_changes(ax: Axes, fitted: pd.DataFrame, labels: dict[int, str]) -> boo
     """A forest plot with a row for each number of days; returns whether any change lies off the axis."""
     ends = {"change": "value", "change_low": "low", "change_high": "high"}
     points = fitted[["strategy", "target_days", *ends]].rename(columns={"target_days": "row", **ends})
-    points = points.dropna(subset="value")
+    points = points.dropna(subset="value").astype({"row": str})
     looks = [forest.Look(name, *LOOKS[name][:3]) for name in LOOKS if name in set(points["strategy"])]
     if points.empty:
         return False
     ax.set_xlim(forest.percent_limits(points))
     forest.prepare_rows(ax, [label.replace("\n", " ") + " days" for label in labels.values()])
-    return forest.draw_points(ax, points, list(labels), looks, by="strategy")
+    return forest.draw_points(ax, points, [str(days) for days in labels], looks, by="strategy")
 
 
 def _look(strategy: str) -> dict:
