@@ -242,7 +242,7 @@ def test_the_figure_has_the_rmse_and_the_change_of_each_model_and_a_marker_a_str
     figure = _strategies_figure(example(), "A title")
     assert_tidy_plot(figure)
     titles = [ax.get_title(loc="left")[4:] for ax in figure.axes]
-    change = "change against scratch on as many days"
+    change = "against scratch"
     assert titles == ["convlstm, RMSE", f"convlstm, {change}", "compact, RMSE", f"compact, {change}"]
     errors, changes = figure.axes[::2], figure.axes[1::2]
     assert all(ax.get_xscale() == "log" for ax in errors)
