@@ -167,7 +167,9 @@ def test_crps_is_the_integral_over_the_levels_that_there_are(y):
     region = np.zeros((1, 1), np.int8)
     calibration = Calibration(np.ones((1, 1), np.float32), np.ones(len(AGES) + 1, np.float32), table, region)
     forecast = np.full((1, 1, 1), 0.4, np.float32)
-    test = OutOfSample(forecast + np.float32(y), forecast, np.zeros((1, 1, 1), np.int16), region, days_from("2020-01-01", 1))
+    test = OutOfSample(
+        forecast + np.float32(y), forecast, np.zeros((1, 1, 1), np.int16), region, days_from("2020-01-01", 1)
+    )
 
     def pinball(level):
         error = y - 0.05 * norm.ppf(level)

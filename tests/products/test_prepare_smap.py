@@ -122,7 +122,12 @@ def test_the_newest_version_of_a_granule_counts(prepare, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("older", "newer"),
-    [("Vv7032_001", "Vv8010_001"), ("Vv8010_001", "Vv10010_001"), ("Vv8010_002", "Vv8010_010"), ("R9240_9", "R19240_1")],
+    [
+        ("Vv7032_001", "Vv8010_001"),
+        ("Vv8010_001", "Vv10010_001"),
+        ("Vv8010_002", "Vv8010_010"),
+        ("R9240_9", "R19240_1"),
+    ],
 )
 def test_versions_are_compared_as_numbers(older, newer):
     assert version_numbers(older) < version_numbers(newer)
