@@ -144,7 +144,16 @@ def report_scores(rows: list[dict], out: Path) -> None:
             f"{format_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({low} to {high}), "
             f"skill over persistence {skill}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
         )
+        for name in [event for event in ("dry", "wet") if event in row]:
+            print(f"    chance of unusually {name} soil: {describe_skill(row[name])}")
     print(out.with_suffix(".scores.json"))
+
+
+def describe_skill(scores: dict) -> str:
+    """The Brier skill of a chance, its interval, and how often the event came."""
+    low, high = (format_score(scores[name], "+.3f") for name in ("skill_low", "skill_high"))
+    came = f"it came in {100 * scores['share_observed']:.1f} % of the cell-days"
+    return f"Brier skill over climatology {scores['skill']:+.3f} ({low} to {high}); {came}"
 
 
 def format_score(value: float | None, form: str) -> str:

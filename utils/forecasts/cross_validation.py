@@ -31,7 +31,6 @@ from utils.scores.baselines import climatology, persistence
 from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import open_predictions, run_attributes
 from utils.scores.scoring import hash_scoring
-from utils.training import TRAINERS
 from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
 from utils.training.inference import (
     BATCH,
@@ -42,7 +41,6 @@ from utils.training.inference import (
     script_of,
     training_statistics,
 )
-from utils.training.loop import start_fabric
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import make_windows_pair, new_model, start_of
 
@@ -167,6 +165,8 @@ def refit_run(
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
         return model, windows
+    from utils.training.trainers import TRAINERS, start_fabric  # a second to load, for those who train again
+
     training = gappy.in_periods(days, "training", model.input_window(checkpoint.input_days))
     fabric = start_fabric(settings.precision)
     trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)

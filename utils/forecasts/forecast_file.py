@@ -10,9 +10,12 @@ import xarray as xr
 
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.forecasts.calibration import LEVELS
+from utils.forecasts.climatology import FEWEST_YEARS
 from utils.forecasts.request import ForecastRequest
 from utils.scores.prediction_file import AGE
 
+PERCENTILES = ("climatology_p10", "climatology_p90")
+CHANCES = ("probability_below_p10", "probability_above_p90")
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
 SHORT_RECORD = "short_record"  # the global attribute with a sentence, where the record is shorter than a run's memory
@@ -66,15 +69,46 @@ def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
             "long_name": "forecast soil moisture, daily mean",
         },
         "anomaly": {**units, "long_name": f"forecast soil moisture less the {climatology}"},
-        "percentile": {
-            "units": "percent",
-            "long_name": f"share of the season's days with a smaller anomaly, in the {climatology}",
-        },
         "ensemble_spread": {**units, "long_name": "standard deviation among the runs, weighted as their mean"},
         "soil_moisture_quantile": {
             **units,
             "long_name": "quantile of the forecast soil moisture",
             "comment": f"calibrated {request.calibration_note}",
+        },
+        **_unusual_attributes(min(lead.climatology.years for lead in request.leads), days),
+    }
+
+
+def _unusual_attributes(years: int, days: str) -> dict[str, dict[str, str]]:
+    """The same of what compares the forecast with unseen years; `years` of them were left out, each once."""
+    unseen = "unseen years at that time of the year"
+    comment = f"Climatology of {days}: {years} years, each compared with the cycle of the others."
+    percentile = f"share of the days of {unseen} that are drier than the forecast"
+    if years < FEWEST_YEARS:
+        comment = f"Missing: {days} have fewer than {FEWEST_YEARS} years."
+        percentile = f"share of {days}, at that time of the year, that are drier than the forecast"
+    chance = f"{comment} From the forecast's quantiles."
+    return {
+        "percentile": {"units": "percent", "long_name": percentile},
+        "climatology_p10": {
+            "units": "m3 m-3",
+            "long_name": f"10th percentile of soil moisture in {unseen}",
+            "comment": comment,
+        },
+        "climatology_p90": {
+            "units": "m3 m-3",
+            "long_name": f"90th percentile of soil moisture in {unseen}",
+            "comment": comment,
+        },
+        "probability_below_p10": {
+            "units": "1",
+            "long_name": "chance of unusually dry soil: probability of soil moisture below climatology_p10",
+            "comment": chance,
+        },
+        "probability_above_p90": {
+            "units": "1",
+            "long_name": "chance of unusually wet soil: probability of soil moisture above climatology_p90",
+            "comment": chance,
         },
     }
 

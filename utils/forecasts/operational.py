@@ -1,4 +1,4 @@
-"""Forecast maps from a request: soil moisture of each lead time, its anomaly, its percentile and its quantiles.
+"""Forecast maps from a request: soil moisture of each lead time, its anomaly, its quantiles and how unusual it is.
 
 The initial day is the last input day. Missing observations are carried forward as in training, and `input_age` says how
 old the last observation of each cell is. A cell has no forecast where the runs do not know it, or where it has no
@@ -20,6 +20,8 @@ from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable
 from utils.forecasts.calibration import LEVELS
+from utils.forecasts.climatology import DRY, WET
+from utils.forecasts.event_scores import probability_below
 from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
 from utils.training.checkpoint import load_checkpoint
@@ -149,12 +151,18 @@ def _combine(
     quantiles = np.empty((len(mean), len(LEVELS), *mean.shape[1:]), np.float32)
     for level in range(len(LEVELS)):  # one at a time: all of them are large
         quantiles[:, level] = lead.calibration.quantiles(mean, age, valid_days, [level])[0]
+    dry, wet = (lead.climatology.quantile(level, valid_days) for level in (DRY, WET))
+    by_level = np.moveaxis(quantiles, 1, 0)
     return {
         "soil_moisture": mean,
         "anomaly": anomaly,
         "percentile": lead.climatology.percentile(anomaly, valid_days),
         "ensemble_spread": spread,
         "soil_moisture_quantile": quantiles,
+        "climatology_p10": dry,
+        "climatology_p90": wet,
+        "probability_below_p10": probability_below(dry, by_level),
+        "probability_above_p90": 1 - probability_below(wet, by_level),
     }
 
 

@@ -58,12 +58,14 @@ class FittedBaselines:
         start: np.datetime64 | None,
         statistics: Statistics | None = None,
         in_blocks: bool = True,
+        max_input_age: int | None = None,
     ):
         """The baselines learn from the periods `train` and `val` of one data set and forecast `test` of another.
 
         Which of them learn from `val`, BASELINES says. Both data sets may be the same. No day before `start` is read.
         `statistics` are those of `train` that a run has, or else the data's own. With `in_blocks`, a large data set is
-        read in blocks, as for a model that is free of the grid.
+        read in blocks, as for a model that is free of the grid. `max_input_age` says which cell-days are scored (see
+        open_predictions).
         """
         source = open_data_set(learn_from, start)
         target = source if data == learn_from else open_data_set(data, start)
@@ -72,6 +74,7 @@ class FittedBaselines:
         both = (*train, *val)
         of_both = source.statistics(Split(both, val, test)).scoring(statistics.scored)
         window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
+        self.max_input_age = max_input_age
 
         def open_samples(days: tuple[Span, ...], statistics: Statistics) -> Samples:
             # neither scaled nor matched: the last digits of a regression would depend on whose scaling it was
@@ -142,19 +145,22 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     lead_days, input_days = samples["lead_days"], samples["input_days"]
     folders = {name: into / f"{name}{suffix}" / f"lead{lead_days}" for name in BASELINES}
     state = {"data_sha256": data_hash(samples["data"]), "input_days": input_days, "scoring": hash_scoring()}
+    state["max_input_age"] = samples.get("max_input_age")
     state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "val", "test")}
     if all(_is_current(folder, state) for folder in folders.values()):
         return
     baselines = FittedBaselines(**samples, learn_from=samples["data"])
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
-        with open_predictions(folder, baselines.test, about, climate=baselines.test.statistics) as out:
+        climate = baselines.test.statistics
+        with open_predictions(folder, baselines.test, about, climate, baselines.max_input_age) as out:
             for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
                 forecasts = baselines.forecasts(block)
                 out.add(block, windows, forecasts[name], forecasts)
-        sums = out.sums()
+            sums = out.sums()
         content = baselines.scores(sums, out.frame)[name] | about
         content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
+        content["max_input_age"] = baselines.max_input_age
         write_scores(folder, out.frame, sums[name], content)
 
 

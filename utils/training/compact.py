@@ -83,6 +83,7 @@ class CompactTrainer(Trainer):
                 final = self.fit_target(run, rng)
         checkpoint, epochs = run.checkpoint, self.settings.epochs
         checkpoint.epoch = checkpoint.best_epoch = epochs
+        checkpoint.stopped = "planned"
         checkpoint.best_rmse, checkpoint.best = rmse(trial.model, unseen), copy_weights(final.model)
         if epochs:
             seconds, val_rmse = time.perf_counter() - start, checkpoint.best_rmse
