@@ -20,6 +20,10 @@ from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
 
+LEARNED_FROM = (  # which days: see docs/protocol.md
+    "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
+    "Networks learn from training days and choose their epoch on validation days."
+)
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 
 

@@ -17,7 +17,7 @@ from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Results
 
 RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
@@ -38,6 +38,7 @@ def how_good(results: Results, figures: Path) -> Section:
         f"ridge_memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
         f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
         [Figure(path, "Change of RMSE against two baselines of all models, by lead", "Left of 0: better than it.")],
+        LEARNED_FROM,
         points=[_lowest(results, lead) for lead in results.leads],
     )
 

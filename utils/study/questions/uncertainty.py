@@ -87,7 +87,8 @@ def how_sure(results: Results, figures: Path) -> Section | None:
         f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
-        "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in the "
+        "models that were fine-tuned without these days, in four blocks of time. The pre-training may have seen the "
+        "same days of ERA5-Land. Persistence and climatology are treated in the "
         "same way.",
         points=ranked,
     )
