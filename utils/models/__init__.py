@@ -41,6 +41,10 @@ class ForecastModel(nn.Module):
         """How many days the windows have that it learns from."""
         return input_days
 
+    def memory(self, input_days: int) -> int:
+        """How many days up to the last input day shape a forecast."""
+        return input_days
+
     def days_of_means(self, split: Split, experiment: str) -> Split:
         """The split whose training days give the cells' means and the scaling."""
         return split

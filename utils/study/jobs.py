@@ -107,6 +107,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         attributes={"experiment": SCRATCH},
         data=settings.data,
         train=split.train,
+        val=split.val,
         test=split.test,
         lead_days=task.lead_days,
         input_days=settings.input_days or task.lead_days,

@@ -80,10 +80,14 @@ class Checkpoint:
         return Split.from_plain(self.split)
 
     @property
+    def pretraining_periods(self) -> tuple[Span, ...]:
+        """Training and validation days of the run that this one started from."""
+        return Split.from_plain({"train": self.pretraining, "val": [], "test": []}).train
+
+    @property
     def learned_from(self) -> tuple[Span, ...]:
         """All target days that shaped the weights: training, validation and those of the pre-training."""
-        pretraining = Split.from_plain({"train": self.pretraining, "val": [], "test": []}).train
-        return (*self.periods.train, *self.periods.val, *pretraining)
+        return (*self.periods.train, *self.periods.val, *self.pretraining_periods)
 
     @property
     def training(self) -> dict[str, Any]:
