@@ -280,7 +280,7 @@ def in_table(results):
     shares as per cent with one."""
     long, quantiles = (pd.read_csv(results / name) for name in ("table.csv", "uncertainty.csv"))
     columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
-    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    columns[".1f"] = ["transfer_rmse_change", "matched_rmse_change", "cells_gain", "cells_better", "cells_worse"]
     forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
     forms[".1f"] *= 100
     forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])

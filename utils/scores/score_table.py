@@ -32,7 +32,7 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
-MATCHED = (  # of a fine-tuned run against scratch with as many steps as its pre-training and fine-tuning took together
+MATCHED = (  # the first five against scratch with as many steps as pre-training and fine-tuning took together
     "matched_rmse_change",
     "matched_low",
     "matched_high",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Plot
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number, format_percent
 from utils.figures import forest, scatter, style
+from utils.scores.score_table import MATCHED, TRANSFER
 from utils.study.html_page import Figure, Section
 from utils.study.questions.forecasts_shown import SIMPLE, WAYS
 from utils.study.results import SCRATCH, TRANSFERRED, Results
@@ -21,6 +22,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
     rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
     if rows["transfer_rmse_change"].isna().all():
         return None
+    rows, scratch = prefer_matched(rows)
     gains = rows[["model", "lead_days"]].copy()
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
@@ -32,9 +34,26 @@ def transfer(results: Results, figures: Path) -> Section | None:
         "Does pre-training on ERA5-Land lower the error on SMAP?",
         f"Of {len(cases)} cases (a model at a lead), it lowers the error significantly in {verdicts.count('better')} "
         f"and raises it significantly in {verdicts.count('worse')}. The change of RMSE lies between "
-        f"{_change(lowest)} and {_change(highest)}.",
+        f"{_change(lowest)} and {_change(highest)}.{scratch}",
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Left of 0: transfer helps.")],
     )
+
+
+def prefer_matched(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows with the columns of transfer against compute-matched scratch where it was run, and what to say of it."""
+    known = rows["matched_rmse_change"].notna()
+    if not known.any():
+        return rows, ""
+    converged = list(rows.loc[known, "vs_scratch"])
+    preferred = rows.copy()
+    for matched, usual in zip(MATCHED, TRANSFER, strict=False):
+        preferred.loc[known, usual] = rows.loc[known, matched]
+    sentence = (
+        f" In {known.sum()} of these cases, the model from scratch has as many training steps as pre-training and "
+        "fine-tuning together. Against scratch that stops with its own validation RMSE, transfer lowers the error "
+        f"significantly in {converged.count('better')} of them and raises it in {converged.count('worse')}."
+    )
+    return preferred, sentence
 
 
 def _change(row: pd.Series) -> str:
