@@ -88,7 +88,7 @@ def test_without_toys_the_columns_of_the_table_are_those_of_the_contract():
         *("cells_gain", "cells_better", "cells_worse"),
         *("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept"),
         *("rmse_area_weighted", "r2_area_weighted", "rmse_median_cell", "r2_median_cell", "skill_median_cell"),
-        *("input_days", "target_days", "epochs", "best_epoch", "data", "note"),
+        *("input_days", "target_days", "max_input_age", "epochs", "best_epoch", "data", "note"),
     ]
 
 
