@@ -27,6 +27,7 @@ from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
+from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
 from utils.models import ForecastModel
@@ -44,7 +45,7 @@ from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
-from utils.training.inference import BATCH, forecast, restore_model, restore_windows
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows, training_statistics
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
@@ -85,8 +86,9 @@ def evaluate(
         attributes = run_attributes(checkpoint)
         if permuted:
             attributes["model"] += f"_permuted_{permuted}"
-        baselines = _fit_baselines(checkpoint, model, samples, learn_from, max_input_age)
-        with open_predictions(folder, samples, attributes, max_input_age) as out:
+        climate = training_statistics(checkpoint, model, open_data_set(learn_from, start_of(checkpoint)))
+        baselines = _fit_baselines(checkpoint, climate, samples, learn_from, max_input_age)
+        with open_predictions(folder, samples, attributes, climate, max_input_age) as out:
             _forecast_blocks(out, model, samples, baselines, permuted)
             sums = out.sums()
         metrics = {
@@ -104,8 +106,7 @@ def evaluate(
             **attributes,
             "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
-            "epochs": checkpoint.settings["epochs"],
-            "best_epoch": checkpoint.best_epoch,
+            **checkpoint.training,
             "validation_rmse": checkpoint.best_rmse,
         }
         write_scores(folder, out.frame, sums["predicted"], metrics)
@@ -147,23 +148,19 @@ def _open_samples(
 
 
 def _fit_baselines(
-    checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path, max_input_age: int | None
+    checkpoint: Checkpoint, statistics: Statistics, samples: Windows, learn_from: Path, max_input_age: int | None
 ) -> FittedBaselines:
-    """The baselines, which learn from the training period alone and forecast the run's samples."""
-    statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
-    if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
-        # the cells' means are of other days than the baselines may know
-        data = open_data_set(learn_from, start)
-        statistics = data.statistics(checkpoint.periods)
+    """The baselines, which learn from the run's training days, or also from its validation days."""
     return fit_baselines(
         statistics=statistics,
         learn_from=learn_from,
         data=samples.data.path,
         train=checkpoint.periods.train,
+        val=checkpoint.periods.val,
         test=samples.periods,
         lead_days=samples.lead_days,
         input_days=samples.input_days,
-        start=start,
+        start=start_of(checkpoint),
         in_blocks=samples.receptive_radius is not None,
         max_input_age=max_input_age,
     )

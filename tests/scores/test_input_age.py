@@ -95,7 +95,15 @@ def test_an_age_that_nothing_has_is_refused_and_leaves_the_scores(run_dir, gappy
 def test_persistence_on_real_observations_is_that_of_the_reference(tmp_path, oldest, rmse):
     """SMAP L3 over the United States, January to March 2016, 3 days ahead."""
     days = {"train": spans("train", ("2015-04-01", "2015-12-31")), "test": spans("test", ("2016-01-01", "2016-03-31"))}
-    samples = {"data": CONUS, "lead_days": 3, "input_days": 3, "start": None, "max_input_age": oldest, **days}
+    samples = {
+        "data": CONUS,
+        "lead_days": 3,
+        "input_days": 3,
+        "start": None,
+        "val": (),
+        "max_input_age": oldest,
+        **days,
+    }
     evaluate_baselines(tmp_path, suffix="", attributes={"experiment": "SMAPtest"}, **samples)
     metrics = json.loads((tmp_path / "persistence" / "lead3" / "metrics.json").read_text())
     assert metrics["rmse"] == pytest.approx(rmse, abs=5e-5) and metrics["max_input_age"] == oldest

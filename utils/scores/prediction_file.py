@@ -16,6 +16,7 @@ from utils.common.grid import Tile, cell_area
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
+from utils.dataset.statistics import Statistics
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
@@ -38,16 +39,17 @@ def run_attributes(checkpoint: Checkpoint) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_predictions(
-    folder: Path, samples: Windows, attributes: dict[str, Any], max_input_age: int | None = None
+    folder: Path, samples: Windows, attributes: dict[str, Any], climate: Statistics, max_input_age: int | None = None
 ) -> Iterator["Predictions"]:
     """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well.
 
-    With `max_input_age`, a cell-day counts as observed only where the cell's last observation was at most so many days
-    old on the last input day.
+    `climate` are the statistics of the training days alone, whose rain gives the regions. With `max_input_age`, a
+    cell-day counts as observed only where the cell's last observation was at most so many days old on the last input
+    day.
     """
     if max_input_age is not None:
         attributes = {**attributes, "max_input_age": max_input_age}
-    frame = _frame(samples, attributes)
+    frame = _frame(samples, attributes, climate)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     with whole_file(folder / "predictions.nc") as partial:
@@ -122,16 +124,15 @@ class Predictions:
         return sums
 
 
-def _frame(samples: Windows, attributes: dict[str, Any]) -> xr.Dataset:
+def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) -> xr.Dataset:
     """predictions.nc without its forecasts."""
-    data, statistics = samples.data, samples.statistics
-    days = samples.valid_time
+    data, days = samples.data, samples.valid_time
     regions = {
         "flag_values": np.arange(len(REGIONS), dtype=np.int8),
         "flag_meanings": " ".join(REGIONS),
         "long_name": "climate region by the mean precipitation of the training period",
     }
-    rain = statistics.cell_mean[list(VARIABLES).index("precipitation")]
+    rain = climate.cell_mean[list(VARIABLES).index("precipitation")]
     init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {

@@ -32,6 +32,23 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
+MATCHED = (  # of a fine-tuned run against scratch with as many steps as its pre-training and fine-tuning took together
+    "matched_rmse_change",
+    "matched_low",
+    "matched_high",
+    "matched_p",
+    "vs_matched",
+)
+TRAINING = (  # how far the training went and how it ended: Checkpoint.training
+    "epochs",
+    "best_epoch",
+    "steps",  # of the optimiser
+    "training_seconds",
+    "stopped",  # validation, cap or planned
+    "dead_channels_start",  # closed by the ReLU before the dense map
+    "dead_channels",
+    "relu_channels",  # so many there are
+)
 
 
 def metric_columns() -> list[str]:
@@ -50,9 +67,9 @@ def columns() -> list[str]:
     return [
         *("experiment", "model", "lead_days", "seed", *FIRST, *INTERVALS),
         *verdict_columns(),
-        *TRANSFER,
+        *(*TRANSFER, *MATCHED),
         *(*more, "slope", "intercept", *NESTED),
-        *("input_days", "target_days", "max_input_age", "epochs", "best_epoch", "data", "note"),
+        *("input_days", "target_days", "max_input_age", *TRAINING, "data", "note"),
     ]
 
 
@@ -70,8 +87,9 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
         notes = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
         short = "" if metrics.get("spans_a_year", True) else LESS_THAN_A_YEAR
         # weather ahead is never passed over in silence
-        note = "; ".join(filter(None, [metrics.get("future"), notes, short]))
-        rows.append(_row(metrics) | {name: metrics.get(name) for name in TRANSFER} | common | {"note": note})
+        note = "; ".join(filter(None, [metrics.get("future"), notes, short, _warn_of_closed_channels(metrics)]))
+        compared = {name: metrics.get(name) for name in (*TRANSFER, *MATCHED)}
+        rows.append(_row(metrics) | compared | common | {"note": note})
         suffix = metrics.get("baseline_suffix", "")
         rows += [
             _row(scores) | common | {"model": name + suffix, "seed": None, "note": scores.get("note", "")}
@@ -80,11 +98,19 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     for metrics in baselines:
         kind = _kind(metrics)
         rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
-    numbers = ("seed", "epochs", "best_epoch", "n", "target_days", "max_input_age")
-    long = pd.DataFrame(rows, columns=columns()).astype({name: "Int64" for name in numbers})
+    numbers = set(("seed", "n", "target_days", "max_input_age", *TRAINING)) - {"training_seconds", "stopped"}
+    long = pd.DataFrame(rows, columns=columns()).astype(dict.fromkeys(numbers, "Int64"))
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     again = long.duplicated(["experiment", "model", "lead_days", "input_days", "n"]) & long["seed"].isna()
     return long[~again].reset_index(drop=True)
+
+
+def _warn_of_closed_channels(metrics: dict[str, Any]) -> str:
+    """A note where no input can reach the forecast; empty elsewhere."""
+    count = metrics.get("relu_channels")
+    if not count or metrics["dead_channels"] < count:
+        return ""
+    return f"all {count} channels before the dense map are closed: the forecast is the same map every day"
 
 
 def _kind(metrics: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from utils.study.plan import (
     Task,
     plan_leads,
     plan_main,
+    plan_matched,
     plan_predictors,
     plan_strategies,
     plan_target_days,
@@ -106,6 +107,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         attributes={"experiment": SCRATCH},
         data=settings.data,
         train=split.train,
+        val=split.val,
         test=split.test,
         lead_days=task.lead_days,
         input_days=settings.input_days or task.lead_days,
@@ -146,12 +148,15 @@ class Study:
     details: bool  # the questions that need runs of their own
     strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and the compact one
     weather: bool = False  # what knowing the weather ahead is worth to these two
+    matched: bool = False  # scratch with the steps of pre-training and fine-tuning
 
     def __post_init__(self):
         self.detail = PAPERS_BEST if PAPERS_BEST in self.models else self.models[0]
         self.best = ""  # the model with the lowest validation RMSE after transfer at the first lead, mean over seeds
         self.results: dict[str, dict[str, Any]] = {}
         self.main = plan_main(self.models, self.leads, self.seeds)
+        if self.matched:
+            self.main += plan_matched(self.models, self.leads, self.seeds)
         self.closer: list[Task] = []
         record_days = self.plan.target_days
         if self.details:
@@ -164,9 +169,13 @@ class Study:
                 self.closer += plan_weather(model, self.leads, self.seeds)
 
     def jobs(self) -> list[Job]:
-        """All jobs that are known by now. Those of one lead follow each other: a process keeps the lead's baselines."""
+        """All jobs that are known by now.
+
+        Those of one lead follow each other: a process keeps the lead's baselines. The longest lead, whose runs take
+        longest, comes first, so that no process has to wait for another in the end.
+        """
         jobs = []
-        for lead in self.leads:
+        for lead in sorted(self.leads, reverse=True):
             jobs += [self._run_job(task) for task in self.main if task.lead_days == lead]
             jobs.append(self._baselines_job(lead))
         jobs += [self._run_job(task) for task in self.closer]
@@ -272,8 +281,7 @@ class Study:
         return [self._run_job(task) for task in self._more_tasks]
 
     def _run_job(self, task: Task) -> Job:
-        needs = (task.source.folder.as_posix(),) if task.experiment == TRANSFERRED else ()
-        return Job(task.folder.as_posix(), partial(make_run, self.plan, task), needs)
+        return Job(task.folder.as_posix(), partial(make_run, self.plan, task), task.needs)
 
     def _baselines_job(self, lead: int, target_days: int | None = None) -> Job:
         task = Task(experiment=SCRATCH, model=self.models[0], lead_days=lead, seed=0, target_days=target_days)
