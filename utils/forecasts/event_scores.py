@@ -70,7 +70,7 @@ class EventScores:
         chance, came = chance[valid].astype(np.float64), event[valid].astype(np.float64)
 
         def by_bin(values: np.ndarray) -> np.ndarray:
-            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
+            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
 
         return cls(days, by_bin(np.ones_like(chance)), by_bin(chance), by_bin(came), by_bin((chance - came) ** 2))
 
