@@ -117,7 +117,7 @@ class EventScores:
             came = significance.estimate([sums], _frequency)
             low, high = np.clip((came.low, came.high), 0, 1)
             chance = self.chance[:, number].sum() / n.sum()
-            rows.append({"chance": chance, "frequency": came.value, "low": low, "high": high, "n": n.sum()})
+            rows.append({"chance": chance, "frequency": came.value, "low": low, "high": high, "n": int(n.sum())})
         return rows
 
     @property
