@@ -18,14 +18,17 @@ PERCENTILES = ("climatology_p10", "climatology_p90")
 CHANCES = ("probability_below_p10", "probability_above_p90")
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
+SHORT_RECORD = "short_record"  # the global attribute with a sentence, where the record is shorter than a run's memory
 SMALL_MAP = 2**16  # cells: a larger map is stored in chunks
 CHUNK = 256  # cells: side of a chunk of a larger map
 
 Maps = dict[str, np.ndarray | None]  # by variable; None where a forecast has none
 
 
-def describe_maps(request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray) -> xr.Dataset:
-    """The forecast maps as a data set with CF metadata.
+def describe_maps(
+    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, note: str = ""
+) -> xr.Dataset:
+    """The forecast maps as a data set with CF metadata; `note` is what it says of a short record, if it is short.
 
     `maps` are [init_time, lead_time, lat, lon], the quantiles [init_time, lead_time, quantile, lat, lon]; `age` is
     [init_time, lat, lon], in days.
@@ -49,7 +52,7 @@ def describe_maps(request: ForecastRequest, inits: np.ndarray, maps: Maps, age: 
         "lat": ("lat", request.grid.lat, AXES["lat"]),
         "lon": ("lon", request.grid.lon, AXES["lon"]),
     }
-    return xr.Dataset(described, coords, request.attributes)
+    return xr.Dataset(described, coords, request.attributes | ({SHORT_RECORD: note} if note else {}))
 
 
 def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int, Int16
 
 from utils.common.cli import UserError
+from utils.common.periods import starts_of_runs
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
@@ -50,6 +51,17 @@ class TrainedRun:
         """The samples with their last input day from `first` to `last`, without those that lack a full window."""
         lead = self.checkpoint.lead_days
         return self.windows.in_periods(((first + lead, last + lead),), "forecast")
+
+    @property
+    def memory(self) -> int:
+        """How many days up to the initial day shape a forecast."""
+        return self.model.memory(self.checkpoint.input_days)
+
+    def days_behind(self, inits: np.ndarray) -> Int[np.ndarray, "time"]:
+        """How many days in a row the record has up to each of these days."""
+        days = self.windows.data.days
+        starts = days[starts_of_runs(days)]
+        return (inits - starts[np.searchsorted(starts, inits, side="right") - 1]).astype(int) + 1
 
     def predict(self, inits: np.ndarray) -> tuple[Predicted, Age]:
         """Soil moisture forecast from these initial days, m3 m-3, and the age of the last observation, days."""
@@ -90,6 +102,24 @@ def find_inits(request: ForecastRequest, first: np.datetime64, last: np.datetime
     return common
 
 
+def note_short_record(request: ForecastRequest, inits: np.ndarray) -> str:
+    """A sentence where fewer days in a row lie before an initial day than a run remembers; else empty."""
+
+    def missing(run: TrainedRun) -> int:
+        return run.memory - int(run.days_behind(inits).min())
+
+    run = max(open_runs(request).values(), key=missing)
+    if missing(run) <= 0:
+        return ""
+    behind = run.days_behind(inits)
+    short = int((behind < run.memory).sum())
+    which = f", and too few for {short} of {len(inits)} initial days" if len(inits) > 1 else ""
+    return (
+        f"{run.checkpoint.model} remembers {run.memory} days, but the record has only {behind.min()} in a row up to "
+        f"{inits[behind.argmin()]}{which}; the forecast may be less sure than its intervals say."
+    )
+
+
 def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     """The forecasts from these initial days, [init_time, lead_time, lat, lon], and quantiles of them."""
     predictions = {run_dir: run.predict(inits) for run_dir, run in open_runs(request).items()}
@@ -103,7 +133,7 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     stacked = {
         name: np.stack([missing if maps[name] is None else maps[name] for maps in by_lead], axis=1) for name in names
     }
-    return describe_maps(request, inits, stacked, age)
+    return describe_maps(request, inits, stacked, age, note=note_short_record(request, inits))
 
 
 def _combine(
