@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
+from figure_checks import assert_tidy, saved_figures  # noqa: F401
 from scipy.stats import norm
 from sklearn.metrics import brier_score_loss
 from test_uncertainty import days_from, world
@@ -19,6 +21,7 @@ from utils.forecasts.event_scores import BINS, RARE, EventScores, probability_be
 from utils.forecasts.forecast_file import CHANCES, PERCENTILES, describe_maps
 from utils.forecasts.operational import _combine
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
+from utils.study.questions.drought import describe_drought, draw_drought, drought_columns
 
 
 def maps(values):
@@ -180,7 +183,12 @@ def test_of_a_short_record_nothing_is_said_of_unseen_years():
 def lead_of_a_long_record():
     held = world(count=1096, share=1.0)
     return LeadEnsemble(
-        days=3, run_dirs=(), weights=(1.0,), calibration=Calibration.of(held), climatology=Climatology.of(held)
+        days=3,
+        run_dirs=(),
+        weights=(1.0,),
+        calibration=Calibration.of(held),
+        climatology=Climatology.of(held),
+        seen_share=0.0,
     )
 
 
@@ -223,3 +231,24 @@ def test_the_figure_shows_the_chance_of_unusually_dry_soil(lead, tmp_path, monke
     figures.draw_forecast(forecast_of(lead, Grid(np.arange(30.0, 35.0), np.arange(100.0, 106.0))), tmp_path / "a.png")
     labels = [ax.get_xlabel() for ax in drawn[0].axes]
     assert "chance of unusually dry (%)" in labels and pytest.approx(drawn[0].get_size_inches()[0]) == style.DOUBLE
+
+
+def test_the_study_draws_and_says_how_good_the_chances_are(tmp_path, saved):
+    rows = []
+    for lead in (3, 7):
+        found = {}
+        for number, name in enumerate(("persistence", "compact")):
+            chance, event, valid = chances(seed=number)
+            found[name] = EventScores.of(chance, event, valid, days_from("2016-01-01", len(chance)))
+        for name, scores in found.items():
+            columns = drought_columns(dict.fromkeys(("dry", "wet"), scores), dict.fromkeys(("dry", "wet"), scores))
+            rows.append({"model": name, "lead_days": lead, **columns})
+    table = pd.DataFrame(rows)
+    draw_drought(table, "Chance (SYNTHETIC sample)", tmp_path / "drought.png")
+    assert_tidy(saved[0])
+    answer, points = describe_drought(table)
+    share = 100 * found["persistence"].share
+    assert answer.startswith(f"{share:.1f} % of the test's cell-days were unusually dry")
+    assert len(points) == 2 and points[0].startswith("3 days: ")
+    best = found["compact"].skill
+    assert f"compact {best.value:.2f} ({best.low:.2f} to {best.high:.2f})" in points[0]
