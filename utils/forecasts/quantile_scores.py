@@ -13,9 +13,9 @@ from jaxtyping import Float
 
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
-from utils.scores import significance
 from utils.scores.metrics import SEASONS
 from utils.scores.sums import REGIONS
+from utils.scores.variance import number_days
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,4 @@ class QuantileScores:
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
         unused = np.zeros(len(self.n))
-        days = significance.number_days(self.days)
-        return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
+        return np.column_stack([number_days(self.days), self.n.sum(axis=1), unused, unused, self.crps, reference.crps])

@@ -28,6 +28,7 @@ SOURCES = (
     "utils/scores/prediction_file.py",
     "utils/scores/significance.py",
     "utils/scores/sums.py",
+    "utils/scores/variance.py",
 )
 
 

@@ -17,9 +17,12 @@ from utils.figures import style
 from utils.figures.points_by_lead import LeadLook, draw_points, lead_keys, lead_looks, prepare_groups
 from utils.figures.style import EXPERIMENTS, MODELS, UNITS
 from utils.scores.baselines import BASELINES
+from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.plan import PAPERS_BEST
-from utils.study.results import TRANSFERRED, Results
+from utils.study.plan import COMPACT, PAPERS_BEST
+from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
+
+MEMORY = "the ridge regression on antecedent features that learned from the same days"
 
 SCORES = {  # column: stem of the columns of its interval, name on the axis, where the axis ends at the latest
     "rmse": ("rmse", f"RMSE ({UNITS})\nlower is better", -np.inf),
@@ -33,17 +36,12 @@ def how_good(results: Results, figures: Path) -> Section:
     """How good the forecasts are, and which are significantly better than the baselines."""
     path = figures / "study.png"
     draw_study(_scores(results), results.title("RMSE, R² and skill over persistence of every model and baseline"), path)
-    cases = [(model, lead) for model in results.models for lead in results.leads]
-    persistence = [results.rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
-    memory = [results.rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
+    against_persistence, *others = _against_baselines(results)
     return Section(
         "How good are the forecasts, and are they better than simple ones?",
-        f"With transfer there are {len(cases)} cases (a model at a lead). Significantly better than persistence: "
-        f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
-        f"ridge_memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
-        f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
+        against_persistence,
         [Figure(path, "RMSE, R² and skill of all models and baselines, by lead", "Bars: 95 % intervals.")],
-        points=[_lowest(results, lead) for lead in results.leads],
+        points=[*others, *_papers_claim(results), *(_lowest(results, lead) for lead in results.leads)],
     )
 
 
@@ -59,21 +57,39 @@ def _lowest(results: Results, lead: int) -> str:
     """The best network with transfer and the best baseline at one lead, with their RMSE."""
     rmse = {name: results.rows.loc[(TRANSFERRED, name, lead), "rmse"] for name in [*results.models, *BASELINES]}
     best = (min(results.models, key=rmse.get), min(BASELINES, key=rmse.get))
-    return f"{format_days(lead)}: " + ", ".join(f"{name} {format_number(rmse[name], 4)}" for name in best)
+    network, baseline = (f"{name} {format_number(rmse[name], 4)}" for name in best)
+    return f"Lowest RMSE (m³ m⁻³), {format_days(lead)}: {network} of the networks, {baseline} of the baselines."
 
 
-def _papers_claim(results: Results) -> str:
-    """Whether the ConvLSTM with transfer is the best of the networks, as the paper has it."""
+def _against_baselines(results: Results) -> list[str]:
+    """How often the models with transfer are better than persistence, and than a ridge regression with a memory."""
+    cases = [(model, lead) for model in results.models for lead in results.leads]
+    names = [f"{model}, {format_days(lead)}" for model, lead in cases]
+    sentences = []
+    for rival, name_of in (("persistence", lambda _: "persistence"), (MEMORY, memory_rival)):
+        changes = results.compare([Comparison(TRANSFERRED, m, at, (SCRATCH, name_of(m))) for m, at in cases])
+        count = count_verdicts(changes, subject="a model with transfer", rival=rival)
+        sentences.append(f"{count} {format_range(changes, names)}")
+    return sentences
+
+
+def memory_rival(model: str) -> str:
+    """The ridge regression on antecedent features that learned from the same days as the model."""
+    if model == COMPACT or "ridge_memory_train" not in BASELINES:
+        return "ridge_memory"
+    return "ridge_memory_train"
+
+
+def _papers_claim(results: Results) -> list[str]:
+    """How often the ConvLSTM with transfer is better than another network, as the paper has it."""
     others = [model for model in results.models if model != PAPERS_BEST]
     if PAPERS_BEST not in results.models or not others:
-        return ""
-    cases = [(lead, model) for lead in results.leads for model in others]
-    verdicts = [results.verdict(TRANSFERRED, PAPERS_BEST, lead, (TRANSFERRED, model)) for lead, model in cases]
-    return (
-        f"The paper's best model, the {PAPERS_BEST} with transfer, is compared with the other networks with transfer "
-        f"{len(verdicts)} times. It is significantly better {verdicts.count('better')} times and significantly worse "
-        f"{verdicts.count('worse')} times. "
-    )
+        return []
+    cases = [(model, lead) for lead in results.leads for model in others]
+    changes = results.compare([Comparison(TRANSFERRED, PAPERS_BEST, at, (TRANSFERRED, m)) for m, at in cases])
+    subject = f"the {PAPERS_BEST} with transfer, the paper's best model,"
+    count = count_verdicts(changes, subject=subject, rival="another network with transfer")
+    return [f"{count} {format_range(changes, [f'against {model}, {format_days(lead)}' for model, lead in cases])}"]
 
 
 def draw_study(table: pd.DataFrame, title: str, path: Path) -> None:

@@ -8,11 +8,14 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
 
 from utils.common.cli import UserError
-from utils.common.text import format_days, format_number, format_percent
+from utils.common.text import format_days, format_number
 from utils.figures import scatter, style
 from utils.figures.points_by_lead import draw_points, lead_keys, lead_looks, prepare_groups
+from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
+
+MATCHED = "_matched"  # a model from scratch with the steps of pre-training and fine-tuning together
 
 
 def transfer(results: Results, figures: Path) -> Section | None:
@@ -26,19 +29,24 @@ def transfer(results: Results, figures: Path) -> Section | None:
         gains[name] = 100 * rows[column]
     path = figures / "transfer_gain.png"
     draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
-    verdicts = list(rows["vs_scratch"])
-    lowest, highest = (rows.loc[at] for at in (gains["change"].idxmin(), gains["change"].idxmax()))
     return Section(
         "Does pre-training on ERA5-Land lower the error on SMAP?",
-        f"Of {len(cases)} cases (a model at a lead), it lowers the error significantly in {verdicts.count('better')} "
-        f"and raises it significantly in {verdicts.count('worse')}. The change of RMSE lies between "
-        f"{_change(lowest)} and {_change(highest)}.",
+        " ".join(_against_scratch(results, cases)),
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Filled: significant at 5 %.")],
     )
 
 
-def _change(row: pd.Series) -> str:
-    return f"{format_percent(row['transfer_rmse_change'])} ({row['model']}, {format_days(int(row['lead_days']))})"
+def _against_scratch(results: Results, cases: list[tuple[str, int]]) -> list[str]:
+    """How often transfer lowers the error: first against as many training steps from scratch, where those were run."""
+    rivals = {MATCHED: "from scratch with as many training steps as both of its trainings", "": "from scratch"}
+    sentences = []
+    for variant, words in rivals.items():
+        there = [(m, lead) for m, lead in cases if results.has(SCRATCH, m + variant, lead)]
+        if there:
+            changes = results.compare([Comparison(TRANSFERRED, m, at, (SCRATCH, m + variant)) for m, at in there])
+            sentences.append(count_verdicts(changes, subject="a model with transfer", rival=f"the same model {words}"))
+            sentences.append(format_range(changes, [f"{m}, {format_days(lead)}" for m, lead in there]))
+    return sentences
 
 
 def scatters(results: Results, figures: Path) -> Section:
@@ -63,10 +71,9 @@ def scatters(results: Results, figures: Path) -> Section:
     ]
     return Section(
         "Do predicted and observed soil moisture lie closer to y = x with transfer?",
-        f"With transfer the slope of the fitted line is closer to 1 in {sum(closer)} of {len(closer)} cases (a model "
-        f"at a lead). Slopes {ahead} ahead without and with transfer:",
+        f"In {sum(closer) or 'none'} of {len(closer)} cases the slope of the fitted line is closer to 1 with transfer. "
+        f"Slopes {ahead} ahead without and with transfer:",
         [Figure(path, "Density of predicted against observed soil moisture of all models", "Colour: cell-days.")],
-        f"Seed {results.seeds[0]}.",
         points=shown,
     )
 
