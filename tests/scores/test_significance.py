@@ -60,17 +60,17 @@ def test_slow_errors_under_fast_noise():
 
 DAY = np.arange(365)[:, None]
 MISSING = {
-    "at random": lambda rng: rng.random((365, 3000)) > 0.42,  # as on real SMAP L3
+    "at random": lambda rng: rng.random((365, 1500)) > 0.42,  # as on real SMAP L3
     "a frozen winter": lambda rng: (DAY < 75) | (DAY > 325),
     "all but one season": lambda rng: (DAY < 152) | (DAY >= 244),
-    "a winter of each cell's own": lambda rng: rng.integers(30, 150, 3000) > DAY,
+    "a winter of each cell's own": lambda rng: rng.integers(30, 150, 1500) > DAY,
 }
 
 
 @pytest.mark.parametrize("days", MISSING)
 def test_days_without_a_value_are_not_days_without_error(days):
-    missing = np.broadcast_to(MISSING[days](np.random.default_rng(2)), (365, 3000))
-    series = np.where(missing, np.nan, autoregressive(0.8, 365, 3000))
+    missing = np.broadcast_to(MISSING[days](np.random.default_rng(2)), (365, 1500))
+    series = np.where(missing, np.nan, autoregressive(0.8, 365, 1500))
     variance, freedom = variance_of_mean(series, np.arange(365.0))
     assert 0.03 <= rejected(series) <= 0.085
     sums = np.stack([np.arange(365), ~missing[:, 0], *np.nan_to_num([series[:, 0]] * 4)], axis=1).astype(float)
@@ -187,8 +187,8 @@ def exchangeable(trials: int, days: int = 365, cells: int = 6):
 
 
 def test_forecasts_with_exchangeable_errors_are_called_different_at_the_stated_level():
-    calls = [verdict(compare_runs(observed, [a], [b])) for observed, a, b in exchangeable(1000)]
-    assert 0.03 <= 1 - calls.count("not significant") / 1000 <= 0.075
+    calls = [verdict(compare_runs(observed, [a], [b])) for observed, a, b in exchangeable(600)]
+    assert 0.03 <= 1 - calls.count("not significant") / 600 <= 0.075
 
 
 def test_a_year_that_differs_is_seen_and_a_shuffled_forecast_is_worse():
@@ -235,9 +235,9 @@ def seeds_of_a_model(seeds: int, spread: float, rng: np.random.Generator) -> np.
 
     Half of the days' noise is the same for all seeds, half is each seed's own; each seed is off by a draw of its own.
     """
-    noise = rng.standard_normal((seeds + 1, 300 + 365, 1500))
+    noise = rng.standard_normal((seeds + 1, 300 + 365, 1000))
     shared, *own = np.sqrt(1 - 0.5**2) * lfilter([1], [1, -0.5], noise, axis=1)[:, 300:]
-    return (shared + np.array(own)) / np.sqrt(2) + spread * rng.standard_normal((seeds, 1, 1500))
+    return (shared + np.array(own)) / np.sqrt(2) + spread * rng.standard_normal((seeds, 1, 1000))
 
 
 @pytest.mark.parametrize("row", SEEDS, ids=lambda row: "-".join(row[:2]))
@@ -316,8 +316,8 @@ def test_too_few_days_are_said():
 def test_cells_named_significant_are_mostly_right():
     """Half of the cells differ; of those named, at most about 5 % are named wrongly, and cells without data never."""
     rng, wrong, named, found = np.random.default_rng(9), 0, 0, 0
-    for trial in range(20):
-        difference = autoregressive(0.7, 365, 400, seed=trial).reshape(365, 20, 20)
+    for trial in range(8):
+        difference = autoregressive(0.7, 365, 400, seed=trial).reshape(365, 20, 20).copy()
         difference[:, :10] -= 2.0  # the first model is better there
         difference[rng.random(difference.shape) < 0.3] = np.nan
         difference[:, 0, :5] = np.nan
@@ -329,4 +329,4 @@ def test_cells_named_significant_are_mostly_right():
         named += int((better | worse).sum())
         found += int(better[:10].sum())
     assert wrong / named <= 0.05
-    assert found > 0.9 * 20 * 190
+    assert found > 0.9 * 8 * 190

@@ -48,7 +48,7 @@ def spans_a_year(days: Float[np.ndarray, "time"]) -> bool:
 def variance_over_seeds(
     series: Float[np.ndarray, "time *cell"],
     *,
-    draws: Sequence[tuple[Float[np.ndarray, "seed *cell"], Float[np.ndarray, "seed time *cell"]]],
+    draws: Sequence[tuple[Float[np.ndarray, "_ *cell"], Float[np.ndarray, "_ time *cell"]]],
     days: Float[np.ndarray, "time"],
     weights: Float[np.ndarray, "time"] | None = None,
 ) -> tuple[Float[np.ndarray, "*cell"], Float[np.ndarray, "*cell"]]:
@@ -69,7 +69,7 @@ def variance_over_seeds(
         between = values.var(axis=0, ddof=1)
         variance = variance + np.maximum(between - of_days, 0) / count
         spread = spread + np.where(between > of_days, between / count, 0) ** 2 / (count - 1)
-    return variance, np.divide(variance**2, spread, out=np.array(freedom), where=spread > 0)
+    return np.asarray(variance), np.divide(variance**2, spread, out=np.array(freedom), where=spread > 0)
 
 
 def variance_of_mean(
@@ -87,7 +87,9 @@ def variance_of_mean(
     weights = np.ones(len(series)) if weights is None else weights
     valid = np.isfinite(flat)
     variance, freedom = np.full(flat.shape[1], np.nan), np.full(flat.shape[1], float(FEWEST))
-    _, pattern = np.unique(np.packbits(valid, axis=0), axis=1, return_inverse=True)
+    pattern = np.zeros(flat.shape[1], int)
+    if not valid.all():
+        _, pattern = np.unique(np.packbits(valid, axis=0), axis=1, return_inverse=True)
     for number in range(pattern.max(initial=-1) + 1):  # cells with values on the same days share their cosines
         cells = np.flatnonzero(pattern == number)
         there = valid[:, cells[0]]
