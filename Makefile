@@ -10,7 +10,7 @@ RESULTS ?= results
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
 
-paper: .venv/installed  ## the study on the real pair with the published epochs, three seeds: results-paper/
+paper: .venv/installed  ## the study on the real pair with the published epochs, five seeds: results-paper/
 	$(BIN)/python reproduce.py --full --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
 
 transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthetic sample: results-transfer/

@@ -62,7 +62,7 @@ def variance_over_seeds(
     # in one call: the cosines of cells with gaps take most of the time
     (variance, *noise), (freedom, *_) = variance_of_mean(np.stack([series, *own_noise], axis=1), days, weights)
     spread = variance**2 / freedom  # Satterthwaite
-    for values, own in draws:
+    for values, _ in draws:
         count = len(values)
         of_days = sum(noise[:count]) / (count - 1)  # variance between seeds by the days' noise of each alone
         noise = noise[count:]
