@@ -46,4 +46,5 @@ def read_changes(table: pd.DataFrame, columns: Sequence[str]) -> list[Estimate]:
 
 
 def _format_signed(share: float) -> str:
-    return ("+" if round(share, 3) > 0 else "") + format_percent(share)
+    rounded = round(share, 3) + 0.0  # no −0.0 %
+    return ("+" if rounded > 0 else "") + format_percent(rounded)

@@ -27,7 +27,7 @@ from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers
 from utils.study.questions.predictability import share_tables
-from utils.study.questions.predictors_and_record_length import compare_variants
+from utils.study.questions.predictors_and_record_length import compare_record_lengths, compare_variants
 from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
@@ -126,6 +126,8 @@ def compare_models(results: Results) -> pd.DataFrame:
         for lead, (place, rival, name) in product(results.leads, rivals):
             rows.append(_compare(results, Comparison(experiment, model, lead, (place, rival)), name))
     rows += [_compare(results, comparison, results.detail) for comparison in compare_variants(results)]
+    scratch = f"{results.detail} without transfer, whole record"
+    rows += [_compare(results, comparison, scratch) for comparison in compare_record_lengths(results)]
     return pd.DataFrame(rows)
 
 

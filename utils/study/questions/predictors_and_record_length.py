@@ -206,7 +206,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
     ]
     return Section(
         "How much SMAP does pre-training replace?",
-        f"{_enough(results, variants)} RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP "
+        f"{_enough(results)} RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP "
         "days it learns from:",
         [Figure(path, "RMSE against the number of SMAP days, with and without transfer", "95 % intervals.")],
         "Fewer days get at most as many training steps as the whole record. With N days the last fifth chooses the "
@@ -228,25 +228,29 @@ def _rmse_by_record_length(results: Results, variants: dict[int, str]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def _enough(results: Results, variants: dict[int, str]) -> str:
+def compare_record_lengths(results: Results) -> list[Comparison]:
+    """The detail model with transfer on shorter records, the longest first, against scratch on the whole record."""
+    model, lead = results.detail, results.lead
+    names = [f"{model}_{days}days" for days in sorted(TARGET_DAYS, reverse=True)]
+    return [
+        Comparison(TRANSFERRED, name, lead, (SCRATCH, model)) for name in names if results.has(TRANSFERRED, name, lead)
+    ]
+
+
+def _enough(results: Results) -> str:
     """The shortest record whose forecasts with transfer are better than those from scratch on the whole record.
 
-    So must be all longer records.
+    So must be all longer records. The order is fixed and the first failure ends it: p needs no correction.
     """
-    enough, change = None, None
-    for n, variant in sorted(variants.items(), reverse=True)[1:]:
-        tried = results.rmse_change(
-            Comparison(TRANSFERRED, results.detail + variant, results.lead, (SCRATCH, results.detail))
-        )
-        if significance.verdict(tried) != "better":  # in a fixed order, up to the first failure: needs no correction
+    said = "With no shorter record is transfer significantly better than the whole record from scratch."
+    for comparison in compare_record_lengths(results):
+        change = results.rmse_change(comparison)
+        if significance.verdict(change) != "better":
             break
-        enough, change = n, tried
-    if enough is None:
-        return "With no shorter record is transfer significantly better than the whole record from scratch."
-    return (
-        f"{enough} days of SMAP with transfer are significantly better than the whole record from scratch: "
-        f"{format_change(change)}."
-    )
+        days = comparison.model.removeprefix(f"{results.detail}_").removesuffix("days")
+        said = f"{days} days of SMAP with transfer are significantly better than the whole record from scratch: "
+        said += f"{format_change(change)}."
+    return said
 
 
 def draw_target_days(table: pd.DataFrame, title: str, path: Path) -> None:
