@@ -48,7 +48,7 @@ class Settings:
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
     models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
-    seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
+    seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2 3 4
     train: MaybePeriod = None  # target days of SMAP to learn from; None: all before --val
     val: MaybePeriod = None  # to validate on; None: the 365 days before --test
     test: MaybePeriod = None  # to score; None: the last 365 days of the record
@@ -129,7 +129,7 @@ def make_study(settings: Settings) -> Study:
         plan=plan,
         models=settings.models,
         leads=settings.lead_days,
-        seeds=settings.seeds or ((0, 1, 2) if settings.full else (0,)),
+        seeds=settings.seeds or (tuple(range(5)) if settings.full else (0,)),
         details=settings.details,
         matched=settings.matched,
         strategies=settings.strategies,

@@ -29,6 +29,7 @@ SOURCES = (
     "utils/scores/prediction_file.py",
     "utils/scores/significance.py",
     "utils/scores/sums.py",
+    "utils/scores/variance.py",
 )
 
 

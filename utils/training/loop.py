@@ -40,7 +40,6 @@ from utils.training.inference import forecast_batches, to_device
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
 
-
 SAVING = 0.1  # share of the time that checkpoints may take; short epochs on a large network would save all day
 
 
