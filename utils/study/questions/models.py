@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -121,12 +120,12 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
     clipped = False
     for ax, rival, letter in zip(panels, rivals, "ab", strict=False):
         here = table[table["rival"] == rival]
-        ax.set_xlim(style.axis_limits(np.append(here[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+        ax.set_xlim(forest.percent_limits(here))
         forest.prepare_rows(ax, list(rows.values()), shaded)
         clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
-        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%); negative is better")
+        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%)\nnegative is better")
         _mark_rival(ax, list(rows), rival)
-    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([style.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([forest.CLIPPED] if clipped else []), 4))
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
@@ -108,11 +107,11 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     models, looks = style.ordered(table["model"], style.MODELS), forest.lead_looks(table["lead_days"])
     figure = style.new_figure(style.SINGLE, 0.95 + forest.row_height(looks) * len(models), title)
     ax = figure.subplots()
-    ax.set_xlim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
-    forest.prepare_rows(ax, models)
     points = table.rename(columns={"model": "row", "change": "value"})
+    ax.set_xlim(forest.percent_limits(points))
+    forest.prepare_rows(ax, models)
     clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
     ax.set_xlabel("change of RMSE by transfer (%); negative is better")
-    keys = forest.keys(looks, table) + ([style.CLIPPED] if clipped else [])
+    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
     style.legend(figure, *style.in_rows(keys, 2))
     return figure
