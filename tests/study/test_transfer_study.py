@@ -123,7 +123,7 @@ def made(tmp_path_factory):
     write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 5)), folder / "smap.nc")
     script = load_script(ROOT / "reproduce.py")
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
-    given |= {"models": ("cnn",), "lead_days": (1,), "details": False, "strategies": True, "weather": True}
+    given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, predictors_and_record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
@@ -189,6 +189,8 @@ def test_the_table_of_strategies_is_that_of_the_predictions(made):
             change = rmse(made, name) / rmse(made, f"SMAPtest/{row['model']}{plan.suffix(days)}") - 1
             assert row["change"] == pytest.approx(100 * change, abs=1e-3)
             assert row["replaces"]
+    assert ((fitted["change_high"] < 0) == (fitted["vs_scratch"] == "better")).all()
+    assert ((fitted["memory_low"] > 0) == (fitted["vs_ridge_memory"] == "worse")).all()
     memory = table[(table["model"] == "ridge_memory") & (table["target_days"] == 30)]
     assert memory["rmse"].item() == pytest.approx(rmse(made, "SMAPtest/ridge_memory_30days", "lead1"), abs=1e-6)
 

@@ -13,13 +13,14 @@ from utils.study.questions.predictors_and_record_length import predictors, targe
 from utils.study.questions.skill_by_condition import conditions
 from utils.study.questions.transfer_gain import scatters, transfer
 from utils.study.questions.transfer_strategies import strategies
-from utils.study.questions.uncertainty import how_sure
+from utils.study.questions.uncertainty import how_dry, how_sure
 from utils.study.questions.weather_forecasts import weather_of_study
 from utils.study.questions.wetting_and_drying import events
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact", "reliability", "curves", "conditions", "events"]
+FIGURES += ["strategies", "weather", "weather_compact", "reliability", "drought"]
+FIGURES += ["curves", "conditions", "events"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -40,6 +41,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
         leads,
         learned,
         how_sure,
+        how_dry,
         strategies,
         weather_of_study,
     )

@@ -43,7 +43,6 @@ def cells(results: Results, figures: Path) -> Section:
         "The R² of a cell is over time, against the cell's own mean. The pooled R² is mostly high because deserts are "
         "dry and humid regions are not. Median R² of the cells against pooled R²:",
         [Figure(path, "Maps of R² and RMSE per cell", f"Cells with at least {metrics.MIN_DAYS} days.")],
-        f"Seed {results.seeds[0]}.",
         points=said,
     )
 
@@ -65,9 +64,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
         said.append(f"{name}: {', '.join(shares)}")
     return Section(
         "Where does transfer help?",
-        "Of the cells called significant, at most 5 % are expected to be false discoveries. Share of cells whose error "
-        f"is lower with transfer, {ahead}; share where it is significantly lower; share where it is significantly "
-        "higher:",
+        f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
+        "where it is significantly higher (of the significant cells, at most 5 % are expected to be false):",
         [
             Figure(
                 path,
@@ -75,7 +73,6 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
                 "Dots: significant after false-discovery control.",
             )
         ],
-        f"Seed {seed}.",
         points=said,
     )
 
@@ -107,7 +104,6 @@ def days(results: Results, figures: Path) -> Section:
         f"The wettest day of the test period is {dates['wettest']}, the driest {dates['driest']} (mean over cells). On "
         f"{dates['median error']} the error over all cells is the median one.",
         [Figure(path, "Observed, predicted and error maps of three days", "One colour scale for all days.")],
-        f"Seed {results.seeds[0]}.",
     )
 
 
@@ -135,8 +131,8 @@ def series(results: Results, figures: Path) -> Section:
     draw_series(shown, results.title(title), path)
     return Section(
         "How do forecasts follow single places?",
-        f"In each region the figure shows the cell whose error is the region's median: "
-        f"{'; '.join(cell['name'] for cell in shown)}. Their errors stand in the figure.",
+        f"The figure shows the cell of median error in each region: {'; '.join(cell['name'] for cell in shown)}. Their "
+        "errors stand in it.",
         [
             Figure(
                 path,
@@ -144,7 +140,6 @@ def series(results: Results, figures: Path) -> Section:
                 "Every day of the test period.",
             )
         ],
-        f"Seed {results.seeds[0]}.",
     )
 
 

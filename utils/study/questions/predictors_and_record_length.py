@@ -17,10 +17,11 @@ from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
+from utils.study.claims import format_change
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
 from utils.study.questions.forecasts_shown import SIMPLE
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
 CHANGES = {  # what was done with a predictor: colour and marker
     "retrained without": ("#0072b2", "o"),
@@ -28,6 +29,7 @@ CHANGES = {  # what was done with a predictor: colour and marker
     "added": ("#009e73", "D"),
 }
 PREDICTORS = ("soil_moisture", "soil_temperature", "precipitation", "season")
+PERMUTED = "_permuted_"  # in the name of a forecast of a trained network with a shuffled predictor
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 WAYS = {  # experiment: name, dodge on the axis of training days, look
     SCRATCH: ("from scratch", 0.97, {"color": "#56b4e9", "linestyle": (0, (4, 1.5)), "marker": "s"}),
@@ -43,10 +45,7 @@ WAY = {"linewidth": 1.2, "markersize": 4, "zorder": 4, **style.EDGE}
 def predictors(results: Results, figures: Path) -> Section | None:
     """What each predictor is worth; None where the study has no such run."""
     model, lead = results.detail, results.lead
-    variants = [("retrained without", name, f"{model}_without_{name}") for name in VARIABLES]
-    variants += [("permuted", name, f"{model}_permuted_{name}") for name in VARIABLES]
-    variants += [("added", SEASON, f"{model}_with_season")]
-    variants = [variant for variant in variants if results.has(TRANSFERRED, variant[2], lead)]
+    variants = list_variants(results)
     if not variants:
         return None
     changes = pd.DataFrame(
@@ -59,20 +58,39 @@ def predictors(results: Results, figures: Path) -> Section | None:
     path, ahead = figures / "predictors.png", f"{format_days(lead)} ahead"
     title = f"What each predictor is worth: {model} with transfer, {ahead}"
     draw_predictors(changes.dropna(subset=["rmse_change"]), results.title(title), path)
-    rmse, said = results.rows["rmse"], []
-    for how, predictor, name in variants:
-        verdict = results.verdict(TRANSFERRED, name, lead, (TRANSFERRED, model))
-        chance = "" if verdict in ("better", "worse") else " (n.s.)"
-        said.append(f"{how} {predictor.replace('_', ' ')}: {format_number(rmse[TRANSFERRED, name, lead], 4)}{chance}")
+    rmse = results.rows["rmse"]
+    compared = results.compare(compare_variants(results))
+    said = [
+        f"{how} {predictor.replace('_', ' ')}: {format_number(rmse[TRANSFERRED, name, lead], 4)}, "
+        + format_change(change)
+        for (how, predictor, name), change in zip(variants, compared, strict=True)
+    ]
     return Section(
         "What is each predictor worth?",
-        f"The RMSE (m³ m⁻³) of {model} with transfer, {ahead}, is "
-        f"{format_number(rmse[TRANSFERRED, model, lead], 4)}. n.s. (not significant): the "
-        "difference from the model with all predictors may be chance. With other predictors it is:",
+        f"{format_number(rmse[TRANSFERRED, model, lead], 4)} m³ m⁻³ is the RMSE of {model} with transfer and all "
+        f"predictors, {ahead}. With other predictors it is, and changes by:",
         [Figure(path, "Change of RMSE without predictors, permuted, and with season", "Right of 0: worse.")],
         "Permuting shuffles the predictor's windows over the test year. So it also takes the predictor's season away.",
         points=said,
     )
+
+
+def list_variants(results: Results) -> list[tuple[str, str, str]]:
+    """What was done with which predictor, and the name of the model, of each such run that the study has."""
+    model = results.detail
+    variants = [("retrained without", name, f"{model}_without_{name}") for name in VARIABLES]
+    variants += [("permuted", name, f"{model}{PERMUTED}{name}") for name in VARIABLES]
+    variants += [("added", SEASON, f"{model}_with_season")]
+    return [variant for variant in variants if results.has(TRANSFERRED, variant[2], results.lead)]
+
+
+def compare_variants(results: Results) -> list[Comparison]:
+    """Each variant against the model with all predictors; with a shuffled predictor it is the same network."""
+    rival = (TRANSFERRED, results.detail)
+    return [
+        Comparison(TRANSFERRED, name, results.lead, rival, paired=PERMUTED in name)
+        for _, _, name in list_variants(results)
+    ]
 
 
 def _change_of_rmse(results: Results, name: str, season: str) -> dict[str, float]:
@@ -83,6 +101,7 @@ def _change_of_rmse(results: Results, name: str, season: str) -> dict[str, float
         name,
         results.lead,
         rival=(TRANSFERRED, results.detail),
+        paired=PERMUTED in name,
         season=None if season == "all" else season,
     )
     return {"rmse_change": change.value, "low": change.low, "high": change.high}
@@ -144,7 +163,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
     ]
     return Section(
         "How much SMAP does pre-training replace?",
-        f"{_enough(results, variants)} RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP "
+        f"{_enough(results)} RMSE (m³ m⁻³) of {model} from scratch and with transfer, {ahead}, by the SMAP "
         "days it learns from:",
         [Figure(path, "RMSE against the number of SMAP days, with and without transfer", "95 % intervals.")],
         "Fewer days get at most as many training steps as the whole record. With N days the last fifth chooses the "
@@ -167,20 +186,29 @@ def _rmse_by_record_length(results: Results, variants: dict[int, str]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def _enough(results: Results, variants: dict[int, str]) -> str:
+def compare_record_lengths(results: Results) -> list[Comparison]:
+    """The detail model with transfer on shorter records, the longest first, against scratch on the whole record."""
+    model, lead = results.detail, results.lead
+    names = [f"{model}_{days}days" for days in sorted(TARGET_DAYS, reverse=True)]
+    return [
+        Comparison(TRANSFERRED, name, lead, (SCRATCH, model)) for name in names if results.has(TRANSFERRED, name, lead)
+    ]
+
+
+def _enough(results: Results) -> str:
     """The shortest record whose forecasts with transfer are better than those from scratch on the whole record.
 
-    So must be all longer records.
+    So must be all longer records. The order is fixed and the first failure ends it: p needs no correction.
     """
-    enough = None
-    for n, variant in sorted(variants.items(), reverse=True)[1:]:
-        verdict = results.verdict(TRANSFERRED, results.detail + variant, results.lead, (SCRATCH, results.detail))
-        if verdict != "better":
+    said = "With no shorter record is transfer significantly better than the whole record from scratch."
+    for comparison in compare_record_lengths(results):
+        change = results.rmse_change(comparison)
+        if significance.verdict(change) != "better":
             break
-        enough = n
-    if enough is None:
-        return "With no shorter record is transfer significantly better than the whole record from scratch."
-    return f"Transfer with {enough} days is significantly better than the whole record from scratch."
+        days = comparison.model.removeprefix(f"{results.detail}_").removesuffix("days")
+        said = f"{days} days of SMAP with transfer are significantly better than the whole record from scratch: "
+        said += f"{format_change(change)}."
+    return said
 
 
 def draw_target_days(table: pd.DataFrame, title: str, path: Path) -> None:

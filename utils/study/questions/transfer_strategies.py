@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,17 @@ from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
+from utils.study.claims import count_verdicts, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten
 SIMPLE = (MEMORY, "persistence")
+COMPARED = {  # rival: columns of the change of RMSE, %, of its interval, and of p
+    "scratch": ("change", "change_low", "change_high", "p"),
+    MEMORY: ("memory_change", "memory_low", "memory_high", "memory_p"),
+}
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "target_days": Column("SMAP days", "days"),
@@ -37,7 +43,7 @@ COLUMNS = {
     "change_high": Column("to", "", ".1f"),
     "p": Column("p", "", ".3f"),
     "vs_scratch": Column("against scratch"),
-    "vs_ridge_memory": Column("against ridge with memory"),
+    "vs_ridge_memory": Column("against ridge_memory"),
     "replaces": Column("days from scratch for the same RMSE", "days"),
 }
 
@@ -118,16 +124,21 @@ def strategies(results: Results, figures: Path) -> Section | None:
     title = f"Strategies of transfer by the number of SMAP days, {format_days(results.lead)} ahead"
     draw_strategies(table[table["lead_days"] == results.lead], results.title(title), path)
     tried = transferred(table)
-    scratch, memory = list(tried["vs_scratch"]), list(tried["vs_ridge_memory"])
+    scratch, memory = (read_changes(tried, COMPARED[rival]) for rival in ("scratch", MEMORY))
+    tried = tried.assign(vs_scratch=list(map(significance.verdict, scratch)))
+    names = [_case(row) for row in tried.itertuples()]
+    compared = {"from scratch on as many days of SMAP": scratch, f"{MEMORY} on as many days": memory}
     fewest = tried[tried["target_days"] == tried["target_days"].min()]
     said = [_words(rows) for _, rows in fewest.groupby(["model", "lead_days"], sort=False)]
     return Section(
         "Which strategy of transfer helps, with how many days of SMAP, and where does transfer hurt?",
-        f"{len(tried)} cases (a model, strategy, lead and number of SMAP days) are compared with training from scratch "
-        f"on as many days. Significantly better: {scratch.count('better')}; significantly worse: "
-        f"{scratch.count('worse')}. Against ridge with a memory, on as many days: {memory.count('better')} and "
-        f"{memory.count('worse')}. {_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) "
-        "and in brackets the days from scratch that reach it:",
+        "A case is a model, strategy, lead and number of SMAP days here. "
+        + "".join(
+            f"{count_verdicts(changes, subject='transfer', rival=rival)} {format_range(changes, names)} "
+            for rival, changes in compared.items()
+        )
+        + f"{_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) and in brackets the days "
+        "from scratch that reach it:",
         [
             Figure(
                 path,
@@ -188,11 +199,13 @@ def harm(tried: pd.DataFrame) -> list[str]:
     return said
 
 
+def _case(row: Any) -> str:
+    """A row of the table in words."""
+    return f"{row.model}, {_name(row.strategy)}, {format_days(row.lead_days)}, {row.target_days:,} SMAP days"
+
+
 def _harm(tried: pd.DataFrame) -> str:
-    places = harm(tried)
-    if not places:
-        return "Transfer hurts significantly in no case."
-    return f"Transfer hurts significantly in these cases: {'; '.join(places)}."
+    return f"Transfer hurts significantly in {'these cases: ' + '; '.join(harm(tried)) if harm(tried) else 'no case'}."
 
 
 def _words(rows: pd.DataFrame) -> str:
@@ -232,7 +245,7 @@ def _baseline_rows(results: Results, lengths: list[int | None], lead: int) -> li
 
 
 def _row(results: Results, case: Case, shortest: int | None) -> dict:
-    """Scores of one case over its seeds, against scratch and ridge with a memory on as many days."""
+    """Scores of one case over its seeds, against scratch and ridge_memory on as many days."""
 
     def estimate(score, rival: str | None = None) -> significance.Estimate:
         return results.estimate(
@@ -250,11 +263,13 @@ def _row(results: Results, case: Case, shortest: int | None) -> dict:
     row |= {"rmse": rmse.value, "low": rmse.low, "high": rmse.high}
     if case.strategy == "baseline":
         return row
-    if case.strategy != "scratch":
-        change = estimate(significance.rmse_change, rival=case.model)
-        row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
-        row |= {"p": change.p, "vs_scratch": significance.verdict(change)}
-    return row | {"vs_ridge_memory": significance.verdict(estimate(significance.rmse_change, rival=MEMORY))}
+    rivals = {MEMORY: MEMORY} if case.strategy == "scratch" else {"scratch": case.model, MEMORY: MEMORY}
+    for rival, name in rivals.items():
+        change = estimate(significance.rmse_change, rival=name)
+        numbers = (100 * change.value, 100 * change.low, 100 * change.high, change.p)
+        row |= dict(zip(COMPARED[rival], numbers, strict=True))
+        row |= {f"vs_{rival}": significance.verdict(change)}
+    return row
 
 
 def draw_strategies(table: pd.DataFrame, title: str, path: Path) -> None:
