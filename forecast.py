@@ -9,6 +9,7 @@ uncertainty.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import encoding, is_forecast
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
-from utils.forecasts.operational import find_inits, forecast_maps, last_observed
+from utils.forecasts.operational import find_inits, forecast_maps, last_observed, note_short_record
 from utils.forecasts.request import ForecastRequest, make_request
 
 Dates = Annotated[tuple[str, ...], arg(aliases=["--start"], metavar="DATE [DATE]")]
@@ -71,6 +72,7 @@ def main(settings: Settings) -> None:
         write_forecast(request, first, settings)
         return
     inits = write_hindcasts(request, first, last, settings.out, settings.jobs)
+    print_short_record(request, inits)
     left_out = int((last - first).astype(int)) + 1 - len(inits)
     print(f"{settings.out}: {len(inits)} inits, {left_out} days without the input days or outside the record")
     report_scores(score_hindcasts(request, settings.out), settings.out)
@@ -81,6 +83,7 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     ds = forecast_maps(request, find_inits(request, init, init)).isel(init_time=0)
     if not np.isfinite(ds["soil_moisture"]).any():
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
+    print_short_record(request, [init])
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
@@ -91,6 +94,12 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+
+
+def print_short_record(request: ForecastRequest, inits: Sequence[np.datetime64]) -> None:
+    """Say it where the record is shorter than the memory of a run."""
+    if note := note_short_record(request, np.array(inits)):
+        print(f"note: {note}")
 
 
 def prepare_out(out: Path) -> None:
@@ -135,7 +144,16 @@ def report_scores(rows: list[dict], out: Path) -> None:
             f"{format_days(row['lead_days'])} ahead: RMSE {row['rmse']:.4f} ({low} to {high}), "
             f"skill over persistence {skill}, coverage {100 * row['coverage_90']:.1f} %, n {row['n']}"
         )
+        for name in [event for event in ("dry", "wet") if event in row]:
+            print(f"    chance of unusually {name} soil: {describe_skill(row[name])}")
     print(out.with_suffix(".scores.json"))
+
+
+def describe_skill(scores: dict) -> str:
+    """The Brier skill of a chance, its interval, and how often the event came."""
+    low, high = (format_score(scores[name], "+.3f") for name in ("skill_low", "skill_high"))
+    came = f"it came in {100 * scores['share_observed']:.1f} % of the cell-days"
+    return f"Brier skill over climatology {scores['skill']:+.3f} ({low} to {high}); {came}"
 
 
 def format_score(value: float | None, form: str) -> str:

@@ -1,6 +1,6 @@
 """The whole study: every experiment, model, lead and seed that is missing, then the table, the figures and the report.
 
-    python reproduce.py                                  the synthetic sample, reduced epochs: minutes
+    python reproduce.py                                  the synthetic sample: minutes
     python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --published-epochs      your own pair
     python reproduce.py --strategies --weather           ways of transfer, known weather: docs/transfer.md
     python reproduce.py --scheduler tcp://node1:8786     on the workers of a Dask scheduler
@@ -27,25 +27,41 @@ from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, processes, select_with_needs
 from utils.dataset.open import data_hash
+from utils.evaluation import refuse_age
 from utils.products.synthetic.forecast_file import ForecastSettings, are_of, make_forecasts
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
 from utils.products.synthetic.sample import SampleSettings, make_sample
 from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.jobs import Study, side_by_side
+from utils.study.periods import PARTS
 from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
 from utils.study.report import print_results, write_report
 from utils.training.run_directory import epochs_done
+
+ASKED = ("input_days", "epochs", "batch_size")  # settings of the runs that the study can take instead of the scripts
+MaybePeriod = Annotated[tuple[str, str] | None, arg(metavar="START END")]
 
 
 @dataclass(kw_only=True)
 class Settings:
     era5_land: Path | None = None  # a prepared source data set; None: the synthetic sample at 2 degrees
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
-    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm", "compact")  # names
+    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
-    full: Annotated[bool, arg(aliases=["--published-epochs"])] = False  # else a third of them and a patience of 5
-    details: bool = True  # also the questions that need runs of their own: predictors, SMAP days, more leads
+    train: MaybePeriod = None  # target days of SMAP to learn from; None: all before --val
+    val: MaybePeriod = None  # to validate on; None: the 365 days before --test
+    test: MaybePeriod = None  # to score; None: the last 365 days of the record
+    source_train: MaybePeriod = None  # target days of ERA5-Land to learn from; None: all before --source-val
+    source_val: MaybePeriod = None  # to validate on; None: the 365 days before --source-test
+    source_test: MaybePeriod = None  # to score, never learned from; None: the last 365 days before SMAP's --test
+    input_days: int | None = None  # days in the window; None: as many as the lead
+    epochs: int | None = None  # of every network, without early stopping; None: as --full says
+    batch_size: int | None = None  # of every network; None: each train script's own
+    max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
+    full: Annotated[bool, arg(aliases=["--published-epochs"])] = False  # else until the validation RMSE stops improving
+    details: bool = False  # also the questions that need runs of their own: predictors, SMAP days, more leads
+    matched: bool = False  # also from scratch with as many steps as pre-training and fine-tuning took together
     strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
     weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
@@ -87,10 +103,23 @@ def make_study(settings: Settings) -> Study:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
     if settings.jobs and settings.scheduler:
         raise UserError("--jobs is of this machine; with --scheduler there are as many runs as it has workers.")
+    refuse_age(settings.max_input_age)
+    for name in ASKED:
+        if getattr(settings, name) is not None and getattr(settings, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected 1 or more.")
     for name, model in product(EXPERIMENTS, settings.models):
-        read_train_script(name, model, settings.full)
+        read_train_script(name, model)
     source, target = data_sets(settings)
-    plan = Plan.of(source, target, full=settings.full, runs=settings.out.resolve() / "runs")
+    plan = Plan.of(
+        source,
+        target,
+        full=settings.full,
+        runs=settings.out.resolve() / "runs",
+        asked={part: getattr(settings, part) for part in PARTS},
+        source_asked={part: getattr(settings, f"source_{part}") for part in PARTS},
+        settings={name: getattr(settings, name) for name in ASKED if getattr(settings, name) is not None},
+        max_input_age=settings.max_input_age,
+    )
     if settings.weather:
         plan.forecasts = {
             PRETRAINING: degraded_forecasts(source, PRETRAINING, settings),
@@ -102,6 +131,7 @@ def make_study(settings: Settings) -> Study:
         leads=settings.lead_days,
         seeds=settings.seeds or ((0, 1, 2) if settings.full else (0,)),
         details=settings.details,
+        matched=settings.matched,
         strategies=settings.strategies,
         weather=settings.weather,
     )
@@ -114,6 +144,8 @@ def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
         "lead_days": study.leads,
         "seeds": study.seeds,
         "full": settings.full,
+        "settings": study.plan.settings,
+        "max_input_age": study.plan.max_input_age,
         "detail": study.detail,
         "best": study.best,
         "all_leads": study.all_leads,

@@ -7,13 +7,12 @@ Data, periods, lead time and seed of all scripts of this folder: ERA5Settings in
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from utils.common.grid import Grid
 from utils.experiment import train
-from utils.models.convlstm import ConvLSTM
+from utils.models.convlstm import ConvLSTM, Head
 from utils.settings import ERA5Settings, PretrainingNetworkSettings
 
 
@@ -27,7 +26,7 @@ class Settings(ERA5Settings, PretrainingNetworkSettings):
     # architecture
     hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
     kernel: int = 3  # cells
-    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
+    head: Head = "linear"  # from the last hidden state to the map; no_relu and pixel are ours
 
     @property
     def variant(self) -> str:

@@ -6,27 +6,26 @@ Data, periods, lead time and seed of all scripts of this folder: SMAPSettings in
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from utils.common.grid import Grid
 from utils.experiment import train
-from utils.models.convlstm import ConvLSTM
+from utils.models.convlstm import ConvLSTM, Head
 from utils.settings import NetworkSettings, SMAPSettings
 
 
 @dataclass(kw_only=True)
 class Settings(SMAPSettings, NetworkSettings):
     # training
-    epochs: int | None = None  # None: the published number, 30 for the linear head and 20 for the conv head
+    epochs: int | None = None  # None: the published number, 20 for the conv head and 30 for the others
     batch_size: int = 64  # samples per step
     lr: float = 1e-3  # learning rate of Adam
     patch: int | None = None  # cells: side of what --head pixel learns from; None: whole maps
     # architecture
     hidden: tuple[int, ...] = (8, 4)  # channels of the ConvLSTM layers
     kernel: int = 3  # cells
-    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
+    head: Head = "linear"  # from the last hidden state to the map; no_relu and pixel are ours
 
     @property
     def variant(self) -> str:

@@ -8,9 +8,9 @@ The architecture is that of the pre-trained run.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from utils.experiment import train
+from utils.models.convlstm import Head
 from utils.settings import FinetuneSettings, FinetuningNetworkSettings
 
 
@@ -22,7 +22,7 @@ class Settings(FinetuneSettings, FinetuningNetworkSettings):
     lr: float = 1e-3  # learning rate of Adam
     patch: int | None = None  # cells: side of what --head pixel learns from; None: whole maps
     # architecture: which of the pre-trained runs
-    head: Literal["linear", "conv", "pixel"] = "linear"  # from the last hidden state to the map; pixel: any grid
+    head: Head = "linear"  # from the last hidden state to the map; no_relu and pixel are ours
 
     @property
     def variant(self) -> str:

@@ -27,6 +27,7 @@ from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import VARIABLES
+from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
 from utils.models import ForecastModel
@@ -44,7 +45,7 @@ from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
-from utils.training.inference import BATCH, forecast, restore_model, restore_windows
+from utils.training.inference import BATCH, forecast, restore_model, restore_windows, training_statistics
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
@@ -58,10 +59,14 @@ def evaluate(
     test: Period | None = None,
     permuted: str | None = None,
     into: Path | None = None,
+    max_input_age: int | None = None,
 ) -> dict[str, Any]:
     """Forecast the test period with the best weights of a run, and return the content of metrics.json.
 
     Writes predictions.nc, scores.nc, metrics.json, figures/map.png and figures/scatter.png to the run directory.
+
+    With `max_input_age`, a cell-day is scored only where the cell's last observation was at most so many days old on
+    the last input day; the baselines are scored on the same cell-days.
 
     `data` and `test` replace the run's own. The baselines still learn from the run's own data where it is there and
     unchanged. With `permuted`, the windows of that variable are shuffled among the test days. The files then go to
@@ -81,10 +86,11 @@ def evaluate(
         attributes = run_attributes(checkpoint)
         if permuted:
             attributes["model"] += f"_permuted_{permuted}"
-        baselines = _fit_baselines(checkpoint, model, samples, learn_from)
-        with open_predictions(folder, samples, attributes) as out:
+        climate = training_statistics(checkpoint, model, open_data_set(learn_from, start_of(checkpoint)))
+        baselines = _fit_baselines(checkpoint, climate, samples, learn_from, max_input_age)
+        with open_predictions(folder, samples, attributes, climate, max_input_age) as out:
             _forecast_blocks(out, model, samples, baselines, permuted)
-        sums = out.sums()
+            sums = out.sums()
         metrics = {
             # scores
             **score_with_intervals("predicted", sums, out.frame),
@@ -95,12 +101,12 @@ def evaluate(
             "synthetic_data": samples.data.synthetic,
             "test": [[str(first), str(last)] for first, last in periods],
             "skipped_days": samples.skipped,
+            "max_input_age": max_input_age,
             # run
             **attributes,
             "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
-            "epochs": checkpoint.settings["epochs"],
-            "best_epoch": checkpoint.best_epoch,
+            **checkpoint.training,
             "validation_rmse": checkpoint.best_rmse,
         }
         write_scores(folder, out.frame, sums["predicted"], metrics)
@@ -141,23 +147,22 @@ def _open_samples(
     return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
 
 
-def _fit_baselines(checkpoint: Checkpoint, model: ForecastModel, samples: Windows, learn_from: Path) -> FittedBaselines:
-    """The baselines, which learn from the training period alone and forecast the run's samples."""
-    statistics, start = checkpoint.restored_statistics(), start_of(checkpoint)
-    if model.days_of_means(checkpoint.periods, checkpoint.experiment) != checkpoint.periods:
-        # the cells' means are of other days than the baselines may know
-        data = open_data_set(learn_from, start)
-        statistics = data.statistics(checkpoint.periods)
+def _fit_baselines(
+    checkpoint: Checkpoint, statistics: Statistics, samples: Windows, learn_from: Path, max_input_age: int | None
+) -> FittedBaselines:
+    """The baselines, which learn from the run's training days, or also from its validation days."""
     return fit_baselines(
         statistics=statistics,
         learn_from=learn_from,
         data=samples.data.path,
         train=checkpoint.periods.train,
+        val=checkpoint.periods.val,
         test=samples.periods,
         lead_days=samples.lead_days,
         input_days=samples.input_days,
-        start=start,
+        start=start_of(checkpoint),
         in_blocks=samples.receptive_radius is not None,
+        max_input_age=max_input_age,
     )
 
 
@@ -172,10 +177,10 @@ def _forecast_blocks(
         out.add(block, windows, predicted[own_cells], baselines.forecasts(block))
 
 
-def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def current_metrics(folder: Path, checkpoint: Checkpoint, max_input_age: int | None = None) -> dict[str, Any]:
     """The metrics in a folder, or {} where they are missing or stale.
 
-    They are stale when they or predictions.nc are of other weights, data, test days or code (see scoring).
+    They are stale when they or predictions.nc are of other weights, data, test days, ages or code (see scoring).
     """
     metrics = read_json(folder / "metrics.json")
     current = (
@@ -183,6 +188,7 @@ def current_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         and metrics.get("weights_sha256") == checkpoint.weights_hash
         and metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
+        and metrics.get("max_input_age") == max_input_age
         and (folder / "predictions.nc").exists()
     )
     return metrics if current else {}
@@ -196,12 +202,14 @@ class EvalSettings:
     run_dirs: RunDirs = ()  # run directories; none: all runs of this folder
     data: Path | None = None  # a prepared data set instead of each run's own
     test: Period = OWN  # target days START END instead of each run's own test period
+    max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
 
 
 def main(experiment: str) -> None:
     """The main of an eval script: evaluate the runs named, or all of the folder, and print the table."""
     with one_sentence():
         settings = parse(EvalSettings, sys.argv[1:], sys.modules["__main__"].__doc__)
+        refuse_age(settings.max_input_age)
         run_dirs = settings.run_dirs or runs_of(experiment)
         if not run_dirs:
             raise UserError(
@@ -210,9 +218,10 @@ def main(experiment: str) -> None:
             )
         done: dict[Path, dict[str, Any]] = {}
         failed = 0
+        test = None if settings.test == OWN else settings.test
         for run_dir in tqdm(run_dirs, unit="run", disable=None):
             try:
-                done[run_dir] = evaluate(run_dir, settings.data, None if settings.test == OWN else settings.test)
+                done[run_dir] = evaluate(run_dir, settings.data, test, max_input_age=settings.max_input_age)
             except UserError as error:  # the other runs still count
                 if len(run_dirs) == 1:
                     raise
@@ -222,6 +231,12 @@ def main(experiment: str) -> None:
             print(show(table(name_apart(done))))
         if failed:
             raise UserError(f"{failed} of {len(run_dirs)} runs could not be evaluated.")
+
+
+def refuse_age(max_input_age: int | None) -> None:
+    """Raises UserError where no observation can be of this age."""
+    if max_input_age is not None and max_input_age < 0:
+        raise UserError(f"--max-input-age is {max_input_age}, expected 0 or more days.")
 
 
 def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:

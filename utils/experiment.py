@@ -18,10 +18,8 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.settings import RENAMED, FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
-from utils.training import TRAINERS, Run
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.inference import model_maker
-from utils.training.loop import start_fabric
 from utils.training.run_directory import clear, hold_run_directory, resumable_run, words, write_config
 from utils.training.setup import (
     Build,
@@ -91,6 +89,9 @@ def run(
     `name` and `build` are those of `train`. `origins` has, for each setting that is not the script's own, where it came
     from. `on_epoch` is called with the checkpoint after each epoch. Raises UserError for what the user can mend.
     """
+    # An evaluation loads train scripts, and these this module, but it needs nothing that trains.
+    from utils.training.trainers import TRAINERS, Run, start_fabric
+
     experiment, script = name.split("/")
     complete(settings)
     model_name = script + settings.variant + settings.future_variant

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.common.cli import INTERNAL, UserError
 from utils.common.files import ROOT
-from utils.common.periods import Period, Periods, Split, spans
+from utils.common.periods import Period, Periods, Split, refuse_disorder, spans
 from utils.dataset.prepared import SEASON, VARIABLES
 from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, future_variables
 
@@ -294,8 +294,5 @@ def split_of(settings: RunSettings) -> Split:
         start = max(np.datetime64("0001-01-01"), end + 1 - min(target_days, 10**6))
         val_start = end - max(1, target_days // 5) + 1
         split = Split(((start, val_start - 1),), ((val_start, end),), test)
-    for first, second in (("train", "val"), ("val", "test")):
-        end, start = getattr(split, first)[-1][1], getattr(split, second)[0][0]
-        if start <= end:
-            raise UserError(f"--{first} ends on {end}, expected before --{second} starts on {start}.")
+    refuse_disorder(split)
     return split

@@ -104,7 +104,7 @@ def pair(tmp_path_factory):
 def command(pair, out, *more):
     """A study of one small model on few cells."""
     arguments = ["--era5-land", pair / "era5.nc", "--smap", pair / "smap.nc", "--out", out]
-    return [*arguments, "--models", "cnn", "--lead-days", 3, "--no-details", *more]
+    return [*arguments, "--models", "cnn", "--lead-days", 3, "--epochs", 6, *more]
 
 
 @pytest.fixture(scope="module")

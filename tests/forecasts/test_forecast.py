@@ -110,6 +110,19 @@ def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, traine
         np.testing.assert_allclose(ds["soil_moisture"][0], predicted(trained / run, init, 3), atol=1e-6)
 
 
+def test_a_record_shorter_than_the_memory_of_a_run_is_said(forecast):
+    """The compact model's longest mean has an e-folding time of 60 days: 180 days hold 95 % of its weight."""
+    sentence = "compact remembers 180 days, but the record has only {} in a row up to {}; the forecast may be"
+    result, out = forecast("--init", "2015-07-10", runs=["cnn0", "compact2"])
+    with xr.open_dataset(out) as ds:
+        assert ds.attrs["short_record"].startswith(sentence.format(102, "2015-07-10"))
+        assert f"note: {ds.attrs['short_record']}" in result.out
+    period = ["--init", "2015-07-10", "2015-07-11", "--jobs", 1]
+    ds = opened(forecast(*period, runs=["compact2"]))
+    assert "only 102 in a row up to 2015-07-10, and too few for 2 of 2 initial days;" in ds.attrs["short_record"]
+    assert "short_record" not in opened(forecast("--init", "2015-07-10", runs=["cnn0"])).attrs
+
+
 def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
     ds = opened(forecast("--init", "2015-07-10", runs=("cnn0", "cnn1", "compact3", "compact2")))
     names = ("cnn0", "cnn1", "compact3")

@@ -8,7 +8,8 @@ import pytest
 import torch
 import xarray as xr
 from conftest import PERIODS, tiny
-from scipy.stats import percentileofscore
+from scipy.integrate import quad
+from scipy.stats import norm, percentileofscore
 from scores.continuous import quantile_score
 
 from utils.common.cli import UserError
@@ -23,6 +24,7 @@ from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, 
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
 from utils.forecasts.quantile_scores import QuantileScores
+from utils.forecasts.request import make_request
 from utils.scores.baselines import climatology
 from utils.scores.fitting import Fitting
 from utils.scores.metrics import SEASONS
@@ -151,11 +153,30 @@ def test_crps_and_coverage_against_another_library():
         float(quantile_score(xr.DataArray(q, dims=dims), observed, alpha=float(level)))
         for q, level in zip(quantiles, LEVELS, strict=True)
     ]
-    assert found.mean_crps == pytest.approx(2 * np.mean(losses), rel=1e-4)
+    assert found.mean_crps == pytest.approx(2 * np.trapezoid(losses, LEVELS), rel=1e-4)
     valid = np.isfinite(test.observed)
     inside = (quantiles[0] <= test.observed) & (test.observed <= quantiles[-1])
     assert found.coverage == pytest.approx(inside[valid].mean())
     assert found.width == pytest.approx((quantiles[-1] - quantiles[0])[valid].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("y", [-0.11, -0.02, 0.0, 0.05])
+def test_crps_is_the_integral_over_the_levels_that_there_are(y):
+    """Of a Gaussian forecast with a deviation of 0.05 and an observation y above it, by scipy's integral."""
+    table = np.broadcast_to(0.05 * norm.ppf(LEVELS), (3, 4, len(LEVELS))).astype(np.float32)
+    region = np.zeros((1, 1), np.int8)
+    calibration = Calibration(np.ones((1, 1), np.float32), np.ones(len(AGES) + 1, np.float32), table, region)
+    forecast = np.full((1, 1, 1), 0.4, np.float32)
+    test = OutOfSample(
+        forecast + np.float32(y), forecast, np.zeros((1, 1, 1), np.int16), region, days_from("2020-01-01", 1)
+    )
+
+    def pinball(level):
+        error = y - 0.05 * norm.ppf(level)
+        return max(level * error, (level - 1) * error)
+
+    expected = 2 * quad(pinball, LEVELS[0], LEVELS[-1], points=[np.clip(norm.cdf(y / 0.05), 0.06, 0.94)])[0]
+    assert QuantileScores.of(test, calibration).mean_crps == pytest.approx(expected, rel=0.01)
 
 
 def test_percentiles_against_scipy():
@@ -259,6 +280,7 @@ def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, 
         assert str(last) == "2015-06-30" and str(first) == "2015-04-05"  # the first with three input days and lead 3
         assert np.isfinite(ds["predicted"].values[:, 0]).all()
         mean = float(np.sqrt(((ds["predicted"] - ds["observed"]) ** 2).mean()))
+        assert not ds["seen_in_pretraining"].any()  # there was no pre-training
     assert read_json(made.parent / "metrics.json")["rmse"] == pytest.approx(mean, rel=1e-4)
     before = made.stat().st_mtime_ns
     few = cross_validate(out, 0, quiet=True)
@@ -269,3 +291,37 @@ def test_forecasts_of_held_out_days_cover_all_days_learned_from(tmp_path, smap, 
     write_prepared(tiny(seed=5), smap)
     with pytest.raises(UserError, match="is gone or has changed"):
         cross_validate(out, 3, quiet=True)
+
+
+def test_days_that_the_pretraining_has_learned_from_are_not_called_unseen(tmp_path, smap, script):
+    """The same calendar days of another product count as seen: here those up to 20 June."""
+    write_prepared(tiny(days=150, start="2015-02-01", seed=1), tmp_path / "era5.nc")
+    source = "--train 2015-02-05 2015-05-31 --val 2015-06-01 2015-06-20 --test 2015-06-25 2015-06-29".split()
+    common = ["--epochs", 1, "--precision", "32-true"]
+    into, out = tmp_path / "source", tmp_path / "tuned"
+    assert script("ERA5test/train_cnn.py", "--data", tmp_path / "era5.nc", *source, *common, "--out", into).code == 0
+    options = ["--data", smap, *PERIODS, *common, "--init-from", into, "--out", out]
+    assert script("finetune-SMAPtest/train_cnn.py", *options).code == 0
+    made = cross_validate(out, 0, quiet=True)
+    with xr.open_dataset(made) as ds:
+        days = ds["time"].values.astype("datetime64[D]")
+        seen = ds["seen_in_pretraining"].values == 1
+    np.testing.assert_array_equal(seen, days <= np.datetime64("2015-06-20"))
+    assert read_json(made.parent / "metrics.json")["days_seen_in_pretraining"] == 20
+    assert OutOfSample.read([made], (1.0,)).seen_share == pytest.approx(20 / 30)
+    request = make_request([out], smap, end=None, future_from=None, folds=0)
+    assert "the pre-training had learned from 67 % of these calendar days" in request.attributes["calibration"]
+
+
+def test_regions_of_the_compact_model_are_by_the_rain_of_training_days_alone(tmp_path, script):
+    """Cells of 100 mm a year, with validation days as wet as the tropics."""
+    ds, out = tiny(), tmp_path / "run"
+    ds["precipitation"] *= np.float32(0.08)
+    ds["precipitation"][62:92] *= 100
+    write_prepared(ds, tmp_path / "smap.nc")
+    options = ["--data", tmp_path / "smap.nc", *PERIODS, "--epochs", 1, "--batch-size", 64, "--out", out]
+    assert script("SMAPtest/train_compact.py", *options).code == 0
+    assert script("SMAPtest/eval.py", out).code == 0
+    for path in (out / "predictions.nc", cross_validate(out, 0, quiet=True)):
+        with xr.open_dataset(path) as made:
+            assert set(np.unique(made["region"])) == {-1, 0}, path  # sea, and arid

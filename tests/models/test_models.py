@@ -21,9 +21,9 @@ EXPERIMENTS = ["ERA5test", "SMAPtest", "finetune-SMAPtest"]
 
 
 def settings_and_build(name, folder="SMAPtest"):
-    script, head = ("convlstm", {"head": "conv"}) if name == "convlstm_conv" else (name, {})
+    script, _, head = name.partition("_") if name.startswith("convlstm") else (name, "", "")
     module = load_script(ROOT / folder / f"train_{script}.py")
-    return module.Settings(**head), getattr(module, "build", None)
+    return module.Settings(**({"head": head} if head else {})), getattr(module, "build", None)
 
 
 def model(name, grid=None, input_days=4, seed=0):

@@ -12,7 +12,7 @@ from utils.models import reference
 from utils.training.loop import sum_squared_errors
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "convlstm_no_relu"])
 @pytest.mark.parametrize(
     ("shape", "input_days", "season"), [((7, 8), 3, False), ((18, 13), 1, False), ((4, 11), 7, True), ((3, 3), 2, True)]
 )

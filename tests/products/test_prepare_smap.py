@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,6 +12,9 @@ from smap_granules import LAT, PATHS, day, granule, is_sea, known
 from test_prepare_era5 import in_process
 
 from utils.common.cli import UserError
+from utils.products.raw_files import RawFile
+from utils.products.smap.granules import Granule, version_numbers
+from utils.products.smap.prepare import _newest
 
 CUT = {"rows": slice(300, 500), "columns": slice(2900, 3200)}  # about 19 to 39 °N, 91 to 118 °E
 BOX = ["--south", "25", "--north", "35", "--west", "95", "--east", "115"]
@@ -114,6 +118,23 @@ def test_the_newest_version_of_a_granule_counts(prepare, tmp_path, capsys):
         granule(tmp_path / "raw", stamp, **CUT, version="Vv6030_001", change=lambda _, v: v * 0.9)
     assert_known(prepare(tmp_path / "raw"))
     assert "8 granules of older versions were replaced" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("Vv7032_001", "Vv8010_001"),
+        ("Vv8010_001", "Vv10010_001"),
+        ("Vv8010_002", "Vv8010_010"),
+        ("R9240_9", "R19240_1"),
+    ],
+)
+def test_versions_are_compared_as_numbers(older, newer):
+    assert version_numbers(older) < version_numbers(newer)
+    time = np.datetime64("2015-03-31T01:30", "m")
+    granules = [Granule(RawFile(Path(v), v, "hdf5"), time, v, 0, 0, (1, 1)) for v in (newer, older, newer, older)]
+    kept, notes = _newest(granules)
+    assert [granule.version for granule in kept] == [newer, newer] and "2 granules of older versions" in notes[0]
 
 
 def test_copies_that_differ_are_refused(refused, tmp_path):

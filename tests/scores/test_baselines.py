@@ -9,16 +9,18 @@ from sklearn.preprocessing import StandardScaler
 
 import utils.scores.fitting
 from utils.common.periods import Split, spans
-from utils.common.ridge import PENALTIES
+from utils.common.ridge import PENALTIES, Regression, sum_products
 from utils.data_processing import Windows
 from utils.dataset.antecedent_features import FEATURES as TABLE
 from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
+from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
+from utils.scores.baseline_runs import FittedBaselines
 from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
 from utils.scores.fitting import FEATURES, Fitting
 
-NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory"]
+NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory_train", "ridge_memory"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"
 real = pytest.mark.skipif(not CONUS.exists(), reason="the real data are not part of the project")
 
@@ -181,35 +183,81 @@ def test_a_cell_with_few_samples_decays_as_the_others_do():
     assert np.isfinite(scale).all() and scale[1, 1] == pytest.approx(np.median(scale), rel=0.3)
 
 
-def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
+def naive_ridge(x, y, penalty, last):
+    """scikit-learn's regression, drawn to the regression on column `last` alone; a function of other rows."""
+    scaler, mean = StandardScaler().fit(x), y.mean()
+    z = scaler.transform(x)
+    alone = np.linalg.lstsq(z[:, [last]], y - mean, rcond=None)[0][0]
+    model = Ridge(alpha=penalty).fit(z, y - mean - alone * z[:, last])
+    return lambda rows: model.predict(scaler.transform(rows)) + alone * scaler.transform(rows)[:, last] + mean
+
+
+def naive_best(x, y, part, penalties, last):
+    """The best penalty by fits that know nothing of the part held out."""
+
+    def error(penalty):
+        fits = [(naive_ridge(x[part != i], y[part != i], penalty, last), part == i) for i in np.unique(part)]
+        return sum(np.sum((fit(x[rest]) - y[rest]) ** 2) for fit, rest in fits)
+
+    return min(penalties, key=error)
+
+
+def naive_ridge_memory(training, test):
     """Without the samples that stand for the error of the mean, which scikit-learn's rows cannot say."""
-    monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
-    training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
-    memory = AntecedentFeatures(training.record, FEATURES)
-    found = ridge_memory(Fitting(training, test, days))
     used = [i for i, name in enumerate(FEATURES) if "season" not in name and TABLE[name].unit != "K"]
     last = [FEATURES[i] for i in used].index("last_anomaly")
 
     def inputs(windows):
-        return np.moveaxis(memory.at(windows.target_index - 4)[:, used].astype(float), 1, -1)
+        memory = AntecedentFeatures(windows.record, FEATURES)
+        return np.moveaxis(memory.at(windows.target_index - windows.lead_days)[:, used].astype(float), 1, -1)
 
     mean = training.record.statistics.cell_mean[1]
     target, part = training.observed - mean, np.empty(training.observed.shape, int)
     for i, block in enumerate(np.array_split(np.arange(len(training)), 3)):
         part[block] = i
     valid = np.isfinite(target)
-    scaler = StandardScaler().fit(inputs(training)[valid])
-    x, y, part = scaler.transform(inputs(training)[valid]), target[valid], part[valid]
-    alone = np.linalg.lstsq(x[:, [last]], y - y.mean(), rcond=None)[0][0]
-    y = y - alone * x[:, last]
+    x, y = inputs(training)[valid], target[valid]
+    penalty = naive_best(x, y, part[valid], np.array(PENALTIES) * len(y) / len(training), last)
+    found = np.full(test.observed.shape, np.nan)
+    scored = test.record.statistics.scored
+    found[:, scored] = naive_ridge(x, y, penalty, last)(inputs(test)[:, scored].reshape(-1, len(used))).reshape(
+        len(test), -1
+    )
+    return found + mean
 
-    def held_out(penalty):
-        fits = [(Ridge(alpha=penalty).fit(x[part != i], y[part != i]), part == i) for i in range(3)]
-        return sum(np.sum((fit.predict(x[rest]) - y[rest]) ** 2) for fit, rest in fits)
 
-    model = Ridge(alpha=min(np.array(PENALTIES) * len(y) / len(training), key=held_out)).fit(x, y)
-    z = scaler.transform(inputs(test)[:, 2, 3])
-    np.testing.assert_allclose(found[:, 2, 3], model.predict(z) + alone * z[:, last] + mean[2, 3], atol=1e-5)
+def test_ridge_with_memory_agrees_with_scikit_learn(monkeypatch):
+    monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
+    training, test, days = prepared(gappy(gap=slice(20, 23)), lead=4)
+    found = ridge_memory(Fitting(training, test, days))
+    np.testing.assert_allclose(found, naive_ridge_memory(training, test), atol=1e-5)
+
+
+def test_the_penalty_is_chosen_by_fits_that_know_nothing_of_the_block_held_out():
+    """The last block has another level and another slope: a fit that knew them would choose another penalty."""
+    rng = np.random.default_rng(3)
+    part = np.repeat([0, 1, 2], 40)
+    x = rng.normal(size=(120, 6)) * np.where(part == 2, 4, 1)[:, None] + np.where(part == 2, 3, 0)[:, None]
+    y = x @ rng.normal(size=6) * np.where(part == 2, -0.5, 1) + rng.normal(size=120)
+    products = np.stack([sum_products(x[part == i], y[part == i]) for i in range(3)])
+    penalties = np.geomspace(0.1, 1000, 9)
+    assert Regression(products, towards=2).best(penalties) == naive_best(x, y, part, penalties, last=2)
+
+
+def test_one_ridge_learns_from_training_days_and_the_other_from_validation_days_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.scores.fitting, "CORRELATED_DAYS", 0)
+    ds = gappy(gap=slice(0, 0))
+    write_prepared(ds, tmp_path / "smap.nc")
+    train, val = (("2015-03-31", "2015-05-31"), ("2015-06-01", "2015-06-30"))
+    periods = {"train": spans("train", train), "val": spans("val", val)}
+    periods["test"] = spans("test", ("2015-07-01", "2015-07-28"))
+    path = tmp_path / "smap.nc"
+    fitted = FittedBaselines(learn_from=path, data=path, **periods, lead_days=3, input_days=3, start=None)
+    found = fitted.forecasts(fitted.test.blocks[0])
+    for name, end in (("ridge_memory_train", "2015-05-31"), ("ridge_memory", "2015-06-30")):
+        training, test, _ = prepared(ds, ("2015-03-31", end))
+        np.testing.assert_allclose(found[name], naive_ridge_memory(training, test), atol=2e-5, err_msg=name)
+    assert np.nanmax(np.abs(found["ridge_memory"] - found["ridge_memory_train"])) > 1e-3
 
 
 def test_the_mean_of_fewer_days_is_less_certain():

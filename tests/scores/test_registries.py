@@ -72,7 +72,8 @@ def test_one_row_is_enough_for_metrics_json_table_csv_and_the_report(toy_rows, r
 
 
 def test_one_row_is_enough_for_a_studys_baselines(toy_rows, smap, tmp_path):
-    samples = {"train": spans("train", tuple(PERIODS[1:3])), "test": spans("test", tuple(PERIODS[7:9]))}
+    periods = zip(("train", "val", "test"), (1, 4, 7), strict=True)
+    samples = {name: spans(name, tuple(PERIODS[i : i + 2])) for name, i in periods}
     samples |= {"data": smap, "lead_days": 3, "input_days": 3, "start": None}
     evaluate_baselines(tmp_path / "runs", suffix="", attributes={"experiment": "SMAPtest"}, **samples)
     assert {folder.parent.name for folder in (tmp_path / "runs").glob("*/lead3")} == set(BASELINES)
@@ -83,12 +84,15 @@ def test_without_toys_the_columns_of_the_table_are_those_of_the_contract():
     assert columns() == [
         *("experiment", "model", "lead_days", "seed", "rmse", "mse", "r2", "skill_over_persistence", "n"),
         *("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high"),
-        *("vs_persistence", "vs_damped_persistence", "vs_climatology", "vs_ridge", "vs_ridge_memory"),
+        *("vs_persistence", "vs_damped_persistence", "vs_climatology", "vs_ridge"),
+        *("vs_ridge_memory_train", "vs_ridge_memory"),
         *("transfer_rmse_change", "transfer_low", "transfer_high", "transfer_p", "vs_scratch"),
         *("cells_gain", "cells_better", "cells_worse"),
+        *("matched_rmse_change", "matched_low", "matched_high", "matched_p", "vs_matched"),
         *("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept"),
         *("rmse_area_weighted", "r2_area_weighted", "rmse_median_cell", "r2_median_cell", "skill_median_cell"),
-        *("input_days", "target_days", "epochs", "best_epoch", "data", "note"),
+        *("input_days", "target_days", "epochs", "best_epoch", "steps", "training_seconds", "stopped"),
+        *("dead_channels_start", "dead_channels", "relu_channels", "data", "note"),
     ]
 
 

@@ -123,7 +123,7 @@ def made(tmp_path_factory):
     write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 5)), folder / "smap.nc")
     script = load_script(ROOT / "reproduce.py")
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
-    given |= {"models": ("cnn",), "lead_days": (1,), "details": False, "strategies": True, "weather": True}
+    given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, predictors_and_record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))

@@ -163,14 +163,23 @@ def source_samples(era5, start="2015-01-01", end="2015-03-31"):
     return memory_windows(data, split.train, statistics=data.statistics(split).unscaled(), receptive_radius=3)
 
 
-def test_pseudo_satellite_years_without_a_target_day_are_left_out(era5):
-    """A year takes days anywhere in the record; of few target days, some years hold none, and the others count."""
-    few = source_samples(era5, "2015-01-10", "2015-01-12")
-    found = draw_pseudo_satellite_years(few, 30, np.random.default_rng(0))
-    first = np.datetime64("2015-01-10").astype(int)
-    assert set(found.day) <= {first, first + 1, first + 2}
+def test_pseudo_satellite_years_read_the_days_of_their_period_alone(era5):
+    """Held-out days on both sides are held out from the cells' means too."""
+    periods = ("2015-01-20", "2015-04-25")
+    found = draw_pseudo_satellite_years(source_samples(era5, *periods), 4, np.random.default_rng(0))
+    with xr.open_dataset(era5) as ds:
+        changed = ds.load()
+    for days in (slice("2015-01-01", "2015-01-19"), slice("2015-04-26", None)):
+        changed["soil_moisture"].loc[{"time": days}] = 0.45
+        changed["precipitation"].loc[{"time": days}] = 99.0
+    write_prepared(changed, era5)
+    again = draw_pseudo_satellite_years(source_samples(era5, *periods), 4, np.random.default_rng(0))
+    for one, other in zip(vars(found).values(), vars(again).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UserError, match="no 90 days in a row in the any period"):
+        draw_pseudo_satellite_years(source_samples(era5, "2015-01-10", "2015-01-12"), 4, np.random.default_rng(0))
     with pytest.raises(UserError, match="too short to pre-train on"):
-        draw_pseudo_satellite_years(few, 0, np.random.default_rng(0))
+        draw_pseudo_satellite_years(source_samples(era5, *periods), 0, np.random.default_rng(0))
 
 
 def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch):
@@ -331,3 +340,28 @@ def test_blocks_of_a_large_map_give_a_model_as_good(trained, monkeypatch, tmp_pa
     result, blocks = trained("blocks")
     assert result.code == 0, result.err
     torch.testing.assert_close(weights(blocks)["weight"], weights(whole)["weight"], atol=1e-4, rtol=1e-3)
+
+
+def test_the_validation_rmse_is_of_a_fit_that_knows_nothing_of_validation_days(trained, tmp_path, monkeypatch):
+    """Drier validation days change neither the weights behind the number nor the cells' means."""
+    from utils.training import compact
+
+    def trial(name, factor, *options):
+        scored = []
+        monkeypatch.setattr(compact, "rmse", lambda net, samples: scored.append((net, samples)) or 0.01)
+        changed = gappy()
+        changed["soil_moisture"][62:92] *= factor
+        write_prepared(changed, tmp_path / f"{name}.nc")
+        result, _ = trained(name, *options, data=f"{name}.nc")
+        assert result.code == 0, result.err
+        return scored[0]
+
+    (one, usual), (other, drier) = trial("usual", 1), trial("drier", np.float32(0.8))
+    assert same(one.state_dict(), other.state_dict())
+    np.testing.assert_array_equal(usual.static, drier.static)
+    mean = STATIC.index("mean_soil_moisture")
+    expected = gappy()["soil_moisture"][:62].mean("time").values
+    assert np.isin(np.round(usual.static[:, mean], 5), np.round(expected, 5)).all()
+    _, usual = trial("usual_zero", 1, "--epochs", 0)
+    _, drier = trial("drier_zero", np.float32(0.8), "--epochs", 0)
+    np.testing.assert_array_equal(usual.static, drier.static)

@@ -12,10 +12,10 @@ from utils import experiment
 from utils.common.grid import Grid
 from utils.models import ForecastModel
 from utils.settings import SMAPSettings
-from utils.training import TRAINERS, Trainer
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
 from utils.training.trainer import copy_weights
+from utils.training.trainers import TRAINERS, Trainer
 
 
 class OneNumber(ForecastModel):

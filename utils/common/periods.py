@@ -73,6 +73,14 @@ def spans(name: str, words: Periods) -> tuple[Span, ...]:
     return tuple(found)
 
 
+def refuse_disorder(split: Split, prefix: str = "") -> None:
+    """A UserError unless train ends before val starts, and val before test; `prefix` is of the flags' names."""
+    for first, second in pairwise(("train", "val", "test")):
+        end, start = getattr(split, first)[-1][1], getattr(split, second)[0][0]
+        if start <= end:
+            raise UserError(f"--{prefix}{first} ends on {end}, expected before --{prefix}{second} starts on {start}.")
+
+
 def overlap(one: tuple[Span, ...], other: tuple[Span, ...]) -> np.datetime64 | None:
     """The first day that lies in a span of both; each span counts by itself, never their hull."""
     common = [max(a, c) for a, b in one for c, d in other if max(a, c) <= min(b, d)]

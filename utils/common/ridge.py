@@ -39,6 +39,7 @@ class Regression:
     def __init__(
         self, products: np.ndarray, used: Bool[np.ndarray, "predictor"] | None = None, towards: int | None = None
     ):
+        self.products, self.used, self.towards = products, used, towards
         total = products.sum(axis=0)
         self.rows = max(total[0, 0], 1)
         self.mean = total[0, 1:] / self.rows
@@ -47,34 +48,37 @@ class Regression:
         deviation[-1] = 1  # the target keeps its unit
         self.standard = np.diag(np.append(1.0, 1 / deviation))  # (1, x, y) @ standard = (1, standardised x, y - mean)
         self.standard[0, 1:] = -self.mean / deviation
-        self.blocks = self.standard.T @ products @ self.standard
+        self.standardised = self.standard.T @ total @ self.standard
         self.terms = np.flatnonzero(np.append(True, np.ones(len(deviation) - 1, bool) if used is None else used))
         self.prior = np.zeros(len(deviation))
         if towards is not None:
-            power, agreement = self.blocks.sum(axis=0)[1 + towards, [1 + towards, -1]]
+            power, agreement = self.standardised[1 + towards, [1 + towards, -1]]
             self.prior[1 + towards] = agreement / power if power > 0 else 0
 
     def fit(self, penalty: float) -> Float[np.ndarray, "term"]:
         """Intercept and weights of the predictors as they come."""
-        weights = self.standard[:-1, :-1] @ self._solve(self.blocks.sum(axis=0), penalty)
+        weights = self.standard[:-1, :-1] @ self._solve(penalty)
         weights[0] += self.mean[-1]
         return weights
 
     def best(self, penalties: Float[np.ndarray, "candidate"]) -> float:
-        """The penalty with the least squared error over blocks that were held out in turn."""
-        total, errors = self.blocks.sum(axis=0), np.zeros(len(penalties))
-        for block in self.blocks:
+        """The penalty with the least squared error over blocks that were held out in turn.
+
+        A fit without a block knows nothing of it: its standardisation and what it is drawn towards are its own.
+        """
+        errors = np.zeros(len(penalties))
+        for number, block in enumerate(self.products):
+            rest = Regression(np.delete(self.products, number, axis=0), self.used, self.towards)
             for i, penalty in enumerate(penalties):
-                weights = np.append(self._solve(total - block, penalty), -1)
+                weights = np.append(rest.fit(penalty), -1)
                 errors[i] += weights @ block @ weights
         return float(penalties[np.argmin(errors)])
 
-    def _solve(self, products: Float[np.ndarray, "t t"], penalty: float) -> Float[np.ndarray, "term"]:
+    def _solve(self, penalty: float) -> Float[np.ndarray, "term"]:
         """Weights of (1, standardised predictors); the 1 bears no penalty but what keeps it defined without a row."""
         penalties = np.append(1e-9, np.full(len(self.terms) - 1, penalty))
-        terms_and_target = np.append(self.terms, len(products) - 1)
+        terms_and_target = np.append(self.terms, len(self.standardised) - 1)
+        products = self.standardised[np.ix_(terms_and_target, terms_and_target)]
         weights = np.zeros(len(self.prior))
-        weights[self.terms] = solve_ridge(
-            products[np.ix_(terms_and_target, terms_and_target)], penalties, self.prior[self.terms]
-        )
+        weights[self.terms] = solve_ridge(products, penalties, self.prior[self.terms])
         return weights

@@ -201,6 +201,12 @@ def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:
     return np.array([float(FEATURES[name].shift) for name in names])
 
 
+def memory_days(names: tuple[str, ...]) -> int:
+    """The days that hold 95 % of the weight of the longest of these means: three times its e-folding time."""
+    means = (past_anomaly, past_rain, past_rain_to_the_west)
+    return 3 * max(FEATURES[name].argument for name in names if FEATURES[name].function in means)
+
+
 class AntecedentFeatures:
     """Some of the FEATURES of every day of a record, in their units and in the order of `names`.
 

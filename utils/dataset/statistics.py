@@ -81,6 +81,11 @@ class Statistics:
         """The same for a model that takes its inputs in their units."""
         return replace(self, low=np.zeros_like(self.low), high=np.ones_like(self.high))
 
+    def scoring(self, scored: Bool[np.ndarray, "lat lon"]) -> "Statistics":
+        """The same with other cells to score; a cell without a mean gets the mean over cells."""
+        means = [np.where(np.isnan(mean), np.nanmean(mean), mean) for mean in self.cell_mean]
+        return replace(self, scored=scored, cell_mean=np.where(scored, means, np.float32(np.nan)))
+
     def to_source(self, moisture: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Soil moisture of this product as the source would have it, m3 m-3 (utils/dataset/bias_correction.py)."""
         return moisture if self.matching is None else map_quantiles(moisture, *self.matching)

@@ -216,7 +216,8 @@ def key(figure: Figure, marks: dict[str, dict], title: str = "") -> Legend:
     """The key of what no colour bar says, across the foot of the figure; its title stands above it."""
     keys = [Patch(facecolor=NO_VALUE, label="no value")]
     for label, look in marks.items():
-        keys.append(Line2D([], [], **look | {"markersize": 1.5 * look["markersize"]}, label=label))
+        larger = {"markersize": 1.8 * look["markersize"], "markeredgewidth": 2 * look["markeredgewidth"]}
+        keys.append(Line2D([], [], **look | larger, label=label))
     where = {"loc": "outside lower left", "ncols": len(keys), "borderaxespad": 0.2, "handlelength": 1}
     return figure.legend(handles=keys, title=title or None, title_fontsize=7, alignment="left", **where)
 

@@ -1,5 +1,6 @@
 """Plots of predicted against observed soil moisture: one forecast, or a grid of them."""
 
+import math
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -13,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from sklearn.metrics import r2_score, root_mean_squared_error
 
 from utils.common.cli import UserError
-from utils.figures.style import DOUBLE, EXPERIMENTS, MODELS, SINGLE, STYLE, UNITS, legend, new_figure, ordered, save
+from utils.figures.style import DOUBLE, SINGLE, STYLE, UNITS, legend, new_figure, save
 
 DENSITY = "viridis_r"
 _HALO = [withStroke(linewidth=2, foreground="white")]
@@ -29,13 +30,12 @@ def draw_scatter(observed: np.ndarray, predicted: np.ndarray, title: str, path: 
     save(_scatter_figure(observed, predicted, title), path)
 
 
-def draw_scatters(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
-    """Draw a grid of such densities on shared axes and one scale of colours.
+def draw_scatters(panels: dict[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path, columns: int = 3) -> None:
+    """Draw such densities side by side, in so many columns, on shared axes and one scale of colours.
 
-    `panels`: (name of the row, name of the column) → observed, predicted. Places without two pairs stay empty. Raises
-    UserError when all do.
+    `panels`: name → observed, predicted. Those without two pairs are left out. Raises UserError when none is left.
     """
-    save(_scatters_figure(panels, title), path, vector=True)
+    save(_scatters_figure(panels, title, columns), path, vector=True)
 
 
 def _pairs(observed: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,40 +101,35 @@ def _scatter_figure(observed: np.ndarray, predicted: np.ndarray, title: str) -> 
 
 
 @rc_context(STYLE)
-def _scatters_figure(panels: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Axes in order: the panels row by row (without the empty ones), the colour bar."""
-    pairs = {key: _pairs(*values) for key, values in panels.items()}
-    pairs = {key: values for key, values in pairs.items() if len(values[0]) > 1}
+def _scatters_figure(panels: dict[str, tuple[np.ndarray, np.ndarray]], title: str, columns: int = 3) -> Figure:
+    """Axes in order: the panels row by row, the colour bar."""
+    pairs = {name: _pairs(*values) for name, values in panels.items()}
+    pairs = {name: values for name, values in pairs.items() if len(values[0]) > 1}
     if not pairs:
         raise UserError("No scatter can be drawn: no panel has two cell-days with an observed and a predicted value.")
-    rows, columns = ordered([r for r, _ in pairs], EXPERIMENTS), ordered([c for _, c in pairs], MODELS)
     limits = np.array([_limits(*values) for values in pairs.values()])
     span = [(limits[:, 0].min(), limits[:, 1].max())] * 2
-    counts = {key: np.histogram2d(*values, bins=80, range=span) for key, values in pairs.items()}
+    counts = {name: np.histogram2d(*values, bins=100, range=span) for name, values in pairs.items()}
     most = max(count.max() for count, *_ in counts.values())
 
-    side = min((DOUBLE - 1.2) / len(columns), 2.3)  # inches
-    figure = new_figure(1.2 + side * len(columns), 0.6 + (side + 0.15) * len(rows), title)
-    grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
-    panels = {(row, column): grid[i, j] for i, row in enumerate(rows) for j, column in enumerate(columns)}
-    for empty in panels.keys() - pairs.keys():
-        panels[empty].remove()
-    letters = iter(ascii_lowercase)
-    for (row, column), ax in panels.items():
-        if (row, column) not in pairs:
-            continue
-        observed, predicted = pairs[row, column]
-        count, edges, _ = counts[row, column]
+    columns = min(columns, len(pairs))
+    rows = math.ceil(len(pairs) / columns)
+    side = min((DOUBLE - 1.2) / columns, 2.3)  # inches
+    figure = new_figure(1.2 + side * columns, 0.6 + (side + 0.15) * rows, title)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, (name, (observed, predicted)) in enumerate(pairs.items()):
+        ax, (count, edges, _) = grid.flat[place], counts[name]
         mesh = _draw_density(ax, count, edges, _fit(observed, predicted), most)
-        lowest = not any((below, column) in pairs for below in rows[rows.index(row) + 1 :])
-        first = not any((row, before) in pairs for before in columns[: columns.index(column)])
-        ax.locator_params(nbins=4, steps=[1, 2, 5, 10])
+        lowest, first = place + columns >= len(pairs), place % columns == 0
+        ax.locator_params(nbins=5, steps=[1, 2, 5, 10])
         ax.tick_params(labelbottom=lowest, labelleft=first, pad=3.5)
-        ax.set_title(f"({next(letters)}) {column}")
-        ax.set_ylabel(f"{row}\npredicted ({UNITS})" if first else "")
+        ax.set_title(f"({ascii_lowercase[place]}) {name}")
+        ax.set_ylabel(f"predicted ({UNITS})" if first else "")
         ax.set_xlabel(f"observed ({UNITS})" if lowest else "")
         _write_summary(ax, observed, predicted, outside=len(observed) - int(count.sum()))
-    shown = [ax for key, ax in panels.items() if key in pairs]
+    for spare in grid.flat[len(pairs) :]:
+        spare.remove()
+    shown = list(grid.flat[: len(pairs)])
     legend(figure, shown[0].get_lines())
     _draw_colour_bar(figure, mesh, shown)
     return figure
@@ -149,7 +144,7 @@ def _draw_colour_bar(figure: Figure, mesh: QuadMesh, panels: list[Axes]) -> None
 
 def _write_summary(ax: Axes, observed: np.ndarray, predicted: np.ndarray, outside: int) -> None:
     """Slope, R² and RMSE, and how many pairs lie outside the axes, in the panel's lower right corner."""
-    style = {"ha": "right", "va": "bottom", "fontsize": 5, "linespacing": 1.05}
+    style = {"ha": "right", "va": "bottom", "fontsize": 6, "linespacing": 1.05}
     box = _BOX | {"boxstyle": "round,pad=0.15", "linewidth": 0}
     ax.text(0.97, 0.03, _summary(observed, predicted, outside), transform=ax.transAxes, bbox=box, **style)
 

@@ -43,7 +43,7 @@ EXPERIMENTS = {
     "finetune-SMAPtest": "ERA5-Land, then fine-tuned on SMAP",
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
-FORECASTS = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9")  # of Okabe and Ito: colour-blind readers tell them apart
+FORECASTS = ("#0072b2", "#3fbf8f", "#cc79a7", "#56b4e9")  # colour-blind readers tell them apart, and so does grey
 MARKERS = "os^Dv"  # of leads or of forecasts, where colours alone would not do in grey
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
 EDGE = {"markeredgecolor": "0.2", "markeredgewidth": 0.5}  # of the markers on a line
@@ -54,7 +54,9 @@ WORST_SKILL = -1.0  # twice the squared error of persistence: an axis need not r
 # entries of a legend
 INTERVAL = Line2D([], [], marker="|", linestyle="none", markersize=7, color="0.2", label="95 % interval")
 CLIPPED = Line2D([], [], color="0.6", label="off the axis", **DOT | {"marker": "v"})
-HOLLOW = Line2D([], [], color="white", label="not significant", **DOT)
+# the one meaning of filled and hollow, in every figure
+FILLED = Line2D([], [], color="0.2", label="filled: the interval excludes 0", **DOT)
+HOLLOW = Line2D([], [], color="white", label="hollow: it does not", **DOT)
 _BLANK = Line2D([], [], linestyle="none", label="")
 
 

@@ -1,7 +1,7 @@
 """Calibrated intervals: how far a forecast may be off, learned from its errors on held-out days (cross_validation.py).
 
-residual     Observation minus forecast, on days that no run had learned from. The forecast is the same weighted mean of
-             the same runs.
+residual     Observation minus forecast, on days that were held out from each run. The forecast is the same weighted mean
+             of the same runs. Their pre-training may have seen the same calendar days (`seen_share`).
 scale        Residuals are divided by it before they are pooled. It is the cell's root-mean-square residual, shrunk to
              that of its region with the weight of FEW days, times a factor for the age of the last observation.
 quantiles    Quantiles of the scaled residuals, by climate region and by season of the valid day. A season with fewer
@@ -45,7 +45,7 @@ MOST = 2**26  # values of a variable to learn from, at most; a larger map is thi
 
 @dataclass(frozen=True)
 class OutOfSample:
-    """Forecasts of days that no run learned from, held out or of the test period, by one run or several together."""
+    """Forecasts of days held out or of the test period, by one run or several together."""
 
     observed: Float32[np.ndarray, "time lat lon"]  # m3 m-3, NaN where not scored
     forecast: Float32[np.ndarray, "time lat lon"]
@@ -53,6 +53,7 @@ class OutOfSample:
     region: Int8[np.ndarray, "lat lon"]  # index of REGIONS, -1 outside
     days: np.ndarray  # valid days
     all_year: bool = False  # whether the days fill a year, with those that were left out because the map is large
+    seen_share: float = 0.0  # of the days, those from which the pre-training of a run had learned
 
     @classmethod
     def read(cls, files: Sequence[Path], weights: Sequence[float], name: str = "predicted") -> "OutOfSample":
@@ -93,6 +94,7 @@ class OutOfSample:
             region=first["region"].values,
             days=days.astype("datetime64[D]"),
             all_year=fills_a_year(common.astype("datetime64[D]")),
+            seen_share=_share_seen(opened, common),
         )
 
     def select(self, days: Int[np.ndarray, "day"]) -> "OutOfSample":
@@ -104,6 +106,15 @@ class OutOfSample:
             region=self.region,
             days=self.days[days],
         )
+
+
+def _share_seen(opened: Sequence[xr.Dataset], days: np.ndarray) -> float:
+    """The share of the days from which the pre-training of any of these runs had learned."""
+    seen = np.zeros(len(days), bool)
+    for ds in opened:
+        if "seen_in_pretraining" in ds:  # not in the forecasts of a test period, which nobody has learned from
+            seen |= ds["seen_in_pretraining"].sel(time=days).values > 0
+    return float(seen.mean())
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ The training and validation days are cut into blocks of time. For each block, a 
 on the other blocks: for as many epochs as the run's best, and from the same pre-trained weights. Then it forecasts the
 block. Days near the block are left out of both. The baselines are fitted in the same way.
 
+The pre-trained weights may have learned from a product's other years, or from the same calendar days as a block. Only in
+the first case is the block unseen: `seen_in_pretraining` says it of every day.
+
 RUN_DIR/held_out/predictions.nc holds all of these forecasts. It looks like the run's predictions.nc of its test period.
 Another number of blocks than FOLDS has a folder of its own. If a call is killed, the next one finds the finished fits.
 """
@@ -18,7 +21,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
-from utils.common.periods import Span, Split
+from utils.common.periods import Span, Split, in_spans
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
@@ -28,13 +31,20 @@ from utils.scores.baselines import climatology, persistence
 from utils.scores.fitting import Fitting
 from utils.scores.prediction_file import open_predictions, run_attributes
 from utils.scores.scoring import hash_scoring
-from utils.training import TRAINERS
 from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
-from utils.training.inference import BATCH, forecast, model_maker, restore_model, restore_windows, script_of
-from utils.training.loop import start_fabric
+from utils.training.inference import (
+    BATCH,
+    forecast,
+    model_maker,
+    restore_model,
+    restore_windows,
+    script_of,
+    training_statistics,
+)
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import make_windows_pair, new_model, start_of
 
+SEEN = "whether the run that this one started from had learned from this calendar day"
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
 
@@ -61,8 +71,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     if not (path.exists() and state.items() <= read_json(metrics).items()):
         with hold_run_directory(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
-            rmse = _write_forecasts(run_dir, folder, checkpoint, folds, quiet)
-            write_json(metrics, {**state, "rmse": rmse})
+            write_json(metrics, {**state, **_write_forecasts(run_dir, folder, checkpoint, folds, quiet)})
     return path
 
 
@@ -86,8 +95,10 @@ def _clip(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) 
     return tuple((start, end) for start, end in clipped if start <= end)
 
 
-def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool) -> float:
-    """Write the forecasts of all folds; returns their RMSE, m3 m-3."""
+def _write_forecasts(
+    run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool
+) -> dict[str, float | int]:
+    """Write the forecasts of all folds; returns their RMSE, m3 m-3, and how many of the days pre-training had seen."""
     path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
@@ -102,7 +113,12 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
         margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
         parts = make_folds(days, learned, folds, margin)
     first, squares, count = 0, 0.0, 0
-    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}) as out:
+    seen = in_spans(days, checkpoint.pretraining_periods)
+    climate = training_statistics(checkpoint, model, data)
+    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}, climate) as out:
+        variable = out.file.createVariable("seen_in_pretraining", "i1", ("time",))
+        variable.setncatts({"flag_values": np.int8([0, 1]), "flag_meanings": "unseen seen", "long_name": SEEN})
+        variable[:] = seen
         for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
             if folds:
                 model, windows = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
@@ -119,7 +135,8 @@ def _write_forecasts(run_dir: Path, folder: Path, checkpoint: Checkpoint, folds:
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
     for kept in folder.glob(".fit-*.pt"):
         kept.unlink()
-    return float(np.sqrt(squares / max(count, 1)))
+    rmse = float(np.sqrt(squares / max(count, 1)))
+    return {"rmse": rmse, "days": len(days), "days_seen_in_pretraining": int(seen.sum())}
 
 
 def refit_run(
@@ -148,6 +165,8 @@ def refit_run(
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
         return model, windows
+    from utils.training.trainers import TRAINERS, start_fabric  # a second to load, for those who train again
+
     training = gappy.in_periods(days, "training", model.input_window(checkpoint.input_days))
     fabric = start_fabric(settings.precision)
     trainer = TRAINERS[model.trainer](model, settings, fabric, source.best if source else None)

@@ -10,19 +10,25 @@ import xarray as xr
 
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.forecasts.calibration import LEVELS
+from utils.forecasts.climatology import FEWEST_YEARS
 from utils.forecasts.request import ForecastRequest
 from utils.scores.prediction_file import AGE
 
+PERCENTILES = ("climatology_p10", "climatology_p90")
+CHANCES = ("probability_below_p10", "probability_above_p90")
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
+SHORT_RECORD = "short_record"  # the global attribute with a sentence, where the record is shorter than a run's memory
 SMALL_MAP = 2**16  # cells: a larger map is stored in chunks
 CHUNK = 256  # cells: side of a chunk of a larger map
 
 Maps = dict[str, np.ndarray | None]  # by variable; None where a forecast has none
 
 
-def describe_maps(request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray) -> xr.Dataset:
-    """The forecast maps as a data set with CF metadata.
+def describe_maps(
+    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, note: str = ""
+) -> xr.Dataset:
+    """The forecast maps as a data set with CF metadata; `note` is what it says of a short record, if it is short.
 
     `maps` are [init_time, lead_time, lat, lon], the quantiles [init_time, lead_time, quantile, lat, lon]; `age` is
     [init_time, lat, lon], in days.
@@ -46,7 +52,7 @@ def describe_maps(request: ForecastRequest, inits: np.ndarray, maps: Maps, age: 
         "lat": ("lat", request.grid.lat, AXES["lat"]),
         "lon": ("lon", request.grid.lon, AXES["lon"]),
     }
-    return xr.Dataset(described, coords, request.attributes)
+    return xr.Dataset(described, coords, request.attributes | ({SHORT_RECORD: note} if note else {}))
 
 
 def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
@@ -63,15 +69,46 @@ def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
             "long_name": "forecast soil moisture, daily mean",
         },
         "anomaly": {**units, "long_name": f"forecast soil moisture less the {climatology}"},
-        "percentile": {
-            "units": "percent",
-            "long_name": f"share of the season's days with a smaller anomaly, in the {climatology}",
-        },
         "ensemble_spread": {**units, "long_name": "standard deviation among the runs, weighted as their mean"},
         "soil_moisture_quantile": {
             **units,
             "long_name": "quantile of the forecast soil moisture",
             "comment": f"calibrated {request.calibration_note}",
+        },
+        **_unusual_attributes(min(lead.climatology.years for lead in request.leads), days),
+    }
+
+
+def _unusual_attributes(years: int, days: str) -> dict[str, dict[str, str]]:
+    """The same of what compares the forecast with unseen years; `years` of them were left out, each once."""
+    unseen = "unseen years at that time of the year"
+    comment = f"Climatology of {days}: {years} years, each compared with the cycle of the others."
+    percentile = f"share of the days of {unseen} that are drier than the forecast"
+    if years < FEWEST_YEARS:
+        comment = f"Missing: {days} have fewer than {FEWEST_YEARS} years."
+        percentile = f"share of {days}, at that time of the year, that are drier than the forecast"
+    chance = f"{comment} From the forecast's quantiles."
+    return {
+        "percentile": {"units": "percent", "long_name": percentile},
+        "climatology_p10": {
+            "units": "m3 m-3",
+            "long_name": f"10th percentile of soil moisture in {unseen}",
+            "comment": comment,
+        },
+        "climatology_p90": {
+            "units": "m3 m-3",
+            "long_name": f"90th percentile of soil moisture in {unseen}",
+            "comment": comment,
+        },
+        "probability_below_p10": {
+            "units": "1",
+            "long_name": "chance of unusually dry soil: probability of soil moisture below climatology_p10",
+            "comment": chance,
+        },
+        "probability_above_p90": {
+            "units": "1",
+            "long_name": "chance of unusually wet soil: probability of soil moisture above climatology_p90",
+            "comment": chance,
         },
     }
 

@@ -18,8 +18,9 @@ from utils.common.parallel import Job, cores, finish, processes
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
-from utils.forecasts.forecast_file import encoding
-from utils.forecasts.operational import find_inits, forecast_maps
+from utils.forecasts.event_scores import EventScores, score_chances
+from utils.forecasts.forecast_file import CHANCES, PERCENTILES, SHORT_RECORD, encoding
+from utils.forecasts.operational import find_inits, forecast_maps, note_short_record
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.sums import FORECASTS, Sums
@@ -39,7 +40,7 @@ def write_hindcasts(
         parts = [inits[i : i + request.max_inits] for i in range(0, len(inits), request.max_inits)]
         files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
         _write_parts(request, parts, files, jobs)
-        _join(files, out)
+        _join(files, out, note=note_short_record(request, inits))
         shutil.rmtree(folder)
     return inits
 
@@ -85,7 +86,8 @@ def _is_part(file: Path, request: ForecastRequest) -> bool:
 def score_hindcasts(request: ForecastRequest, out: Path) -> list[dict[str, Any]]:
     """A row of scores for each lead, with persistence and climatology; no row where no valid day was observed.
 
-    `coverage_90` is the share of observations between the 0.05 and the 0.95 quantile.
+    `coverage_90` is the share of observations between the 0.05 and the 0.95 quantile. `dry` and `wet` hold the scores
+    of the chances of unusual soil moisture; they are missing where the runs learned from too few years.
     """
     data = open_data_set(request.data, beyond=max(lead.days for lead in request.leads))
     rows = []
@@ -102,9 +104,10 @@ def _score_lead(
 ) -> dict[str, Any] | None:
     """The scores of one lead; None where no valid day was observed."""
     parts: dict[str, list] = {name: [] for name in FORECASTS}
-    inside = 0
+    inside, events = 0, []
     for block in data.blocks():
-        fields, inside_block = _read_block(data, block, lead, forecasts)
+        fields, inside_block, of_block = _read_block(data, block, lead, forecasts)
+        events.append(of_block)
         inside += inside_block
         region = lead.calibration.region[block.own]
         for name in FORECASTS:
@@ -117,17 +120,22 @@ def _score_lead(
     valid_time = forecasts["init_time"].values + np.timedelta64(lead.days, "D")
     area = (("lat", "lon"), cell_area(request.grid.lat, request.grid.lon))
     frame = xr.Dataset({"cell_area": area}, {"time": valid_time})
+    chances = {name: EventScores.joined([of_block[name] for of_block in events]) for name in events[0]}
     return {
         "lead_days": lead.days,
         "coverage_90": inside / count,
         **score_with_intervals("predicted", sums, frame),
+        **{name: scores.summary() for name, scores in chances.items() if scores.n.any()},
     }
 
 
 def _read_block(
     data: DataSet, block: Tile, lead: LeadEnsemble, forecasts: xr.Dataset
-) -> tuple[dict[str, np.ndarray], int]:
-    """Forecasts and observations of a block's own cells, m3 m-3, and how many of these are inside the 90 % interval."""
+) -> tuple[dict[str, np.ndarray], int, dict[str, EventScores]]:
+    """Forecasts and observations of a block's own cells, m3 m-3, and what is not made of their Sums.
+
+    That is how many observations are inside the 90 % interval, and the scores of the chances of unusual soil moisture.
+    """
     inits = forecasts["init_time"].values.astype("datetime64[D]")
     valid_days = inits + lead.days
     moisture = data.read(block.own)["soil_moisture"].values
@@ -141,15 +149,19 @@ def _read_block(
         "climatology": lead.climatology.expected(valid_days)[:, *block.own],
         "observed": observed,
     }
-    return fields, int(((low <= observed) & (observed <= high)).sum())
+    thresholds, chances = ([forecasts[name].values for name in names] for names in (PERCENTILES, CHANCES))
+    events = score_chances(observed, thresholds, chances, valid_days)
+    return fields, int(((low <= observed) & (observed <= high)).sum()), events
 
 
-def _join(files: Sequence[Path], out: Path) -> None:
-    """Put all parts into one file as they are stored, with one part in memory at a time."""
+def _join(files: Sequence[Path], out: Path, note: str) -> None:
+    """Put all parts into one file as they are stored, with one part in memory at a time; `note` is of all of them."""
     with whole_file(out) as whole:
         shutil.copyfile(files[0], whole)
         with netCDF4.Dataset(whole, "a") as file:
             file.set_auto_maskandscale(False)
+            if note:
+                file.setncattr(SHORT_RECORD, note)
             for path in files[1:]:
                 with netCDF4.Dataset(path) as part:
                     part.set_auto_maskandscale(False)

@@ -1,4 +1,4 @@
-"""Forecast maps from a request: soil moisture of each lead time, its anomaly, its percentile and its quantiles.
+"""Forecast maps from a request: soil moisture of each lead time, its anomaly, its quantiles and how unusual it is.
 
 The initial day is the last input day. Missing observations are carried forward as in training, and `input_age` says how
 old the last observation of each cell is. A cell has no forecast where the runs do not know it, or where it has no
@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int, Int16
 
 from utils.common.cli import UserError
+from utils.common.periods import starts_of_runs
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable
 from utils.forecasts.calibration import LEVELS
+from utils.forecasts.climatology import DRY, WET
+from utils.forecasts.event_scores import probability_below
 from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
 from utils.training.checkpoint import load_checkpoint
@@ -48,6 +51,17 @@ class TrainedRun:
         """The samples with their last input day from `first` to `last`, without those that lack a full window."""
         lead = self.checkpoint.lead_days
         return self.windows.in_periods(((first + lead, last + lead),), "forecast")
+
+    @property
+    def memory(self) -> int:
+        """How many days up to the initial day shape a forecast."""
+        return self.model.memory(self.checkpoint.input_days)
+
+    def days_behind(self, inits: np.ndarray) -> Int[np.ndarray, "time"]:
+        """How many days in a row the record has up to each of these days."""
+        days = self.windows.data.days
+        starts = days[starts_of_runs(days)]
+        return (inits - starts[np.searchsorted(starts, inits, side="right") - 1]).astype(int) + 1
 
     def predict(self, inits: np.ndarray) -> tuple[Predicted, Age]:
         """Soil moisture forecast from these initial days, m3 m-3, and the age of the last observation, days."""
@@ -88,6 +102,24 @@ def find_inits(request: ForecastRequest, first: np.datetime64, last: np.datetime
     return common
 
 
+def note_short_record(request: ForecastRequest, inits: np.ndarray) -> str:
+    """A sentence where fewer days in a row lie before an initial day than a run remembers; else empty."""
+
+    def missing(run: TrainedRun) -> int:
+        return run.memory - int(run.days_behind(inits).min())
+
+    run = max(open_runs(request).values(), key=missing)
+    if missing(run) <= 0:
+        return ""
+    behind = run.days_behind(inits)
+    short = int((behind < run.memory).sum())
+    which = f", and too few for {short} of {len(inits)} initial days" if len(inits) > 1 else ""
+    return (
+        f"{run.checkpoint.model} remembers {run.memory} days, but the record has only {behind.min()} in a row up to "
+        f"{inits[behind.argmin()]}{which}; the forecast may be less sure than its intervals say."
+    )
+
+
 def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     """The forecasts from these initial days, [init_time, lead_time, lat, lon], and quantiles of them."""
     predictions = {run_dir: run.predict(inits) for run_dir, run in open_runs(request).items()}
@@ -101,7 +133,7 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     stacked = {
         name: np.stack([missing if maps[name] is None else maps[name] for maps in by_lead], axis=1) for name in names
     }
-    return describe_maps(request, inits, stacked, age)
+    return describe_maps(request, inits, stacked, age, note=note_short_record(request, inits))
 
 
 def _combine(
@@ -119,12 +151,18 @@ def _combine(
     quantiles = np.empty((len(mean), len(LEVELS), *mean.shape[1:]), np.float32)
     for level in range(len(LEVELS)):  # one at a time: all of them are large
         quantiles[:, level] = lead.calibration.quantiles(mean, age, valid_days, [level])[0]
+    dry, wet = (lead.climatology.quantile(level, valid_days) for level in (DRY, WET))
+    by_level = np.moveaxis(quantiles, 1, 0)
     return {
         "soil_moisture": mean,
         "anomaly": anomaly,
         "percentile": lead.climatology.percentile(anomaly, valid_days),
         "ensemble_spread": spread,
         "soil_moisture_quantile": quantiles,
+        "climatology_p10": dry,
+        "climatology_p90": wet,
+        "probability_below_p10": probability_below(dry, by_level),
+        "probability_above_p90": 1 - probability_below(wet, by_level),
     }
 
 

@@ -1,7 +1,8 @@
 """How good quantile forecasts were: coverage of intervals, reliability of quantiles, CRPS.
 
-CRPS         The continuous ranked probability score, m3 m-3: twice the mean pinball loss over the LEVELS (Gneiting and
-             Ranjan 2011, doi:10.1198/jbes.2010.08110). The tails beyond the outer quantiles are left out.
+CRPS         The continuous ranked probability score, m3 m-3, between the outer quantiles: twice the integral of the
+             pinball loss over the levels from 0.05 to 0.95, by the trapezoidal rule. It is the quantile-weighted score
+             of Gneiting and Ranjan (2011, doi:10.1198/jbes.2010.08110) with the weight 1 there and 0 in the tails.
 reliability  The share of observations below each quantile. It should be the quantile's level.
 coverage     The share of observations inside the 90 % interval.
 """
@@ -16,6 +17,8 @@ from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores import significance
 from utils.scores.metrics import SEASONS
 from utils.scores.sums import REGIONS
+
+WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class QuantileScores:
             lower = valid & (test.observed < quantile)
             below[number] = lower.sum() / max(valid.sum(), 1)
             error = np.where(valid, test.observed - quantile, 0).astype(np.float64)
-            crps += 2 / len(LEVELS) * (error * (level - lower)).sum(axis=(1, 2))
+            crps += 2 * WEIGHTS[number] * (error * (level - lower)).sum(axis=(1, 2))
             if number in (0, len(LEVELS) - 1):
                 ends.append(quantile)
         inside = valid & (ends[0] <= test.observed) & (test.observed <= ends[1])
@@ -84,7 +87,7 @@ class QuantileScores:
 
     @property
     def mean_crps(self) -> float:
-        """CRPS over all observations, m3 m-3."""
+        """Mean CRPS of all observations, m3 m-3."""
         return float(self.crps.sum() / max(self.n.sum(), 1))
 
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:

@@ -29,6 +29,10 @@ MAX_MAPS = 2**24  # values of a variable that are forecast together, at most
 MAX_INITS = 100  # initial days that are forecast together, at most
 CROSS_VALIDATED = "on days held out, by climate region and season"
 ON_VALIDATION_DAYS = "on validation days, which chose the runs' best epochs: a little too narrow"
+SEEN_IN_PRETRAINING = (
+    "on days held out from the fine-tuning; the pre-training had learned from {:.0f} % of these calendar days: perhaps "
+    "too narrow"
+)
 ON_PERFECT_WEATHER = "of runs that know the weather ahead: with perfect forecasts of it, too narrow"
 
 
@@ -41,6 +45,7 @@ class LeadEnsemble:
     weights: tuple[float, ...]  # sum to 1
     calibration: Calibration
     climatology: Climatology
+    seen_share: float  # of the held-out days, those from which the pre-training of a run had learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +108,8 @@ def make_request(
     warnings = []
     if not folds:
         warnings.append(ON_VALIDATION_DAYS)
+    if seen_share := max(lead.seen_share for lead in leads):
+        warnings.append(SEEN_IN_PRETRAINING.format(100 * seen_share))
     if weather_is_perfect:
         warnings.append(ON_PERFECT_WEATHER)
     hashes = {str(run_dir): checkpoint.weights_hash for run_dir, checkpoint in checkpoints.items()}
@@ -157,6 +164,7 @@ def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int) -> LeadEnsem
         weights=weights,
         calibration=Calibration.of(out_of_sample),
         climatology=Climatology.of(out_of_sample),
+        seen_share=out_of_sample.seen_share,
     )
 
 

@@ -1,6 +1,7 @@
 """The models, a file each, and what the rest of the project asks of every model (`ForecastModel`).
 
 cnn, lstm, convlstm, conv3d_lstm   the published models, bound to the grid that they were trained on
+convlstm --head no_relu            ours, the same without the ReLU before its dense map
 pixel_lstm, convlstm --head pixel  free of the grid: their weights serve any region and resolution
 compact                            ours, free of the grid as well
 reference                          the same models as a textbook writes them, to read and to test against
@@ -24,7 +25,7 @@ class ForecastModel(nn.Module):
     A model has `forward`, and overrides whatever differs from the defaults below. Nobody asks a model for its class.
     """
 
-    trainer = "gradient_descent"  # a row of utils.training.TRAINERS: how it is fitted
+    trainer = "gradient_descent"  # a row of utils.training.trainers: how it is fitted
     windows: type[Windows] = Windows  # how its features are made of a record
     scaled = True  # features and forecasts are min-max scaled; False: they keep their units
 
@@ -38,6 +39,10 @@ class ForecastModel(nn.Module):
 
     def input_window(self, input_days: int) -> int:
         """How many days the windows have that it learns from."""
+        return input_days
+
+    def memory(self, input_days: int) -> int:
+        """How many days up to the last input day shape a forecast."""
         return input_days
 
     def days_of_means(self, split: Split, experiment: str) -> Split:

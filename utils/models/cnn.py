@@ -3,7 +3,6 @@
 Plain definition: `CNN` in utils/models/reference.py.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,8 +27,9 @@ class CNN(ForecastModel):
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
+        self.relu = nn.ReLU()
         self.dense = BlockedLinear(filters * rows * columns, height * width)
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
-        hidden = torch.relu(self.conv(features.flatten(1, 2)))
+        hidden = self.relu(self.conv(features.flatten(1, 2)))
         return self.dense(hidden.flatten(1)).unflatten(1, self.shape)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
-from utils.dataset.antecedent_features import REACH, AntecedentFeatures, static_maps
+from utils.dataset.antecedent_features import REACH, AntecedentFeatures, memory_days, static_maps
 from utils.models import ForecastModel
 
 UNIT = 0.05  # m3 m-3, of the networks' output
@@ -135,6 +135,10 @@ class Compact(ForecastModel):
     def input_window(self, input_days: int) -> int:
         """The features of the last input day hold all days before it."""
         return 1
+
+    def memory(self, input_days: int) -> int:
+        """Its longest mean of past days."""
+        return memory_days(DYNAMIC)
 
     def days_of_means(self, split: Split, experiment: str) -> Split:
         """On SMAP, the means are also of the validation days: a short record has no days to spare."""

@@ -1,6 +1,6 @@
 """The published ConvLSTM (Shi et al. 2015, without peepholes): two recurrent convolution layers and a head.
 
-Plain definitions: `ConvLSTM`, `ConvLSTMConv` and `ConvLSTMPixel` in utils/models/reference.py.
+Plain definitions: `ConvLSTM`, `ConvLSTMConv`, `ConvLSTMNoReLU` and `ConvLSTMPixel` in utils/models/reference.py.
 """
 
 from typing import Literal
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from utils.common.grid import Grid
 from utils.models import ForecastModel
 from utils.models.fast_layers import BlockedLinear, run_cells
+
+Head = Literal["linear", "conv", "no_relu", "pixel"]
 
 
 class ConvLSTMLayer(nn.Module):
@@ -45,6 +47,7 @@ class ConvLSTM(ForecastModel):
 
     linear  ReLU → Linear(hidden·H·W → H·W)
     conv    1×1 convolution to one channel → sigmoid → Linear(H·W → H·W)
+    no_relu Linear(hidden·H·W → H·W): ours, no channel can be closed
     pixel   1×1 convolution to one channel, which is the map: ours, its weights serve any grid
     """
 
@@ -53,7 +56,7 @@ class ConvLSTM(ForecastModel):
         grid: Grid,
         hidden: tuple[int, ...] = (8, 4),
         kernel: int = 3,
-        head: Literal["linear", "conv", "pixel"] = "linear",
+        head: Head = "linear",
         channels: int = 3,
     ):
         super().__init__()
@@ -62,8 +65,8 @@ class ConvLSTM(ForecastModel):
         inputs = (channels, *hidden[:-1])
         self.layers = nn.ModuleList(ConvLSTMLayer(i, h, kernel) for i, h in zip(inputs, hidden, strict=True))
         self.dense = None
-        if head == "linear":
-            self.reduce = nn.ReLU()
+        if head in ("linear", "no_relu"):
+            self.reduce = nn.ReLU() if head == "linear" else nn.Identity()
             self.dense = BlockedLinear(hidden[-1] * cells, cells)
         elif head == "conv":
             self.reduce = nn.Sequential(nn.Conv2d(hidden[-1], 1, 1), nn.Sigmoid())

@@ -3,7 +3,7 @@
 Each day's state follows from the day before it in a plain loop, from a state of zeros. Nothing is made fast here. The
 models that are trained stand in the files beside this one. Their parameters have the same names and shapes, so weights
 can be copied, and tests/models/test_reference.py holds that forecasts and gradients agree. The sizes are the published
-ones. The last two models, free of the grid, are ours.
+ones. Ours are the ConvLSTM without a ReLU and the last two models, which are free of the grid.
 
 Every model maps features [batch, day, channel, lat, lon] to soil moisture [batch, lat, lon], both scaled. `shape` is
 that of the grid: (number of latitudes, number of longitudes).
@@ -101,6 +101,14 @@ class ConvLSTMConv(ConvLSTM):
         self.dense = nn.Linear(cells, cells)
 
 
+class ConvLSTMNoReLU(ConvLSTM):
+    """Ours: the same layers → Linear(4·H·W → H·W), without the ReLU between them."""
+
+    def make_head(self, cells: int) -> None:
+        self.reduce = nn.Identity()
+        self.dense = nn.Linear(4 * cells, cells)
+
+
 class Conv3dLSTM(nn.Module):
     """Conv3d over each day's maps → nn.LSTM(→ H·W) → last output → Linear(H·W → H·W)."""
 
@@ -148,6 +156,7 @@ MODELS = {  # by the name of their runs
     "lstm": LSTM,
     "convlstm": ConvLSTM,
     "convlstm_conv": ConvLSTMConv,
+    "convlstm_no_relu": ConvLSTMNoReLU,
     "conv3d_lstm": Conv3dLSTM,
     "convlstm_pixel": ConvLSTMPixel,
     "pixel_lstm": PixelLSTM,

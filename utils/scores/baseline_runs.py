@@ -1,8 +1,8 @@
-"""The baselines beside a run: fitted on the samples it learns from, forecast and scored on those it is tested on."""
+"""The baselines beside a run: fitted on the days it learns from, forecast and scored on those it is tested on."""
 
 import functools
 import operator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,30 @@ from utils.common.periods import Span, Split
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.statistics import Statistics
-from utils.scores.baselines import BASELINES
+from utils.scores.baselines import ALL_DAYS, BASELINES, TRAINING
 from utils.scores.fitting import Fitting, Pooled
 from utils.scores.prediction_file import open_predictions, score_with_intervals, write_scores
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What some baselines learn from and what they forecast, with the cells' means of the days they learn from."""
+
+    days: tuple[Span, ...]
+    training: Windows
+    test: Windows
+
+    def fitting(self, cells: Tile, whole_map: Pooled | None) -> Fitting:
+        """The samples of these cells, as a baseline takes them."""
+        return Fitting(self.training.of(cells), self.test.of(cells), days=self.days, whole_map=whole_map)
+
+    @functools.cached_property
+    def whole_map(self) -> Pooled:
+        """Sums over the training samples of all blocks."""
+        parts = (Fitting(training=windows, test=windows, days=self.days).pooled for windows in self.training)
+        return functools.reduce(operator.add, parts)
 
 
 class FittedBaselines:
@@ -32,31 +51,40 @@ class FittedBaselines:
         learn_from: Path,
         data: Path,
         train: tuple[Span, ...],
+        val: tuple[Span, ...],
         test: tuple[Span, ...],
         lead_days: int,
         input_days: int,
         start: np.datetime64 | None,
         statistics: Statistics | None = None,
         in_blocks: bool = True,
+        max_input_age: int | None = None,
     ):
-        """The baselines learn from the period `train` of one data set and forecast `test` of another, or the same.
+        """The baselines learn from the periods `train` and `val` of one data set and forecast `test` of another.
 
-        No day before `start` is read. `statistics` are those of a run, or else the training period's own. With
-        `in_blocks`, a large data set is read in blocks, as for a model that is free of the grid.
+        Which of them learn from `val`, BASELINES says. Both data sets may be the same. No day before `start` is read.
+        `statistics` are those of `train` that a run has, or else the data's own. With `in_blocks`, a large data set is
+        read in blocks, as for a model that is free of the grid. `max_input_age` says which cell-days are scored (see
+        open_predictions).
         """
         source = open_data_set(learn_from, start)
         target = source if data == learn_from else open_data_set(data, start)
         if statistics is None:
-            split = Split(train, (), test)
-            statistics = source.statistics(split)
-        # neither scaled nor matched: the last digits of a regression would depend on whose scaling it was
-        statistics = replace(statistics.unscaled(), matching=None)
+            statistics = source.statistics(Split(train, val, test))
+        both = (*train, *val)
+        of_both = source.statistics(Split(both, val, test)).scoring(statistics.scored)
         window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
-        windows = Windows(source, statistics, **window)
-        test_windows = windows if target is source else Windows(target, statistics, **window)
-        self.train = train
-        self.training = windows.in_periods(train, "training")
-        self.test = test_windows.in_periods(test, "test")
+        self.max_input_age = max_input_age
+
+        def open_samples(days: tuple[Span, ...], statistics: Statistics) -> Samples:
+            # neither scaled nor matched: the last digits of a regression would depend on whose scaling it was
+            own = replace(statistics.unscaled(), matching=None)
+            windows = Windows(source, own, **window)
+            test_windows = windows if target is source else Windows(target, own, **window)
+            return Samples(days, windows.in_periods(days, "training"), test_windows.in_periods(test, "test"))
+
+        self._samples = {TRAINING: open_samples(train, statistics), ALL_DAYS: open_samples(both, of_both)}
+        self.test = self._samples[TRAINING].test
         self._notes: dict[str, str] = {}
         self._forecasts: dict[str, np.ndarray] = {}  # of an only block
         self._scores: dict[str, dict[str, Any]] = {}
@@ -70,19 +98,16 @@ class FittedBaselines:
         if only and self._forecasts:
             return self._forecasts
         own = Tile(*block.own, *block.own)
-        whole_map = None if only else self._whole_map
-        fitting = Fitting(self.training.of(own), self.test.of(own), days=self.train, whole_map=whole_map)
-        forecasts = {name: row.forecast(fitting) for name, row in BASELINES.items()}
-        self._notes = {name: row.note(fitting) for name, row in BASELINES.items()}
+        forecasts: dict[str, np.ndarray] = {}
+        for learns_from, samples in self._samples.items():  # one after the other: a fitting takes much memory
+            fitting = samples.fitting(own, whole_map=None if only else samples.whole_map)
+            for name, row in BASELINES.items():
+                if row.learns_from == learns_from:
+                    forecasts[name], self._notes[name] = row.forecast(fitting), row.note(fitting)
+        forecasts = {name: forecasts[name] for name in BASELINES}
         if only:
             self._forecasts = forecasts
         return forecasts
-
-    @functools.cached_property
-    def _whole_map(self) -> Pooled:
-        """Sums over the training samples of all blocks."""
-        parts = (Fitting(training=windows, test=windows, days=self.train).pooled for windows in self.training)
-        return functools.reduce(operator.add, parts)
 
     def scores(self, sums: dict[str, Sums], frame: xr.Dataset) -> dict[str, dict[str, Any]]:
         """Each baseline's part of metrics.json; made once, since they are the same beside every model."""
@@ -120,19 +145,22 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     lead_days, input_days = samples["lead_days"], samples["input_days"]
     folders = {name: into / f"{name}{suffix}" / f"lead{lead_days}" for name in BASELINES}
     state = {"data_sha256": data_hash(samples["data"]), "input_days": input_days, "scoring": hash_scoring()}
-    state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "test")}
+    state["max_input_age"] = samples.get("max_input_age")
+    state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "val", "test")}
     if all(_is_current(folder, state) for folder in folders.values()):
         return
     baselines = FittedBaselines(**samples, learn_from=samples["data"])
     for name, folder in folders.items():
         about = {**attributes, "model": name, "lead_days": lead_days, "input_days": input_days}
-        with open_predictions(folder, baselines.test, about) as out:
+        climate = baselines.test.statistics
+        with open_predictions(folder, baselines.test, about, climate, baselines.max_input_age) as out:
             for windows, block in zip(baselines.test, baselines.test.blocks, strict=True):
                 forecasts = baselines.forecasts(block)
                 out.add(block, windows, forecasts[name], forecasts)
-        sums = out.sums()
+            sums = out.sums()
         content = baselines.scores(sums, out.frame)[name] | about
         content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
+        content["max_input_age"] = baselines.max_input_age
         write_scores(folder, out.frame, sums[name], content)
 
 

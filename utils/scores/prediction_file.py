@@ -10,10 +10,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from utils.common.cli import UserError
 from utils.common.files import whole_file, write_json
 from utils.common.grid import Tile, cell_area
+from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
+from utils.dataset.statistics import Statistics
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
@@ -35,16 +38,25 @@ def run_attributes(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def open_predictions(folder: Path, samples: Windows, attributes: dict[str, Any]) -> Iterator["Predictions"]:
-    """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well."""
-    frame = _frame(samples, attributes)
+def open_predictions(
+    folder: Path, samples: Windows, attributes: dict[str, Any], climate: Statistics, max_input_age: int | None = None
+) -> Iterator["Predictions"]:
+    """predictions.nc of these samples, to be filled block by block; it appears when the block of code ends well.
+
+    `climate` are the statistics of the training days alone, whose rain gives the regions. With `max_input_age`, a
+    cell-day counts as observed only where the cell's last observation was at most so many days old on the last input
+    day.
+    """
+    if max_input_age is not None:
+        attributes = {**attributes, "max_input_age": max_input_age}
+    frame = _frame(samples, attributes, climate)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "region", "cell_area")}
     encoding |= {name: DAYS_ENCODING for name in ("time", "init_time")}
     with whole_file(folder / "predictions.nc") as partial:
         frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         with netCDF4.Dataset(partial, "a") as file:
             _create_variables(file, _chunks(samples, days=len(frame["time"])))
-            yield Predictions(file, frame)
+            yield Predictions(file, frame, max_input_age)
 
 
 def _chunks(samples: Windows, days: int) -> tuple[int, int, int] | None:
@@ -72,8 +84,8 @@ def _create_variables(file: netCDF4.Dataset, chunks: tuple[int, int, int] | None
 class Predictions:
     """A predictions.nc that is being written, and the sums that its scores are made of."""
 
-    def __init__(self, file: netCDF4.Dataset, frame: xr.Dataset):
-        self.file, self.frame = file, frame
+    def __init__(self, file: netCDF4.Dataset, frame: xr.Dataset, max_input_age: int | None):
+        self.file, self.frame, self.max_input_age = file, frame, max_input_age
         self.region = frame["region"].values
         self.parts: dict[str, list[tuple[Sums, tuple[slice, slice]]]] = {}  # by forecast
 
@@ -92,27 +104,35 @@ class Predictions:
     ) -> dict[str, Maps]:
         """The same without scores, for some of the days; returns what was written."""
         own = (slice(None), *block.inside)
-        fields = {"predicted": predicted, "observed": windows.observed[own]}
+        observed, age = windows.observed[own], windows.input_age[own]
+        if self.max_input_age is not None:
+            observed = np.where((age >= 0) & (age <= self.max_input_age), observed, np.float32(np.nan))
+        fields = {"predicted": predicted, "observed": observed}
         fields |= {name: baselines[name] for name in FORECASTS[1:]}
-        for name, values in {**fields, "input_age": windows.input_age[own]}.items():
+        for name, values in {**fields, "input_age": age}.items():
             self.file[name][days, *block.own] = values
         return fields
 
     def sums(self) -> dict[str, Sums]:
-        """Sums of the whole map, by forecast: `predicted` and each baseline."""
-        return {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
+        """Sums of the whole map, by forecast: `predicted` and each baseline. Raises UserError when there is no pair."""
+        sums = {name: Sums.joined(parts, self.region.shape) for name, parts in self.parts.items()}
+        if self.max_input_age is not None and not sums["predicted"].of_days("n").any():
+            raise UserError(
+                f"No cell-day of the test period has a last observation of at most {format_days(self.max_input_age)} "
+                "before the end of its input; give a larger --max-input-age."
+            )
+        return sums
 
 
-def _frame(samples: Windows, attributes: dict[str, Any]) -> xr.Dataset:
+def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) -> xr.Dataset:
     """predictions.nc without its forecasts."""
-    data, statistics = samples.data, samples.statistics
-    days = samples.valid_time
+    data, days = samples.data, samples.valid_time
     regions = {
         "flag_values": np.arange(len(REGIONS), dtype=np.int8),
         "flag_meanings": " ".join(REGIONS),
         "long_name": "climate region by the mean precipitation of the training period",
     }
-    rain = statistics.cell_mean[list(VARIABLES).index("precipitation")]
+    rain = climate.cell_mean[list(VARIABLES).index("precipitation")]
     init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {

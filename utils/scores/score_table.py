@@ -12,7 +12,7 @@ from utils.common.text import format_days
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
-FIRST = ("rmse", "mse", "r2", "skill_over_persistence", "n")  # of the metrics; the others stand behind
+FIRST = ("rmse", "mse", "r2", "bias", "skill_over_persistence", "n")  # of the metrics; the others stand behind
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
 NESTED = {  # column: where metrics.json has it
     "rmse_area_weighted": ("area_weighted", "rmse"),
@@ -32,6 +32,23 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
+MATCHED = (  # of a fine-tuned run against scratch with as many steps as its pre-training and fine-tuning took together
+    "matched_rmse_change",
+    "matched_low",
+    "matched_high",
+    "matched_p",
+    "vs_matched",
+)
+TRAINING = (  # how far the training went and how it ended: Checkpoint.training
+    "epochs",
+    "best_epoch",
+    "steps",  # of the optimiser
+    "training_seconds",
+    "stopped",  # validation, cap or planned
+    "dead_channels_start",  # closed by the ReLU before the dense map
+    "dead_channels",
+    "relu_channels",  # so many there are
+)
 
 
 def metric_columns() -> list[str]:
@@ -50,9 +67,9 @@ def columns() -> list[str]:
     return [
         *("experiment", "model", "lead_days", "seed", *FIRST, *INTERVALS),
         *verdict_columns(),
-        *TRANSFER,
+        *(*TRANSFER, *MATCHED),
         *(*more, "slope", "intercept", *NESTED),
-        *("input_days", "target_days", "epochs", "best_epoch", "data", "note"),
+        *("input_days", "target_days", "max_input_age", *TRAINING, "data", "note"),
     ]
 
 
@@ -64,13 +81,15 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     rows = []
     for metrics in all_metrics:
         kind = _kind(metrics)
-        common = {name: metrics.get(name) for name in ("experiment", "lead_days", "input_days", "target_days")}
+        about = ("experiment", "lead_days", "input_days", "target_days", "max_input_age")
+        common = {name: metrics.get(name) for name in about}
         common |= {"data": kind}
         notes = metrics.get("note") or ("" if metrics.get("finished", True) else "training not finished")
         short = "" if metrics.get("spans_a_year", True) else LESS_THAN_A_YEAR
         # weather ahead is never passed over in silence
-        note = "; ".join(filter(None, [metrics.get("future"), notes, short]))
-        rows.append(_row(metrics) | {name: metrics.get(name) for name in TRANSFER} | common | {"note": note})
+        note = "; ".join(filter(None, [metrics.get("future"), notes, short, _warn_of_closed_channels(metrics)]))
+        compared = {name: metrics.get(name) for name in (*TRANSFER, *MATCHED)}
+        rows.append(_row(metrics) | compared | common | {"note": note})
         suffix = metrics.get("baseline_suffix", "")
         rows += [
             _row(scores) | common | {"model": name + suffix, "seed": None, "note": scores.get("note", "")}
@@ -79,11 +98,19 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
     for metrics in baselines:
         kind = _kind(metrics)
         rows.append(_row(metrics) | {"seed": None, "data": kind, "note": metrics.get("note", "")})
-    numbers = ("seed", "epochs", "best_epoch", "n", "target_days")
-    long = pd.DataFrame(rows, columns=columns()).astype({name: "Int64" for name in numbers})
+    numbers = set(("seed", "n", "target_days", "max_input_age", *TRAINING)) - {"training_seconds", "stopped"}
+    long = pd.DataFrame(rows, columns=columns()).astype(dict.fromkeys(numbers, "Int64"))
     # a baseline is the same for every model on the same samples, but for the rounding of another machine
     again = long.duplicated(["experiment", "model", "lead_days", "input_days", "n"]) & long["seed"].isna()
     return long[~again].reset_index(drop=True)
+
+
+def _warn_of_closed_channels(metrics: dict[str, Any]) -> str:
+    """A note where no input can reach the forecast; empty elsewhere."""
+    count = metrics.get("relu_channels")
+    if not count or metrics["dead_channels"] < count:
+        return ""
+    return f"all {count} channels before the dense map are closed: the forecast is the same map every day"
 
 
 def _kind(metrics: dict[str, Any]) -> str:
@@ -106,7 +133,9 @@ def show(long: pd.DataFrame) -> str:
     for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
         lines.append(f"\n{experiment}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
-        short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "skill_over_persistence", "n"]]
+        if pd.notna(oldest := rows["max_input_age"].iloc[0]):
+            lines.append(f"Scored where the last observation is at most {format_days(oldest)} old.")
+        short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias", "skill_over_persistence", "n"]]
         short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})
         short = short.rename(columns={"skill_over_persistence": "skill", "rmse_low": "from", "rmse_high": "to"})
         lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
@@ -124,4 +153,4 @@ def _number(form: str) -> Callable[[Any], str]:
 
 
 _FORMATS = {name: _number("{:.4f}") for name in ("rmse", "from", "to")}
-_FORMATS |= {"r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}
+_FORMATS |= {"bias": _number("{:+.4f}"), "r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}

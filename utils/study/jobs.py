@@ -33,6 +33,7 @@ from utils.study.plan import (
     Task,
     plan_leads,
     plan_main,
+    plan_matched,
     plan_predictors,
     plan_strategies,
     plan_target_days,
@@ -74,16 +75,19 @@ def make_run(plan: Plan, task: Task) -> dict[str, Any]:
         origins=dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py"),
         on_epoch=lambda checkpoint: None,
     )
-    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint)
+    metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint, plan.max_input_age)
     if not metrics:
-        metrics = evaluate(made.dir)
+        metrics = evaluate(made.dir, max_input_age=plan.max_input_age)
     return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
     """Forecast with a trained run and one predictor shuffled, as a run of its own, where that is missing."""
     run_dir, into = plan.runs / task.folder, plan.runs / permuted_folder(task, predictor)
-    metrics = current_metrics(into, load_checkpoint(run_dir)) or evaluate(run_dir, permuted=predictor, into=into)
+    oldest = plan.max_input_age
+    metrics = current_metrics(into, load_checkpoint(run_dir), oldest)
+    if not metrics:
+        metrics = evaluate(run_dir, permuted=predictor, into=into, max_input_age=oldest)
     return {"rmse": metrics["rmse"]}
 
 
@@ -103,10 +107,12 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         attributes={"experiment": SCRATCH},
         data=settings.data,
         train=split.train,
+        val=split.val,
         test=split.test,
         lead_days=task.lead_days,
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
+        max_input_age=plan.max_input_age,
     )
     folders = {name: plan.runs / baseline_folder(name, task.lead_days, task.target_days) for name in BASELINES}
     return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
@@ -142,12 +148,15 @@ class Study:
     details: bool  # the questions that need runs of their own
     strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and the compact one
     weather: bool = False  # what knowing the weather ahead is worth to these two
+    matched: bool = False  # scratch with the steps of pre-training and fine-tuning
 
     def __post_init__(self):
         self.detail = PAPERS_BEST if PAPERS_BEST in self.models else self.models[0]
         self.best = ""  # the model with the lowest validation RMSE after transfer at the first lead, mean over seeds
         self.results: dict[str, dict[str, Any]] = {}
         self.main = plan_main(self.models, self.leads, self.seeds)
+        if self.matched:
+            self.main += plan_matched(self.models, self.leads, self.seeds)
         self.closer: list[Task] = []
         record_days = self.plan.target_days
         if self.details:
@@ -160,9 +169,13 @@ class Study:
                 self.closer += plan_weather(model, self.leads, self.seeds)
 
     def jobs(self) -> list[Job]:
-        """All jobs that are known by now. Those of one lead follow each other: a process keeps the lead's baselines."""
+        """All jobs that are known by now.
+
+        Those of one lead follow each other: a process keeps the lead's baselines. The longest lead, whose runs take
+        longest, comes first, so that no process has to wait for another in the end.
+        """
         jobs = []
-        for lead in self.leads:
+        for lead in sorted(self.leads, reverse=True):
             jobs += [self._run_job(task) for task in self.main if task.lead_days == lead]
             jobs.append(self._baselines_job(lead))
         jobs += [self._run_job(task) for task in self.closer]
@@ -202,7 +215,8 @@ class Study:
             "test": [list(self.plan.periods[folder]["test"])],
         }
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
-        current = all(evaluated.get(key) == value for key, value in expected.items())
+        same_age = evaluated.get("max_input_age", self.plan.max_input_age) == self.plan.max_input_age
+        current = same_age and all(evaluated.get(key) == value for key, value in expected.items())
         return metrics if current and metrics.get("finished", True) else {}
 
     @property
@@ -267,8 +281,7 @@ class Study:
         return [self._run_job(task) for task in self._more_tasks]
 
     def _run_job(self, task: Task) -> Job:
-        needs = (task.source.folder.as_posix(),) if task.experiment == TRANSFERRED else ()
-        return Job(task.folder.as_posix(), partial(make_run, self.plan, task), needs)
+        return Job(task.folder.as_posix(), partial(make_run, self.plan, task), task.needs)
 
     def _baselines_job(self, lead: int, target_days: int | None = None) -> Job:
         task = Task(experiment=SCRATCH, model=self.models[0], lead_days=lead, seed=0, target_days=target_days)

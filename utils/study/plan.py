@@ -3,10 +3,10 @@
 The main study is every model in every experiment at every lead. Some questions need further runs, told by the model's
 name: convlstm_without_precipitation and convlstm_with_season; convlstm_30days, which learns from the last 30 SMAP days
 before the test; and more leads of the best model. Two flags add more: convlstm_l2sp_90days (strategies of transfer by
-SMAP days) and convlstm_forecast_rain (the rain of the days ahead is known from forecasts).
+SMAP days) and convlstm_forecast_rain (the rain of the days ahead is known from forecasts). convlstm_matched learns from
+scratch, for as many steps as its pre-training and its fine-tuning took together.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,20 +18,20 @@ import numpy as np
 from utils import experiment
 from utils.common.cli import UserError
 from utils.common.files import ROOT
-from utils.common.periods import Periods, Span
-from utils.dataset.prepared import SEASON, VARIABLES, open_prepared
+from utils.common.periods import Periods
+from utils.dataset.prepared import SEASON, VARIABLES
 from utils.settings import (
     EXPERIMENTS,
     FinetuneSettings,
     RunSettings,
-    complete,
     run_folder,
-    split_of,
 )
+from utils.study.budgets import count_days, set_budget
+from utils.study.periods import Asked, choose_periods
+from utils.training.checkpoint import load_finished
 from utils.training.inference import load_script
 
 PRETRAINING, SCRATCH, TRANSFERRED = EXPERIMENTS
-TEST_DAYS = 365  # of the test period, and of the validation period before it
 TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the main study
 LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
@@ -47,6 +47,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
 }
 OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
+MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
 
 
@@ -63,6 +64,7 @@ class Task:
     target_days: int | None = None
     strategy: str = "full"  # of STRATEGIES
     weather: str = ""  # of WEATHER; empty: nothing is known of the days ahead
+    matched: bool = False  # as many steps as pre-training and fine-tuning took together
 
     @property
     def folder(self) -> Path:
@@ -76,8 +78,22 @@ class Task:
         return replace(self, experiment=PRETRAINING, variant=variant, target_days=None, strategy="full")
 
     @property
+    def tuned(self) -> "Task":
+        """The fine-tuning whose steps a compute-matched run has, beside those of its pre-training."""
+        return replace(self, experiment=TRANSFERRED, variant=self.variant.removesuffix(MATCHED), matched=False)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Folders of the runs that must be done before."""
+        if self.matched:
+            return (self.tuned.folder.as_posix(),)
+        return (self.source.folder.as_posix(),) if self.experiment == TRANSFERRED else ()
+
+    @property
     def note(self) -> str:
-        """The strategy as flags of the train script, for the table."""
+        """For the table: what was matched, or the strategy as flags of the train script."""
+        if self.matched:
+            return "as many steps as pre-training and fine-tuning together"
         return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())
 
 
@@ -86,6 +102,15 @@ def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int])
     return [
         Task(experiment=experiment, model=model, lead_days=lead, seed=seed)
         for lead, seed, model, experiment in product(leads, seeds, models, EXPERIMENTS)
+    ]
+
+
+def plan_matched(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+    """From scratch with the steps of pre-training and fine-tuning. The compact model is not trained by such steps."""
+    networks = [model for model in models if model != COMPACT]
+    return [
+        Task(experiment=SCRATCH, model=model, lead_days=lead, seed=seed, variant=MATCHED, matched=True)
+        for lead, seed, model in product(leads, seeds, networks)
     ]
 
 
@@ -186,18 +211,31 @@ class Plan:
 
     data: dict[str, Path]  # of each experiment
     periods: dict[str, dict[str, Periods]]  # train, val and test of each experiment
-    full: bool  # the scripts' own epochs and patience; else a third of the epochs and a patience of 5
+    full: bool  # the scripts' own epochs and patience; else until the validation RMSE stops improving
     runs: Path  # the run directories are below this one
     forecasts: dict[str, Path] = field(default_factory=dict)  # degraded, of each experiment; where they are asked for
+    settings: dict[str, int] = field(default_factory=dict)  # input_days, epochs, batch_size: instead of the scripts'
+    max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
 
     @classmethod
-    def of(cls, source: Path, target: Path, full: bool, runs: Path) -> "Plan":
+    def of(
+        cls,
+        source: Path,
+        target: Path,
+        full: bool,
+        runs: Path,
+        asked: Asked | None = None,
+        source_asked: Asked | None = None,
+        **more: Any,
+    ) -> "Plan":
+        """The plan for two data sets; `asked` periods as choose_periods takes them, `more` fields of the plan."""
         data = {PRETRAINING: source, SCRATCH: target, TRANSFERRED: target}
-        return cls(data=data, periods=choose_periods(source, target), full=full, runs=runs)
+        periods = choose_periods(source, target, asked, source_asked)
+        return cls(data=data, periods=periods, full=full, runs=runs, **more)
 
     def configure(self, task: Task) -> TrainScript:
         """The train script of a task, with complete settings."""
-        script = read_train_script(task.experiment, task.model, self.full)
+        script = read_train_script(task.experiment, task.model)
         settings = replace(
             script.settings,
             data=self.data[task.experiment],
@@ -209,15 +247,22 @@ class Plan:
         )
         if isinstance(settings, FinetuneSettings):
             settings.init_from = self.runs / task.source.folder
-        if task.target_days and task.model == COMPACT:  # it knows by itself what to do with few days
-            settings.target_days = task.target_days
-        elif task.target_days:
-            _shorten_record(settings, task)
+        if task.model == COMPACT:  # it knows by itself how long to train, and what to do with few days
+            if task.target_days:
+                settings.target_days = task.target_days
+        else:
+            steps = self.steps_with_transfer(task) if task.matched else None
+            fixed = self.full or "epochs" in self.settings
+            set_budget(settings, task.target_days, published=fixed, exactly=steps)
         return replace(script, settings=settings)
 
+    def steps_with_transfer(self, task: Task) -> int:
+        """The steps that pre-training and fine-tuning took together, of the finished runs."""
+        return sum(load_finished(self.runs / run.folder).steps for run in (task.tuned.source, task.tuned))
+
     def own_settings(self, task: Task) -> dict[str, Any]:
-        """The settings of the task's strategy, and of what it knows of the weather ahead."""
-        settings = dict(STRATEGIES[task.strategy])
+        """The settings asked for, of the task's strategy, and of what it knows of the weather ahead."""
+        settings = self._asked_settings(task.model) | STRATEGIES[task.strategy]
         if task.model != COMPACT:
             settings["predictors"] = task.predictors
         elif task.predictors != tuple(VARIABLES):
@@ -228,6 +273,13 @@ class Plan:
             settings["future_from"] = self.forecasts[task.experiment]
         return settings
 
+    def _asked_settings(self, model: str) -> dict[str, Any]:
+        """Those of the compact model leave out the epochs and the batch: they are meant for the published networks."""
+        if model == COMPACT:
+            return {name: value for name, value in self.settings.items() if name == "input_days"}
+        exactly = {"patience": 0} if "epochs" in self.settings else {}
+        return self.settings | exactly
+
     @property
     def target_days(self) -> int:
         """SMAP days there are to learn from and to choose by: from the first of training to the last of validation."""
@@ -236,70 +288,19 @@ class Plan:
         return count_days([(first, last)])
 
 
-def _shorten_record(settings: RunSettings, task: Task) -> None:
-    """Learn from the task's last days alone, in as many training steps as on the whole record.
-
-    With as many epochs instead, few days would only mean little training.
-    """
-    complete(settings)
-    whole = count_days(split_of(settings).train)
-    settings.target_days = task.target_days
-    few = count_days(split_of(settings).train)
-    factor = math.ceil(whole / settings.batch_size) / math.ceil(few / settings.batch_size)
-    settings.epochs = round(settings.epochs * factor)
-    settings.patience = round(settings.patience * factor)
-    if task.strategy == "gradual":
-        settings.unfreeze_every = round(settings.unfreeze_every * factor)
-
-
-def count_days(spans: Sequence[Span]) -> int:
-    return sum(int((end - start).astype(int)) + 1 for start, end in spans)
-
-
-def choose_periods(source: Path, target: Path) -> dict[str, dict[str, Periods]]:
-    """Target days of each experiment: the last year of the record for the test, the year before for validation.
-
-    The source is used up to the day before SMAP's test year, so that no model has seen a day of it.
-    """
-    first, last = read_first_and_last_day(target)
-    smap = split_record(first, last, target)
-    source_first, source_last = read_first_and_last_day(source)
-    before_test = np.datetime64(smap["test"][0]) - 1
-    era5 = split_record(source_first, min(source_last, before_test), source)
-    return {PRETRAINING: era5, SCRATCH: smap, TRANSFERRED: smap}
-
-
-def read_first_and_last_day(path: Path) -> tuple[np.datetime64, np.datetime64]:
-    """Of a prepared data set."""
-    with open_prepared(path) as ds:
-        days = ds["time"].values.astype("datetime64[D]")
-    return days[0], days[-1]
-
-
-def split_record(first: np.datetime64, last: np.datetime64, path: Path) -> dict[str, Periods]:
-    """Train, val and test of a record. Raises UserError where no day would be left to train on."""
-    test, val = last - TEST_DAYS + 1, last - 2 * TEST_DAYS + 1
-    if val <= first:
-        raise UserError(f"{path} offers {first} to {last} to this study, expected more than {2 * TEST_DAYS} days.")
-    return {"train": (str(first), str(val - 1)), "val": (str(val), str(test - 1)), "test": (str(test), str(last))}
-
-
-def read_train_script(name: str, model: str, full: bool) -> TrainScript:
-    """A model's train script in the folder `name`, with its own settings but the study's epochs.
+def read_train_script(name: str, model: str) -> TrainScript:
+    """A model's train script in the folder `name`, with its own settings.
 
     A model is named by its script, train_<model>.py, or by the script and one of its heads: convlstm_conv. Raises
     UserError where there is neither.
     """
-    script, head = model, ""
-    if not (ROOT / name / f"train_{model}.py").exists():
-        script, _, head = model.rpartition("_")
-    path = ROOT / name / f"train_{script}.py"
-    module = load_script(path) if path.exists() else None
+    parts = model.split("_")
+    names = ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    script = next((found for found in names if (ROOT / name / f"train_{found}.py").exists()), "")
+    head = model[len(script) + 1 :]
+    module = load_script(ROOT / name / f"train_{script}.py") if script else None
     heads = get_args(get_type_hints(module.Settings).get("head")) if module else ()
     if module is None or (head and head not in heads):
         raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
     settings = module.Settings(**({"head": head} if head else {}))
-    if not full and script != COMPACT:  # which takes a minute as it is
-        third = max(1, (settings.epochs or settings.published_epochs) // 3)
-        settings = replace(settings, epochs=third, patience=5)
     return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))

@@ -246,7 +246,7 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
         "models": ", ".join(results.models),
         "leads (days)": ", ".join(map(str, results.leads)),
         "seeds": ", ".join(map(str, results.seeds)),
-        "epochs": "published" if study["full"] else "at most a third of the published ones, early stopping",
+        "training": "published epochs" if study["full"] else "until the validation RMSE stopped improving",
         "periods": {name: _describe_periods(periods) for name, periods in study["periods"].items()},
         "versions": runs[0].get("versions", {}),
         "machine": runs[0].get("machine", {}),

@@ -11,14 +11,15 @@ from jaxtyping import Float
 
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
+from utils.common.text import format_days
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
-from utils.scores.score_table import table
+from utils.scores.score_table import TRAINING, table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
-from utils.study.plan import SCRATCH, TRANSFERRED
+from utils.study.budgets import CAP_STEPS
+from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
 
-REDUCED = "Reduced study: each network trains for at most a third of its published epochs and may stop early."
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 
 
@@ -58,7 +59,8 @@ class Results:
         first = rows.iloc[0]
         experiment, model, lead = first["experiment"], first["model"], first["lead_days"]
         row = first.to_dict() | rows.mean(numeric_only=True).to_dict()
-        row |= {"seed": None, "best_epoch": None, "n": first["n"], "note": f"mean of {len(rows)} seeds"}
+        row |= dict.fromkeys(TRAINING)
+        row |= {"seed": None, "n": first["n"], "note": f"mean of {len(rows)} seeds"}
         for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
             estimate = self.estimate(score, experiment, model, lead)
             row |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
@@ -88,11 +90,22 @@ class Results:
     def caveats(self) -> str:
         """What limits every answer of the study, in sentences; empty where nothing does."""
         sentences = []
-        if not self.study["full"]:
-            sentences.append(REDUCED)
+        if cut_short := self._describe_cut_short():
+            sentences.append(cut_short)
         if len(self.seeds) == 1:
             sentences.append(ONE_SEED)
+        if (oldest := self.study.get("max_input_age")) is not None:
+            sentences.append(f"Scored where the last observation of the cell is at most {format_days(oldest)} old.")
         return " ".join(sentences)
+
+    def _describe_cut_short(self) -> str:
+        """How many runs ended at the cap of their steps; empty where none did."""
+        runs = self.table[~self.table["model"].str.contains("_permuted_", regex=False)]
+        stopped = runs["stopped"].value_counts()
+        capped, all_runs = stopped.get("cap", 0), stopped.get("cap", 0) + stopped.get("validation", 0)
+        if not capped:
+            return ""
+        return f"{capped} of {all_runs} network runs ended at the cap of {CAP_STEPS} steps and may still have improved."
 
     def seeds_of(self, experiment: str, model: str, lead: int) -> list[int]:
         """The seeds a model was run with: none for baselines and for what was not run."""
@@ -191,6 +204,20 @@ class Results:
             "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
             "cells_better": int((tested & cells["better"]).sum()) / count,
             "cells_worse": int((tested & cells["worse"]).sum()) / count,
+        } | self._compare_with_matched(model, lead)
+
+    def _compare_with_matched(self, model: str, lead: int) -> dict[str, Any]:
+        """The table's columns of compute-matched scratch (score_table.MATCHED); empty where that was not run."""
+        rival = (SCRATCH, model + MATCHED)
+        if not self.has(*rival, lead):
+            return {}
+        change = self.estimate(significance.rmse_change, TRANSFERRED, model, lead, rival=rival)
+        return {
+            "matched_rmse_change": change.value,
+            "matched_low": change.low,
+            "matched_high": change.high,
+            "matched_p": change.p,
+            "vs_matched": significance.verdict(change),
         }
 
     def _read_predictions(self, experiment: str, model: str, lead: int, seed: int | None = None) -> xr.Dataset:
@@ -221,9 +248,10 @@ class Results:
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
         same_days = evaluated.get("test") == [list(self.study["periods"][experiment]["test"])]
         same_data = evaluated.get("data_sha256") == self.study["data_sha256"][experiment]
-        if not (same_days and same_data):
+        same_age = evaluated.get("max_input_age") == self.study.get("max_input_age")
+        if not (same_days and same_data and same_age):
             raise UserError(
-                f"{path.parent} was evaluated on other days or data; restore it with: {self.study['command']}"
+                f"{path.parent} was evaluated on other days, ages or data; restore it with: {self.study['command']}"
             )
         metrics |= {"model": model} | self.study["runs"].get(folder, {})
         lead = int(lead_folder.removeprefix("lead"))

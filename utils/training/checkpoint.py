@@ -19,6 +19,11 @@ from utils.dataset.statistics import Statistics
 from utils.settings import EXPERIMENTS, RENAMED, RunSettings, from_plain
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
+STOPPED = {  # why a run ended
+    "validation": "the validation RMSE had not become better for `patience` epochs",
+    "cap": "all epochs were done before that",
+    "planned": "all epochs were done, and nothing else was to stop it",
+}
 SMALL = 2**20  # bytes: parts of a checkpoint whose checksum is looked at when it is loaded
 
 
@@ -44,6 +49,9 @@ class Checkpoint:
     skipped: int = 0  # training days without a full window
     finished: bool = False
     epoch: int = 0  # epochs completed
+    steps: int = 0  # of the optimiser, in these epochs
+    stopped: str = ""  # how a finished run ended: one of STOPPED
+    dead_channels: dict[str, int] = field(default_factory=dict)  # at the start, at the end, and of how many
     log: list[list[int | float]] = field(default_factory=list)  # rows of LOG_COLUMNS
     best_epoch: int = 0
     best_rmse: float = float("inf")  # m3 m-3, validation
@@ -72,10 +80,28 @@ class Checkpoint:
         return Split.from_plain(self.split)
 
     @property
+    def pretraining_periods(self) -> tuple[Span, ...]:
+        """Training and validation days of the run that this one started from."""
+        return Split.from_plain({"train": self.pretraining, "val": [], "test": []}).train
+
+    @property
     def learned_from(self) -> tuple[Span, ...]:
         """All target days that shaped the weights: training, validation and those of the pre-training."""
-        pretraining = Split.from_plain({"train": self.pretraining, "val": [], "test": []}).train
-        return (*self.periods.train, *self.periods.val, *pretraining)
+        return (*self.periods.train, *self.periods.val, *self.pretraining_periods)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How far the training went and how it ended, as metrics.json and run.json have it; None: not known."""
+        return {
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "steps": self.steps or None,
+            "training_seconds": round(sum(row[LOG_COLUMNS.index("seconds")] for row in self.log), 1),
+            "stopped": self.stopped or None,
+            "dead_channels_start": self.dead_channels.get("start"),
+            "dead_channels": self.dead_channels.get("end"),
+            "relu_channels": self.dead_channels.get("all"),
+        }
 
     @property
     def weights_hash(self) -> str:

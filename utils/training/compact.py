@@ -9,11 +9,9 @@ on SMAP             The regression is fitted again. Its weights are drawn toward
 the cell's mean     A short record's mean is wrong by an error of known size, which moves all anomalies and the target
                     alike. Regression and networks learn with such errors.
 share               What the networks were worth on days that they had not seen: three parts of the record in turn.
-validation          The reported RMSE is that of a fit to the training days alone. The model that is kept has learned
-                    from training and validation days in the same way; nothing is chosen by the validation days.
-
-All constants were chosen on SMAP L3 over the United States, April to December 2015, by cross-validation in blocks of
-time.
+validation          The reported RMSE is that of a trial fit, which knows the training days alone: regression, networks
+                    and cells' means. The model that is kept has learned from training and validation days in the same
+                    way; nothing is chosen by the validation days.
 """
 
 import copy
@@ -73,17 +71,20 @@ class CompactTrainer(Trainer):
         start, start_time = time.perf_counter(), now()
         self.write_start(run, start_time)
         rng = np.random.default_rng(self.settings.seed)
-        validation = draw_observations(run.validation, rng)
+        training, validation = self.make_trial_windows(run)
+        unseen = draw_observations(validation, rng)
         with self.progress_bar(run, unit=" steps") as self.bar:
             if is_pretraining(run.checkpoint):
                 trial, final = self.fit_source(run, rng)
             elif self.settings.epochs == 0:
-                trial = final = Fit(drop_networks(self.model), loss=math.nan, samples=len(validation))
+                trial = final = Fit(drop_networks(self.model), loss=math.nan, samples=len(unseen))
             else:
-                trial, final = self.fit_target(run, validation, rng)
+                trial = self.fit_to_observations(draw_observations(training, rng), count_days(training))
+                final = self.fit_target(run, rng)
         checkpoint, epochs = run.checkpoint, self.settings.epochs
         checkpoint.epoch = checkpoint.best_epoch = epochs
-        checkpoint.best_rmse, checkpoint.best = rmse(trial.model, validation), copy_weights(final.model)
+        checkpoint.stopped = "planned"
+        checkpoint.best_rmse, checkpoint.best = rmse(trial.model, unseen), copy_weights(final.model)
         if epochs:
             seconds, val_rmse = time.perf_counter() - start, checkpoint.best_rmse
             rate = final.samples * epochs / seconds
@@ -104,6 +105,18 @@ class CompactTrainer(Trainer):
         observations = draw_observations(training, rng)
         return self.fit_to_observations(observations, days=count_days(training), share=share).model
 
+    def make_trial_windows(self, run: Run) -> tuple[Windows, Windows]:
+        """Training and validation windows with the cells' means of the training days alone."""
+        windows = self.model.make_windows(
+            run.training.data,
+            run.training.data.statistics(run.checkpoint.periods).unscaled(),
+            lead_days=run.training.lead_days,
+            input_days=run.training.input_days,
+            weather=run.training.weather,
+        )
+        training, validation = (windows.in_periods(part.periods, part.name) for part in (run.training, run.validation))
+        return training, validation
+
     def fit_source(self, run: Run, rng: np.random.Generator) -> tuple[Fit, Fit]:
         """Fits to the training days alone, and to training and validation days."""
         number = self.settings.pseudo_satellite_years
@@ -112,12 +125,11 @@ class CompactTrainer(Trainer):
         rng = np.random.default_rng(self.settings.seed)
         return trial, self.fit_to_land_model(draw_pseudo_satellite_years(all_days, number, rng))
 
-    def fit_target(self, run: Run, validation: CellSamples, rng: np.random.Generator) -> tuple[Fit, Fit]:
-        """Fits to the training days alone, and to training and validation days."""
-        training, days = draw_observations(run.training, rng), count_days(run.training)
-        trial = self.fit_to_observations(training, days)
-        both = CellSamples.concatenate([training, validation])
-        return trial, self.fit_to_observations(both, days + count_days(run.validation))
+    def fit_target(self, run: Run, rng: np.random.Generator) -> Fit:
+        """Fit to training and validation days, with the cells' means of both."""
+        both = [draw_observations(windows, rng) for windows in (run.training, run.validation)]
+        days = count_days(run.training) + count_days(run.validation)
+        return self.fit_to_observations(CellSamples.concatenate(both), days)
 
     def fit_to_land_model(self, samples: CellSamples) -> Fit:
         """The regression and the networks that a fine-tuning starts from."""

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int
 
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE
-from utils.common.periods import Split, in_spans, starts_of_runs
+from utils.common.periods import Span, Split, in_spans, starts_of_runs
 from utils.data_processing import index_batches
 from utils.dataset.antecedent_features import OLDEST
 from utils.dataset.prepared import VARIABLES
@@ -18,7 +18,7 @@ from utils.models.compact import STATIC, MemoryWindows
 
 MOST_SAMPLES = 1_500_000  # to learn from
 MOST_SAMPLES_OF_A_YEAR = 150_000
-YEAR, SHORTEST, LEAST = 366, 120, 60  # days of a pseudo-satellite year at most, of its stretch and of it at least
+YEAR, SHORTEST, LEAST = 366, 90, 60  # days of a pseudo-satellite year at most, of its stretch and of it at least
 SPANS = (30, 60, 90, 180, 270)  # days from which a year takes the cells' means
 SHARE_OBSERVED = (0.25, 0.6)  # of a cell's days
 NOISE = (0.01, 0.03)  # m3 m-3, standard deviation of a cell's white noise
@@ -96,29 +96,32 @@ def _draw_cells(
 
 
 def draw_pseudo_satellite_years(samples: MemoryWindows, number: int, rng: np.random.Generator) -> CellSamples:
-    """The land model as a satellite would see it, on target days of `samples`: with gaps, with noise, and for a year.
+    """The land model as a satellite would see it, in the periods of `samples`: with gaps, with noise, and for a year.
 
-    Up to `number` years are drawn; those without a target day of `samples` are left out. Raises UserError where no year
-    is left, or where the record has no stretch of SHORTEST days.
+    No other day is read, not even for the cells' means. Up to `number` years are drawn; those without an observation
+    to take the means from are left out. Raises UserError where no year is left, or no stretch of SHORTEST days.
     """
     parts, data = [], samples.data
-    stretches = [stretch for stretch in _days_in_a_row(data.days) if len(stretch) >= SHORTEST]
+    stretches = [stretch for stretch in _days_in_a_row(data.days, samples.periods) if len(stretch) >= SHORTEST]
     if not stretches:
-        raise UserError(f"{data.path} has no {SHORTEST} days in a row, which pre-training needs.")
+        raise UserError(
+            f"{data.path} has no {SHORTEST} days in a row in the {samples.name} period, which pre-training needs."
+        )
     for k in range(number):
         block = samples.blocks[int(rng.integers(len(samples.blocks)))]
         record = samples.of(block).record
         year = PseudoSatelliteYear.draw(record, stretches[k % len(stretches)], rng)
-        if year.can_teach(samples):
+        if np.isfinite(year.moisture[: year.span]).any():
             parts.append(year.draw_samples(samples, rng))
     if not parts:
         raise UserError(f"The training period of {data.path} is too short to pre-train on.")
     return CellSamples.concatenate(parts)
 
 
-def _days_in_a_row(days: np.ndarray) -> list[Int[np.ndarray, "day"]]:
-    """Positions of the days of each stretch without a gap."""
-    return np.split(np.arange(len(days)), np.flatnonzero(starts_of_runs(days))[1:])
+def _days_in_a_row(days: np.ndarray, periods: tuple[Span, ...]) -> list[Int[np.ndarray, "day"]]:
+    """Positions of the days of each stretch without a gap inside the periods."""
+    inside = np.flatnonzero(in_spans(days, periods))
+    return np.split(inside, np.flatnonzero(starts_of_runs(days[inside]))[1:])
 
 
 @dataclass(frozen=True)
@@ -149,13 +152,8 @@ class PseudoSatelliteYear:
     def days(self) -> np.ndarray:
         return self.record.days[self.index]
 
-    def can_teach(self, samples: MemoryWindows) -> bool:
-        """Whether some of its days are target days of `samples`, and the cells' means have an observation."""
-        target_days = self.days[samples.lead_days :]
-        return bool(in_spans(target_days, samples.periods).any() and np.isfinite(self.moisture[: self.span]).any())
-
     def draw_samples(self, samples: MemoryWindows, rng: np.random.Generator) -> CellSamples:
-        """Its target days that are some of `samples`; the target is the land model's soil moisture without noise."""
+        """Its days as samples; the target is the land model's soil moisture without noise."""
         days = self.days
         maps = {name: self.record.physical(name, self.index) for name in VARIABLES} | {"soil_moisture": self.moisture}
         coords = {"time": days.astype("datetime64[ns]"), "lat": self.record.grid.lat, "lon": self.record.grid.lon}

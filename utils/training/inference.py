@@ -17,6 +17,7 @@ from utils.common.files import ROOT
 from utils.common.grid import Grid
 from utils.data_processing import Batch, Windows, index_batches
 from utils.dataset.blocks import DataSet
+from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
 from utils.training.checkpoint import Checkpoint, check_weights
@@ -106,6 +107,13 @@ def restore_windows(
         predictors=checkpoint.predictors,
         weather=weather,
     )
+
+
+def training_statistics(checkpoint: Checkpoint, model: ForecastModel, data: DataSet) -> Statistics:
+    """The statistics of a run's training days alone. Those in its checkpoint may be of validation days too."""
+    if model.days_of_means(checkpoint.periods, checkpoint.experiment) == checkpoint.periods:
+        return checkpoint.restored_statistics()
+    return data.statistics(checkpoint.periods)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], run_dir: Path) -> None:

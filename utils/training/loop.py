@@ -2,6 +2,8 @@
 
 loss         mean squared error of scaled soil moisture over the valid targets of the batch
 each epoch   validation RMSE (m3 m-3, in 32 bit), the best epoch's weights kept, the checkpoint written
+end          after `patience` epochs without a better validation RMSE, or after all `epochs`
+dead         channels that the ReLU before a dense map keeps closed, counted at the start and of the best weights
 processes    as many as torchrun started. Each takes its part of every batch, whose loss counts the valid targets of all
              of them: the weights are those of one process but for rounding. The first process writes.
 resume       from the last finished epoch with weights, optimiser and random state: on the CPU, at the same thread
@@ -32,6 +34,7 @@ from utils.data_processing import Batch, Windows, index_batches
 from utils.models import ForecastModel
 from utils.settings import RunSettings
 from utils.training.checkpoint import Checkpoint, best_weights, save_checkpoint
+from utils.training.dead_channels import count_dead_channels
 from utils.training.inference import forecast_batches, to_device
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
@@ -50,6 +53,8 @@ class GradientDescent(Trainer):
         checkpoint, settings = run.checkpoint, self.settings
         wrapped, optimiser = self.set_up()
         start_time = self.restore(run, optimiser)
+        if not checkpoint.log:
+            self.note_dead_channels(run, "start")
         self.write_start(run, start_time)
         samples = run.training.epoch_size
         total, done = settings.epochs * samples, checkpoint.epoch * samples
@@ -57,7 +62,7 @@ class GradientDescent(Trainer):
             while checkpoint.epoch < settings.epochs and not self.has_stalled(checkpoint):
                 start = time.perf_counter()
                 self.transfer.unfreeze(checkpoint.epoch)
-                train_loss = self.learn_one_epoch(wrapped, optimiser, run.training, bar)
+                train_loss, steps = self.learn_one_epoch(wrapped, optimiser, run.training, bar)
                 train_seconds = time.perf_counter() - start
                 val_loss, val_rmse = validate(self.fabric, self.model, run.validation, settings.batch_size)
                 if not math.isfinite(train_loss + val_loss):
@@ -65,11 +70,16 @@ class GradientDescent(Trainer):
                         f"The loss is no longer finite in epoch {checkpoint.epoch + 1}; try a smaller --lr."
                     )
                 checkpoint.epoch += 1
+                checkpoint.steps += steps
                 seconds, rate = time.perf_counter() - start, samples / train_seconds
                 checkpoint.log.append([checkpoint.epoch, train_loss, val_loss, val_rmse, seconds, rate])
                 self.save_epoch(run, optimiser)
                 self.report_epoch(run, bar)
         checkpoint.last = {}
+        checkpoint.stopped = self.tell_why_it_stopped(checkpoint)
+        if checkpoint.dead_channels:
+            self.model.load_state_dict(checkpoint.best)
+            self.note_dead_channels(run, "end")
         self.write_end(run, start_time)
         return checkpoint
 
@@ -106,11 +116,23 @@ class GradientDescent(Trainer):
         waiting_since = max(checkpoint.best_epoch, self.transfer.last_unfreezing)
         return patience > 0 and checkpoint.epoch - waiting_since >= patience
 
+    def tell_why_it_stopped(self, checkpoint: Checkpoint) -> str:
+        """One of STOPPED."""
+        if not (self.settings.patience and self.settings.epochs):
+            return "planned"
+        return "validation" if self.has_stalled(checkpoint) else "cap"
+
+    def note_dead_channels(self, run: Run, when: str) -> None:
+        """Keep in the checkpoint how many channels are dead; nothing where the model has no ReLU."""
+        channels = count_dead_channels(self.model, run.training, self.settings.batch_size, self.fabric.device)
+        if channels:
+            run.checkpoint.dead_channels |= {when: channels.dead, "all": channels.all}
+
     def learn_one_epoch(
         self, wrapped: nn.Module, optimiser: Optimizer, training: Windows, bar: tqdm | None = None
-    ) -> float:
-        """Go through the samples once and forget the gradients; returns the training loss."""
-        loss = train_epoch(
+    ) -> tuple[float, int]:
+        """Go through the samples once and forget the gradients; returns the training loss and the number of steps."""
+        learned = train_epoch(
             fabric=self.fabric,
             model=wrapped,
             optimiser=optimiser,
@@ -120,7 +142,7 @@ class GradientDescent(Trainer):
             transfer=self.transfer,
         )
         optimiser.zero_grad(set_to_none=True)
-        return loss
+        return learned
 
     def save_epoch(self, run: Run, optimiser: Optimizer) -> None:
         """Write the checkpoint of the epoch in the log's last row, which may be the best one."""
@@ -186,11 +208,14 @@ def train_epoch(
     batch_size: int,
     bar: tqdm | None = None,
     transfer: Transfer | None = None,
-) -> float:
-    """One pass over the samples in a random order; returns the mean loss over all valid targets, without penalty."""
+) -> tuple[float, int]:
+    """One pass over the samples in a random order.
+
+    Returns the mean loss over all valid targets, without penalty, and the number of the optimiser's steps.
+    """
     model.train()
     bar = tqdm(disable=True) if bar is None else bar
-    total, count = 0.0, 0
+    total, count, steps = 0.0, 0, 0
     for windows in training.shuffled():
         order = torch.randperm(len(windows)).numpy()
         for samples in index_batches(len(windows), batch_size):
@@ -203,11 +228,12 @@ def train_epoch(
                 if transfer:
                     transfer.pull()
                 optimiser.step()
+                steps += 1
             total, count = total + squares.item(), count + int(valid)
             bar.update(len(samples))
             bar.set_postfix(loss=f"{total * fabric.world_size / max(count, 1):.2e}", refresh=False)
     (total,) = sum_over_processes(fabric, total)
-    return total / max(count, 1)
+    return total / max(count, 1), steps
 
 
 def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: int) -> tuple[float, float]:

@@ -144,6 +144,7 @@ def write_provenance(
         "future_sha256": checkpoint.future_hash or None,
         "pretrained_weights_sha256": checkpoint.source_hash or None,
         "machine": machine,
+        "training": checkpoint.training,
         "start": start,
         "end": end,
     }

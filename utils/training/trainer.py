@@ -28,7 +28,7 @@ class Run:
 
 
 class Trainer:
-    """A way to fit a model. utils/training/__init__.py has the table of them.
+    """A way to fit a model. utils/training/trainers.py has the table of them.
 
     `source` are the pre-trained weights by name, for trainers that need them beside those in the model. To make a
     trainer raises UserError for settings that mean nothing to it; nothing has been written then.

@@ -76,6 +76,11 @@ def time_and_version(file: RawFile) -> tuple[np.datetime64, str]:
     return time, version
 
 
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The numbers in a version, to compare versions by: (7032, 1) of Vv7032_001; as text, Vv10010 would be older."""
+    return tuple(int(digits) for digits in re.findall(r"\d+", version))
+
+
 def scan(file: RawFile) -> Granule:
     """The granule in a file; its fields are not read.
 

@@ -16,7 +16,7 @@ from utils.products.raw_files import find_files, scan_files
 from utils.products.regrid import Cells
 from utils.products.report import report
 from utils.products.smap.daily import PER_DAY, smap_month
-from utils.products.smap.granules import SHAPE, Granule, scan, window_cells
+from utils.products.smap.granules import SHAPE, Granule, scan, version_numbers, window_cells
 
 
 @dataclass
@@ -113,7 +113,7 @@ def _newest(granules: Sequence[Granule]) -> tuple[list[Granule], list[str]]:
     """
     newest: dict[np.datetime64, str] = {}
     for granule in granules:
-        newest[granule.time] = max(newest.get(granule.time, ""), granule.version)
+        newest[granule.time] = max(newest.get(granule.time, ""), granule.version, key=version_numbers)
     kept = sorted((g for g in granules if g.version == newest[g.time]), key=lambda g: (g.time, g.file.name))
     notes = []
     if len(kept) < len(granules):
@@ -122,7 +122,9 @@ def _newest(granules: Sequence[Granule]) -> tuple[list[Granule], list[str]]:
         )
     science = {g.version.split("_")[0] for g in kept}
     if len(science) > 1:
-        notes.append(f"  granules of several science versions are mixed: {', '.join(sorted(science))}")
+        notes.append(
+            f"  granules of several science versions are mixed: {', '.join(sorted(science, key=version_numbers))}"
+        )
     return kept, notes
 
 

@@ -19,6 +19,7 @@ from utils.figures import style
 from utils.figures.style import UNITS
 from utils.scores import metrics
 from utils.study.html_page import Figure, Section
+from utils.study.questions.forecasts_shown import forecasts_shown
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
@@ -27,17 +28,11 @@ _OBSERVED = {"marker": "o", "linestyle": "none", "color": "black", "markersize":
 
 def cells(results: Results, figures: Path) -> Section:
     """Where forecasts are good: a map of each cell's R² over time."""
-    model, lead = results.detail, results.lead
-    runs = [
-        (f"{model}, SMAP alone", SCRATCH, model),
-        (f"{model}, with transfer", TRANSFERRED, model),
-        ("persistence", SCRATCH, "persistence"),
-    ]
-    maps, said = {}, []
-    for name, experiment, forecast in runs:
-        maps[name] = metrics.by_cell(results.predictions(experiment, forecast, lead, results.seeds[0]))
-        row = results.rows.loc[(experiment, forecast, lead)]
-        said.append(f"{name}: {format_number(row['r2_median_cell'], 3)} against {format_number(row['r2'], 3)}")
+    lead, maps, said = results.lead, {}, []
+    for shown in forecasts_shown(results):
+        maps[shown.name] = metrics.by_cell(shown.read(results, lead))
+        row = results.rows.loc[(shown.experiment, shown.model, lead)]
+        said.append(f"{shown.name}: {format_number(row['r2_median_cell'], 3)} against {format_number(row['r2'], 3)}")
     path = figures / "cells.png"
     title = f"R² and RMSE over time in each cell, {format_days(lead)} ahead"
     Drawmap.draw_cell_maps(maps, results.title(title), path)
@@ -53,12 +48,14 @@ def cells(results: Results, figures: Path) -> Section:
 
 def where_transfer_helps(results: Results, figures: Path) -> Section:
     """In which cells transfer lowers or raises the error, and where that is significant."""
-    model, lead, seed = results.detail, results.lead, results.seeds[0]
-    tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
-    scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
-    change = (tuned - scratch)[["r2", "rmse"]].merge(results.transfer_by_cell(model, lead)[["better", "worse"]])
+    lead, seed, changes = results.lead, results.seeds[0], {}
+    for model in dict.fromkeys((results.detail, results.best)):
+        tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
+        scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
+        tests = results.transfer_by_cell(model, lead)[["better", "worse"]]
+        changes[model] = (tuned - scratch)[["r2", "rmse"]].merge(tests)
     path, ahead = figures / "transfer_cells.png", f"{format_days(lead)} ahead"
-    Drawmap.draw_transfer_maps(change, results.title(f"What transfer changes: {model}, {ahead}"), path)
+    Drawmap.draw_transfer_maps(changes, results.title(f"What transfer changes in each cell, {ahead}"), path)
     said = []
     for name in results.models:
         row = results.rows.loc[(TRANSFERRED, name, lead)]
@@ -83,7 +80,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
 
 def days(results: Results, figures: Path) -> Section:
     """What a forecast looks like: maps of the wettest day, the driest, and one of median error."""
-    run = results.predictions(TRANSFERRED, results.detail, results.lead, results.seeds[0])
+    runs = {shown.model: shown.read(results, results.lead) for shown in forecasts_shown(results)[:-1]}
+    run = next(iter(runs.values()))
     observed, predicted = run["observed"], run["predicted"]
     covered = observed.notnull().sum(("lat", "lon"))
     enough = covered.copy(data=metrics.well_covered(covered.values))
@@ -95,9 +93,12 @@ def days(results: Results, figures: Path) -> Section:
         "median error": int(abs(error - error.median()).argmin("time")),
     }
     dates = {name: str(run["time"].values[day])[:10] for name, day in picked.items()}
-    shown = [(f"{name}, {dates[name]}", observed[day], predicted[day]) for name, day in picked.items()]
+    shown = [
+        (f"{name}\n{dates[name]}", observed[day], {model: one["predicted"][day] for model, one in runs.items()})
+        for name, day in picked.items()
+    ]
     path, ahead = figures / "days.png", f"{format_days(results.lead)} ahead"
-    title = f"The wettest day, the driest, and one of median error: {results.detail} with transfer, {ahead}"
+    title = f"The wettest day, the driest, and one of median error {ahead}; networks with transfer"
     Drawmap.draw_days(shown, results.title(title), path)
     return Section(
         "What does a forecast look like?",

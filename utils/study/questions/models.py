@@ -1,38 +1,33 @@
 """The question about the models: how good their forecasts are, and whether they are better than simple ones."""
 
-from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
-from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
-from utils.figures.points_by_lead import LeadLook, draw_points, lead_keys, lead_looks, prepare_groups
-from utils.figures.style import EXPERIMENTS, MODELS, UNITS
+from utils.figures import forest, style
+from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.plan import PAPERS_BEST
-from utils.study.results import TRANSFERRED, Results
+from utils.study.questions.forecasts_shown import WAYS, forecast_rows
+from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-SCORES = {  # column: stem of the columns of its interval, name on the axis, where the axis ends at the latest
-    "rmse": ("rmse", f"RMSE ({UNITS})\nlower is better", -np.inf),
-    "r2": ("r2", "R² (–)\nhigher is better", -np.inf),
-    "skill_over_persistence": ("skill", "skill over persistence (–)\nhigher is better", style.WORST_SKILL),
-}
-_SEED = {"marker": "_", "s": 36, "color": "0.2", "linewidth": 0.6, "zorder": 3.5}
+RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
+_NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
 
 
 def how_good(results: Results, figures: Path) -> Section:
     """How good the forecasts are, and which are significantly better than the baselines."""
     path = figures / "study.png"
-    draw_study(_scores(results), results.title("RMSE, R² and skill over persistence of every model and baseline"), path)
+    title = "Change of RMSE against persistence and against ridge_memory, on the same days"
+    draw_study(_changes(results), results.title(title), path)
     cases = [(model, lead) for model in results.models for lead in results.leads]
     persistence = [results.rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
     memory = [results.rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
@@ -42,17 +37,22 @@ def how_good(results: Results, figures: Path) -> Section:
         f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
         f"ridge_memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
         f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
-        [Figure(path, "RMSE, R² and skill of all models and baselines, by lead", "Bars: 95 % intervals.")],
+        [Figure(path, "Change of RMSE against two baselines of all models, by lead", "Left of 0: better than it.")],
         points=[_lowest(results, lead) for lead in results.leads],
     )
 
 
-def _scores(results: Results) -> pd.DataFrame:
-    """Scores of every seed and baseline; intervals are those of the model over its seeds, not of one of them."""
-    table, by = results.main(), ["experiment", "model", "lead_days"]
-    ends = [f"{score}_{end}" for score in ("rmse", "r2", "skill") for end in ("low", "high")]
-    table = table.drop(columns=ends).join(results.rows[ends], on=by)
-    return table[table["seed"].notna() | table["model"].isin(BASELINES)]
+def _changes(results: Results) -> pd.DataFrame:
+    """The change of RMSE, per cent, of every baseline and model against each of RIVALS, over all seeds."""
+    cases = [(SCRATCH, name) for name in BASELINES]
+    cases += [(experiment, model) for model in results.models for experiment in WAYS]
+    rows = []
+    for (experiment, model), lead, rival in product(cases, results.leads, RIVALS):
+        row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}
+        if model != rival:
+            change = results.estimate(significance.rmse_change, experiment, model, lead, rival=(SCRATCH, rival))
+            rows.append(row | {name: 100 * getattr(change, name) for name in ("value", "low", "high")})
+    return pd.DataFrame(rows)
 
 
 def _lowest(results: Results, lead: int) -> str:
@@ -77,98 +77,40 @@ def _papers_claim(results: Results) -> str:
 
 
 def draw_study(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw RMSE, R² and skill over persistence (rows) of every model beside the baselines by experiment (columns).
+    """Draw the change of RMSE of every forecast against each rival as a forest plot, a panel a rival; PNG and PDF.
 
-    `table`: one row per experiment, model, lead_days and seed with its rmse, m3 m-3, and, where known, r2,
-    skill_over_persistence and the ends of their 95 % intervals (rmse_low, rmse_high, r2_low, …, skill_high); baselines
-    are rows of their own. A dot is the mean over the seeds, its interval the mean of theirs. Values that would ruin an
-    axis, and skill below −1 (twice the squared error of persistence), are marked on its edge and written.
-    Raises UserError when the table holds no model with an RMSE.
+    `table`: experiment, model (baselines too, of SMAPtest), lead_days, rival, value, low, high (per cent, 95 %;
+    negative is better). A change that would ruin the axis is an arrow on its edge with the numbers.
+    Raises UserError when the table holds no change of a model.
     """
     style.save(_study_figure(table, title), path, vector=True)
 
 
 @rc_context(style.STYLE)
 def _study_figure(table: pd.DataFrame, title: str) -> Plot:
-    """Axes in order: row by row (one per score of the table), one panel per experiment."""
-    table = style.finite_rows(table, "rmse")
-    baselines = [name for name in BASELINES if (table["model"] == name).any()]
-    models = style.ordered(table.loc[~table["model"].isin(baselines), "model"], MODELS)
-    if not models:
-        raise UserError("The study cannot be drawn: its table holds no model with an RMSE.")
-    experiments, looks = style.ordered(table["experiment"], EXPERIMENTS), lead_looks(table["lead_days"])
-    scores = [name for name in SCORES if name in table and table[name].notna().any()]
-
-    names = 0.035 * max(map(len, models))  # inches: they slope
-    figure = style.new_figure(style.DOUBLE, 0.9 + names + 1.8 * len(scores), title)
-    panels = figure.subplots(len(scores), len(experiments), sharex=True, sharey="row", squeeze=False)
-    clipped, off = False, {name: [] for name in baselines}
-    for score, row in zip(scores, panels, strict=True):
-        stem, label, lowest = SCORES[score]
-        values = _values(table, score)
-        fitted = values["model"].isin(models)
-        ends = values.loc[fitted, ["low", "high"]].to_numpy().ravel()
-        ylim = style.axis_limits(np.concatenate([values["value"], ends]), lowest)
-        row[0].set(ylim=ylim, ylabel=label)
-        for ax, experiment in zip(row, experiments, strict=True):
-            here = values["experiment"] == experiment
-            prepare_groups(ax, models)
-            _draw_baselines(ax, values[here & ~fitted], len(models), looks)
-            clipped |= _draw_models(ax, values[here & fitted], models, looks)
-        for name in baselines:
-            known = values.loc[values["model"] == name, "value"].dropna()
-            if not known.between(*ylim).all():
-                off[name].append({"rmse": "RMSE", "r2": "R²"}.get(stem, stem))
-    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
-        ax.set_title(f"({letter})")
-    for ax, experiment in zip(panels[0], experiments, strict=True):
-        ax.set_title(f"{ax.get_title(loc='left')} {experiment}\n{EXPERIMENTS.get(experiment, '')}")
-    figure.align_ylabels()
-    style.legend(figure, *_study_keys(table, models, looks, clipped, off))
+    """Axes in order: one panel per rival."""
+    table = style.finite_rows(table, "value", "low", "high")
+    if table["model"].isin(BASELINES).all():
+        raise UserError("The study cannot be drawn: its table holds no change of a model's RMSE.")
+    rivals, looks = style.ordered(table["rival"], RIVALS), forest.lead_looks(table["lead_days"])
+    table["row"] = table["experiment"] + " " + table["model"]
+    rows, shaded = forecast_rows(table)
+    figure = style.new_figure(style.DOUBLE, 0.95 + forest.row_height(looks) * len(rows), title)
+    panels = figure.subplots(1, len(rivals), sharey=True, squeeze=False)[0]
+    clipped = False
+    for ax, rival, letter in zip(panels, rivals, "ab", strict=False):
+        here = table[table["rival"] == rival]
+        ax.set_xlim(style.axis_limits(np.append(here[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+        forest.prepare_rows(ax, list(rows.values()), shaded)
+        clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
+        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%); negative is better")
+        _mark_rival(ax, list(rows), rival)
+    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([style.CLIPPED] if clipped else []), 4))
     return figure
 
 
-def _study_keys(
-    table: pd.DataFrame, models: list[str], looks: list[LeadLook], clipped: bool, off: dict[str, list[str]]
-) -> list[Sequence[Line2D]]:
-    """The rows of the legend; `off`: baseline → the scores of which a part lies off the axis."""
-    keys = lead_keys(looks)
-    if any(f"{stem}_low" in table for stem, *_ in SCORES.values()):
-        keys.append(style.INTERVAL)
-    if table[table["model"].isin(models)].groupby(["experiment", "model", "lead_days"]).size().max() > 1:
-        keys.append(Line2D([], [], marker="_", linestyle="none", markersize=6, color="0.2", label="one seed"))
-    if clipped:
-        keys.append(style.CLIPPED)
-    lines = []
-    for name, scores in off.items():
-        note = f"\n({' and '.join(scores)} partly off the axis)" if scores else ""
-        lines.append(Line2D([], [], label=name + note, **style.baseline_line(name)))
-    return [*style.in_rows(keys, 5), *style.in_rows(lines, 5)]
-
-
-def _values(table: pd.DataFrame, score: str) -> pd.DataFrame:
-    """One score: experiment, model, lead_days, value, low and high (NaN where the table has no interval)."""
-    stem = SCORES[score][0]
-    columns = {score: "value", f"{stem}_low": "low", f"{stem}_high": "high"}
-    part = table.reindex(columns=["experiment", "model", "lead_days", *columns]).rename(columns=columns)
-    return part.astype(dict.fromkeys(columns.values(), float))
-
-
-def _draw_baselines(ax: Axes, values: pd.DataFrame, models: int, looks: list[LeadLook]) -> None:
-    """Draw each baseline (its mean over rows) as steps through the leads of every model."""
-    step = looks[1].offset - looks[0].offset if len(looks) > 1 else 0.8
-    edges = np.array([looks[0].offset - step / 2, *(look.offset + step / 2 for look in looks)])
-    means = values.groupby(["model", "lead_days"])["value"].mean()
-    for name in style.ordered(values["model"], BASELINES):
-        heights = means[name].reindex([look.lead for look in looks]).to_numpy()
-        for x in range(models):
-            ax.stairs(heights, x + edges, baseline=None, **style.baseline_line(name, width=0.9))
-
-
-def _draw_models(ax: Axes, values: pd.DataFrame, models: list[str], looks: list[LeadLook]) -> bool:
-    """Every seed, and the means with their intervals; returns whether any mean lies off the axis."""
-    by_case = values.groupby(["model", "lead_days"])
-    seeds = values[by_case["value"].transform("size") > 1]
-    offset = {look.lead: look.offset for look in looks}
-    ax.scatter(seeds["model"].map(models.index) + seeds["lead_days"].map(offset), seeds["value"], **_SEED)
-    return draw_points(ax, by_case[["value", "low", "high"]].mean().reset_index(), models, looks)
+def _mark_rival(ax: Axes, rows: list[str], rival: str) -> None:
+    """Say in the rival's own row that it is what the others are compared with."""
+    row = f"{SCRATCH} {rival}"
+    if row in rows:
+        ax.annotate("reference", (0, rows.index(row)), (4, 0), **_NOTE)

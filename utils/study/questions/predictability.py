@@ -13,17 +13,15 @@ from torch import Tensor
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
-from utils.figures.points_by_lead import draw_points, lead_keys, lead_looks, prepare_groups
-from utils.figures.style import MODELS
+from utils.figures import forest, style
 from utils.products.synthetic.predictability_limit import limit_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.significance import ERROR_2, REFERENCE_2, N
 from utils.study.html_page import Column, Figure, Section, Table
+from utils.study.questions.forecasts_shown import forecast_rows
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-PANELS = {"SMAPtest": "baselines, and models from scratch", "finetune-SMAPtest": "models with transfer"}
 LIMIT_2 = REFERENCE_2 + 1  # one more column of daily sums: the limit's squared error
 COLUMNS = {
     "lead_days": Column("lead", "days"),
@@ -122,10 +120,10 @@ def share_tables(results: Results) -> list[Table]:
 
 
 def draw_shares(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw the share of the predictable that models have learned, by lead: a panel without and one with transfer.
+    """Draw the share of the predictable that baselines and models have learned, by lead, as a forest plot.
 
     `table`: experiment, model (baselines too), lead_days, share (0: persistence, 1: the limit), low, high (95 %).
-    A share that would ruin the axis, in any case below −1, is marked on its edge and written.
+    A share that would ruin the axis, in any case below −1, is an arrow on its edge with the numbers.
     Raises UserError when the table holds no share.
     """
     style.save(_shares_figure(table, title), path, vector=True)
@@ -133,29 +131,24 @@ def draw_shares(table: pd.DataFrame, title: str, path: Path) -> None:
 
 @rc_context(style.STYLE)
 def _shares_figure(table: pd.DataFrame, title: str) -> Plot:
-    """Axes in order: from scratch, with the baselines; with transfer."""
+    """Axes: the one panel."""
     table = style.finite_rows(table, "share", "low", "high")
     table = table[table["model"] != "persistence"]  # which is 0 by definition
-    panels = {e: rows for e, rows in table.groupby("experiment") if e in PANELS}
-    panels = {e: panels[e] for e in PANELS if e in panels}
-    if not panels:
+    if table.empty:
         raise UserError("Shares of the predictable cannot be drawn: the table holds none.")
-    names = [style.ordered(rows["model"], (*BASELINES, *MODELS)) for rows in panels.values()]
-    looks, longest = lead_looks(table["lead_days"]), max(len(name) for part in names for name in part)
-    figure = style.new_figure(style.DOUBLE, 2.7 + 0.035 * longest, title)
-    widths = {"width_ratios": [len(part) for part in names]}
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw=widths)[0]
-    axes[0].set_ylim(style.axis_limits(np.append(table["share"].to_numpy(), [0.0, 1.05]), style.WORST_SKILL))
-    axes[0].set_ylabel("share of the achievable\nimprovement over persistence (–)")
-    clipped, ends = False, []
-    for ax, shown, letter, (experiment, rows) in zip(axes, names, "ab", panels.items(), strict=False):
-        prepare_groups(ax, shown)
-        ends = [
-            ax.axhline(1, color="0.2", linewidth=0.8, linestyle=(0, (4, 2)), label="best possible (1)"),
-            ax.axhline(0, **style.baseline_line("persistence", width=0.8), label="persistence (0)"),
-        ]
-        clipped |= draw_points(ax, rows.rename(columns={"share": "value"}), shown, looks)
-        ax.set_title(f"({letter}) {PANELS[experiment]}")
-    notes = [style.INTERVAL, *ends] + ([style.CLIPPED] if clipped else [])
-    style.legend(figure, lead_keys(looks), notes)
+    looks = forest.lead_looks(table["lead_days"])
+    points = table.assign(row=table["experiment"] + " " + table["model"]).rename(columns={"share": "value"})
+    rows, shaded = forecast_rows(points)
+    figure = style.new_figure(style.DOUBLE, 1.1 + forest.row_height(looks) * len(rows), title)
+    ax = figure.subplots()
+    ax.set_xlim(style.axis_limits(np.append(table["share"].to_numpy(), [0.0, 1.05]), style.WORST_SKILL))
+    forest.prepare_rows(ax, list(rows.values()), shaded)
+    ends = [
+        ax.axvline(0, **style.baseline_line("persistence", width=0.8), label="persistence (0)"),
+        ax.axvline(1, color="0.2", linewidth=0.8, linestyle=(0, (4, 2)), label="best possible (1)"),
+    ]
+    clipped = forest.draw_points(ax, points, list(rows), looks, by="lead_days")
+    ax.set_xlabel("share of the possible improvement over persistence (–); higher is better")
+    keys = [*forest.keys(looks, table), *ends] + ([style.CLIPPED] if clipped else [])
+    style.legend(figure, *style.in_rows(keys, 4))
     return figure

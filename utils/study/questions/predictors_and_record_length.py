@@ -15,7 +15,6 @@ from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.dataset.prepared import SEASON, VARIABLES
 from utils.figures import style
-from utils.figures.points_by_lead import offsets
 from utils.figures.style import DOT, UNITS
 from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES

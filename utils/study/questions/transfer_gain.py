@@ -9,9 +9,9 @@ from matplotlib.figure import Figure as Plot
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number, format_percent
-from utils.figures import scatter, style
-from utils.figures.points_by_lead import draw_points, lead_keys, lead_looks, prepare_groups
+from utils.figures import forest, scatter, style
 from utils.study.html_page import Figure, Section
+from utils.study.questions.forecasts_shown import SIMPLE, WAYS
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 
@@ -21,7 +21,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
     rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
     if rows["transfer_rmse_change"].isna().all():
         return None
-    gains = rows[["model", "lead_days"]].assign(significant=rows["vs_scratch"].isin(["better", "worse"]))
+    gains = rows[["model", "lead_days"]].copy()
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
     path = figures / "transfer_gain.png"
@@ -33,7 +33,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
         f"Of {len(cases)} cases (a model at a lead), it lowers the error significantly in {verdicts.count('better')} "
         f"and raises it significantly in {verdicts.count('worse')}. The change of RMSE lies between "
         f"{_change(lowest)} and {_change(highest)}.",
-        [Figure(path, "Change of RMSE by transfer, by model and lead", "Filled: significant at 5 %.")],
+        [Figure(path, "Change of RMSE by transfer, by model and lead", "Left of 0: transfer helps.")],
     )
 
 
@@ -43,13 +43,16 @@ def _change(row: pd.Series) -> str:
 
 def scatters(results: Results, figures: Path) -> Section:
     """Whether predicted and observed soil moisture lie closer to y = x with transfer."""
+    networks = list(dict.fromkeys((results.best, results.detail)))
     panels = {}
-    for experiment, name in ((SCRATCH, "from scratch"), (TRANSFERRED, "with transfer")):
-        for model in results.models:
-            run = results.predictions(experiment, model, results.lead, results.seeds[0])
-            panels[name, model] = (run["observed"].values, run["predicted"].values)
+    for (experiment, way), simple in zip(WAYS.items(), SIMPLE, strict=True):
+        cases = [(experiment, model, f"{model}, {way}") for model in networks] + [(SCRATCH, simple, simple)]
+        for place, model, name in cases:
+            run = results.predictions(place, model, results.lead, results.seeds[0])
+            panels[name] = (run["observed"].values, run["predicted"].values)
     path, ahead = figures / "scatters.png", format_days(results.lead)
-    scatter.draw_scatters(panels, results.title(f"Predicted against observed, {ahead} ahead"), path)
+    title = results.title(f"Predicted against observed, {ahead} ahead")
+    scatter.draw_scatters(panels, title, path, columns=len(networks) + 1)
     slopes = results.rows["slope"]
     closer = [
         abs(slopes[TRANSFERRED, model, lead] - 1) < abs(slopes[SCRATCH, model, lead] - 1)
@@ -65,17 +68,16 @@ def scatters(results: Results, figures: Path) -> Section:
         "Do predicted and observed soil moisture lie closer to y = x with transfer?",
         f"With transfer the slope of the fitted line is closer to 1 in {sum(closer)} of {len(closer)} cases (a model "
         f"at a lead). Slopes {ahead} ahead without and with transfer:",
-        [Figure(path, "Density of predicted against observed soil moisture of all models", "Colour: cell-days.")],
+        [Figure(path, "Density of predicted against observed soil moisture, two networks and two baselines", "Colour: cell-days.")],
         f"Seed {results.seeds[0]}.",
         points=shown,
     )
 
 
 def draw_transfer_gain(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw the change of RMSE by transfer, per cent (negative: better), of every model and lead.
+    """Draw the change of RMSE by transfer, per cent (negative: better), of every model and lead as a forest plot.
 
-    `table`: model, lead_days, change, low, high (95 %; may be NaN), significant (filled marker; hollow where not).
-    Raises UserError when no change is there.
+    `table`: model, lead_days, change, low, high (95 %; may be NaN). Raises UserError when no change is there.
     """
     style.save(_transfer_gain_figure(table, title), path, vector=True)
 
@@ -86,14 +88,14 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     table = style.finite_rows(table, "change", "low", "high")
     if table.empty:
         raise UserError("The gain by transfer cannot be drawn: the table holds no change of RMSE.")
-    models, looks = style.ordered(table["model"], style.MODELS), lead_looks(table["lead_days"])
-    figure = style.new_figure(style.SINGLE, 2.5 + 0.035 * max(map(len, models)), title)
+    models, looks = style.ordered(table["model"], style.MODELS), forest.lead_looks(table["lead_days"])
+    figure = style.new_figure(style.SINGLE, 0.95 + forest.row_height(looks) * len(models), title)
     ax = figure.subplots()
-    ax.set_ylim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
-    prepare_groups(ax, models)
-    ax.axhline(0, color="0.2", linewidth=0.6)
-    clipped = draw_points(ax, table.rename(columns={"change": "value", "significant": "filled"}), models, looks)
-    ax.set_ylabel("change of RMSE by transfer (%)\nnegative is better")
-    notes = [style.INTERVAL, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(lead_keys(looks), 3), notes)
+    ax.set_xlim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
+    forest.prepare_rows(ax, models)
+    points = table.rename(columns={"model": "row", "change": "value"})
+    clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
+    ax.set_xlabel("change of RMSE by transfer (%); negative is better")
+    keys = forest.keys(looks, table) + ([style.CLIPPED] if clipped else [])
+    style.legend(figure, *style.in_rows(keys, 2))
     return figure

@@ -1,0 +1,61 @@
+"""Which forecasts the figures of the questions show, in which order, and how they look."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from utils.figures import style
+from utils.scores.baselines import BASELINES
+from utils.study.results import SCRATCH, TRANSFERRED, Results
+
+WAYS = {SCRATCH: "from scratch", TRANSFERRED: "with transfer"}
+SIMPLE = ("ridge_memory", "persistence")  # the baselines that every figure shows
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One forecast of a figure: its name in the legend, whose it is, and how its line looks."""
+
+    name: str
+    experiment: str
+    model: str
+    colour: str
+    marker: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"color": self.colour, "linewidth": 1.2 if self.model not in BASELINES else 0.8}
+
+    def read(self, results: Results, lead: int) -> xr.Dataset:
+        """Its predictions.nc at one lead, of the first seed."""
+        return results.predictions(self.experiment, self.model, lead, results.seeds[0])
+
+
+def forecasts_shown(results: Results) -> list[Forecast]:
+    """The best network by validation and that of the closer questions, with transfer; then the baselines SIMPLE."""
+    networks = dict.fromkeys((results.best, results.detail))
+    shown = [
+        Forecast(f"{model} with transfer", TRANSFERRED, model, colour, marker)
+        for model, colour, marker in zip(networks, style.FORECASTS, "os", strict=False)
+        if results.has(TRANSFERRED, model, results.lead)
+    ]
+    simple = zip(SIMPLE, "^D", strict=True)
+    return shown + [Forecast(name, SCRATCH, name, BASELINES[name].colour, marker) for name, marker in simple]
+
+
+def forecast_rows(table: pd.DataFrame) -> tuple[dict[str, str], list[bool]]:
+    """Rows of a forest plot of all forecasts, from top to bottom: their labels, and which are shaded.
+
+    `table`: experiment, model. A row's key is both names. Baselines come first; every other model is shaded.
+    """
+    models = style.ordered(table.loc[~table["model"].isin(BASELINES), "model"], style.MODELS)
+    simple = [name for name in BASELINES if (table["model"] == name).any()]
+    rows = {f"{SCRATCH} {name}": name for name in simple}
+    shaded = [False] * len(rows)
+    for turn, model in enumerate(models):
+        ways = [way for way in WAYS if ((table["experiment"] == way) & (table["model"] == model)).any()]
+        rows |= {f"{way} {model}": f"{model}, {WAYS[way]}" for way in ways}
+        shaded += [turn % 2 == 0] * len(ways)
+    return rows, shaded
