@@ -30,7 +30,7 @@ from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of the scores
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias")  # columns of scores
 FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
