@@ -12,6 +12,7 @@ from PIL import Image
 from utils.common.cli import UserError
 from utils.common.files import whole_file
 from utils.common.text import format_days
+from utils.dataset.prepared import in_brackets, label_of
 from utils.Drawmap import DIFFERENCE, MOISTURE, centred_colours, sequential_colours
 from utils.figures.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 from utils.figures.style import STYLE, UNITS, save
@@ -72,7 +73,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
             ]
         )
     start = str(shown["init_time"].values)[:10]
-    kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
+    kind = in_brackets(label_of(shown.attrs))
     region = find_region(lat, lon, maps, np.isfinite(moisture))
     figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.98)
     labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")

@@ -76,7 +76,7 @@ def write_report(out: Path) -> Results:
     write_page(
         out / "report.html",
         title=results.title("Soil-moisture forecasts with and without transfer"),
-        notice=NOTICE if results.synthetic else "",
+        notice=write_notice(results),
         summary=summarise(results),
         caveats=results.caveats,
         sections=sections,
@@ -149,6 +149,16 @@ def compare_models(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def write_notice(results: Results) -> str:
+    """What data the numbers are of, in a sentence; empty for data sets without a label."""
+    if results.synthetic:
+        return NOTICE
+    if not results.label:
+        return ""
+    source = results.source_label
+    return f"Every number on this page is of {results.label}." + (f" Pre-training: {source}." if source else "")
+
+
 def list_claims(results: Results) -> pd.DataFrame:
     """The scores of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
     comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
@@ -177,8 +187,8 @@ def _write_csv(path: Path, frame: pd.DataFrame | None) -> None:
 def _write_markdown(results: Results, sections: list[Section]) -> str:
     """The answers alone, as Markdown."""
     parts = []
-    if results.synthetic:
-        parts.append(f"**{NOTICE}**\n")
+    if notice := write_notice(results):
+        parts.append(f"**{notice}**\n")
     if results.caveats:
         parts.append(f"*{results.caveats}*\n")
     for section in sections:

@@ -187,11 +187,13 @@ def _describe(ds: xr.Dataset, kind: str) -> xr.Dataset:
         "smap": {
             "title": "REAL SMAP L3 over the United States, and its weather",
             "product": "SMAP L3",
+            "label": "REAL SMAP L3 over the United States",
             "source": SOURCE,
         },
         "source": {
             "title": "A land model over the United States: SIMULATED soil moisture, real weather",
             "product": "land model",
+            "label": "soil moisture SIMULATED by a land model with real weather",
             "source": f"the project's two-layer land model, not calibrated, driven by NLDAS-2; weather: {SOURCE}",
             "comment": "Soil moisture is simulated and is no reanalysis. No SMAP value went into it.",
         },

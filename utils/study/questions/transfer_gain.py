@@ -68,7 +68,13 @@ def scatters(results: Results, figures: Path) -> Section:
         "Do predicted and observed soil moisture lie closer to y = x with transfer?",
         f"With transfer the slope of the fitted line is closer to 1 in {sum(closer)} of {len(closer)} cases (a model "
         f"at a lead). Slopes {ahead} ahead without and with transfer:",
-        [Figure(path, "Density of predicted against observed soil moisture, two networks and two baselines", "Colour: cell-days.")],
+        [
+            Figure(
+                path,
+                "Density of predicted against observed soil moisture, two networks and two baselines",
+                "Colour: cell-days.",
+            )
+        ],
         f"Seed {results.seeds[0]}.",
         points=shown,
     )
