@@ -17,6 +17,7 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
+from utils.common.periods import format_periods, spans
 from utils.common.text import format_days, format_number, format_unit
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
@@ -264,7 +265,7 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
 
 
 def _describe_periods(periods: dict[str, list[str]]) -> str:
-    return ", ".join(f"{name} {first} to {last}" for name, (first, last) in periods.items())
+    return ", ".join(f"{name} {format_periods(spans(name, days))}" for name, days in periods.items())
 
 
 def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
