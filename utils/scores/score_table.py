@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from utils.common.text import format_days
+from utils.dataset.prepared import SYNTHETIC
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
@@ -114,7 +115,9 @@ def _warn_of_closed_channels(metrics: dict[str, Any]) -> str:
 
 
 def _kind(metrics: dict[str, Any]) -> str:
-    return "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+    if metrics["synthetic_data"]:
+        return SYNTHETIC
+    return metrics.get("label") or "data of the user"
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError, fold
 from utils.common.text import format_days, format_number
+from utils.dataset.prepared import in_brackets, label_of
 from utils.dataset.weather_forecasts import kind_of_run
 from utils.figures import forest, style
 from utils.figures.style import UNITS
@@ -76,9 +77,9 @@ def weather(
     leads = sorted({lead for lead, _ in runs["none"]})
     table = pd.DataFrame([row for lead in leads for row in _rows(runs, lead)])
     first = next(iter(runs["none"].values()))
-    model, synthetic = first.attrs["model"], first.attrs["synthetic"] == "true"
+    model = first.attrs["model"]
     path = figures / f"{name}.png"
-    title = f"What knowing the weather ahead is worth: {model}" + (" (SYNTHETIC sample)" if synthetic else "")
+    title = f"What knowing the weather ahead is worth: {model}" + in_brackets(label_of(first.attrs))
     draw_weather(table, title, path)
     said = _points(model, table)
     known = next(iter(runs["degraded"].values())).attrs["future"]
