@@ -22,12 +22,19 @@ SHOWN = [
 
 def some_logs() -> pd.DataFrame:
     rows = [
-        (experiment, model, epoch, 0.1 / epoch, 0.05 - 0.002 * epoch + 0.004 * max(epoch - turn, 0), model == "cnn")
+        (
+            experiment,
+            model,
+            epoch,
+            0.1 / epoch,
+            0.05 - 0.002 * epoch + 0.004 * max(epoch - turn, 0),
+            "cap" if model == "cnn" else "validation",
+        )
         for experiment in ("ERA5test", "SMAPtest")
         for turn, model in enumerate(("cnn", "lstm"), start=5)
         for epoch in range(1, 9)
     ]
-    return pd.DataFrame(rows, columns=["experiment", "model", "epoch", "train_loss", "val_rmse", "capped"])
+    return pd.DataFrame(rows, columns=["experiment", "model", "epoch", "train_loss", "val_rmse", "stopped"])
 
 
 def test_learning_curves_mark_the_epoch_that_is_kept_and_how_the_run_ended():
@@ -43,17 +50,17 @@ def test_learning_curves_mark_the_epoch_that_is_kept_and_how_the_run_ended():
         assert len(curve(ax, "lstm")) == 8
 
 
-def test_a_run_of_one_epoch_has_no_curve_and_one_that_reaches_its_cap_is_told(tmp_path):
-    for model, epochs, cap in (("cnn", 3, 3), ("lstm", 3, 9), ("compact", 1, None)):
+def test_a_run_of_one_epoch_has_no_curve_and_metrics_say_how_the_others_stopped(tmp_path):
+    for model, epochs, stopped in (("cnn", 3, "cap"), ("lstm", 3, "validation"), ("compact", 1, "planned")):
         folder = tmp_path / "runs" / "SMAPtest" / model / "lead3" / "seed0"
         folder.mkdir(parents=True)
         log = pd.DataFrame({"epoch": range(1, epochs + 1), "train_loss": 0.1, "val_loss": 0.1, "val_rmse": 0.03})
         log.to_csv(folder / "log.csv", index=False)
-        (folder / "config.json").write_text(f'{{"settings": {{"epochs": {{"value": {cap or "null"}}}}}}}')
+        (folder / "metrics.json").write_text(f'{{"stopped": "{stopped}"}}')
     results = OneRun(a_run())
     results.out, results.models = tmp_path, ["cnn", "lstm", "compact"]
     logs = read_logs(results)
-    assert logs.groupby("model")["capped"].first().to_dict() == {"cnn": True, "lstm": False}
+    assert logs.groupby("model")["stopped"].first().to_dict() == {"cnn": "cap", "lstm": "validation"}
 
 
 def test_a_wetting_is_a_rise_without_another_one_near_it():
