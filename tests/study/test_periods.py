@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from conftest import ROOT, tiny
 
 import reproduce
 from utils.common.cli import UserError, parse
+from utils.common.files import write_json
 from utils.common.parallel import finish_here
 from utils.dataset.prepared import write_prepared
 from utils.scores.baselines import BASELINES
@@ -123,6 +125,24 @@ def paper(pair, tmp_path_factory) -> Results:
     finish_here(study.jobs(), study.add)
     reproduce.write_study_file(study, settings, seconds=0)
     return Results(settings.out)
+
+
+def test_scores_of_another_age_are_made_again_and_never_enter_the_table(paper, pair, tmp_path):
+    data = {"era5_land": pair[0], "smap": pair[1], "models": ("cnn",), "lead_days": (5,), "details": False}
+    periods = {
+        f"{prefix}{part}": tuple(span)
+        for prefix, experiment in (("", TARGET), ("source_", SOURCE))
+        for part, span in paper.study["periods"][experiment].items()
+    }
+    run = f"{TARGET}/cnn/lead5/seed0"
+    for oldest, finished in ((None, True), (7, False)):
+        settings = reproduce.Settings(**data, **periods, max_input_age=oldest, out=paper.out)
+        assert bool(reproduce.make_study(settings).read_finished(run)) == finished
+    shutil.copytree(paper.out, tmp_path / "results")
+    write_json(tmp_path / "results" / "study.json", paper.study | {"max_input_age": 7})
+    results = Results(tmp_path / "results")
+    with pytest.raises(UserError, match="evaluated on other days, ages or data"):
+        _ = results.table
 
 
 def test_make_paper_has_the_papers_periods_without_its_leak(paper):
