@@ -15,6 +15,7 @@ from PIL import Image
 from utils.common.cli import UserError
 from utils.common.files import whole_file
 from utils.common.text import format_days
+from utils.dataset.prepared import in_brackets, label_of
 from utils.Drawmap import DIFFERENCE, MOISTURE, centred_colours, sequential_colours
 from utils.figures.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 from utils.figures.style import STYLE, UNITS, save
@@ -69,7 +70,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
         row = [Panel(name, maps[i], colours[name], name == ANOMALY and dry) for name, maps in values.items()]
         rows.append([replace(row[0], heading=heading), *row[1:]])
     start = str(shown["init_time"].values)[:10]
-    kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
+    kind = in_brackets(label_of(shown.attrs))
     region = find_region(lat, lon, maps, np.isfinite(values[SOIL_MOISTURE]))
     figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.98)
     for column, name in zip(columns.T, values, strict=True):

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
-from utils.scores import significance
 from utils.scores.metrics import SEASONS
-from utils.scores.significance import OBSERVED, Estimate, N
+from utils.scores.significance import OBSERVED, Estimate, N, estimate
 from utils.scores.sums import REGIONS
+from utils.scores.variance import number_days
 
 WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
 
@@ -100,7 +100,7 @@ class QuantileScores:
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
         unused = np.zeros(len(self.n))
-        days = significance.number_days(self.days)
+        days = number_days(self.days)
         return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
 
 
@@ -109,8 +109,8 @@ def estimate_share(days: np.ndarray, part: Float[np.ndarray, "time"], total: Flo
     if not total.any():
         return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
     unused = np.zeros(len(days))
-    sums = np.column_stack([significance.number_days(days), total, part, unused, unused, unused])
-    share = significance.estimate([sums], _share)
+    sums = np.column_stack([number_days(days), total, part, unused, unused, unused])
+    share = estimate([sums], _share)
     low, high = np.clip((share.low, share.high), 0, 1)
     return Estimate(share.value, low=float(low), high=float(high), p=share.p)
 

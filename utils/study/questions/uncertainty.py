@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
+from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
@@ -99,7 +99,8 @@ def how_sure(results: Results, figures: Path) -> Section | None:
         f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
-        "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in the "
+        "models that were fine-tuned without these days, in four blocks of time. The pre-training may have seen the "
+        "same days of ERA5-Land. Persistence and climatology are treated in the "
         "same way.",
         points=ranked,
     )
@@ -155,10 +156,10 @@ def probability_tables(results: Results) -> list[Table]:
 
 
 def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], title: str, path: Path) -> None:
-    """Draw a reliability diagram a lead, and the CRPS of every forecast by lead in the last panel; PNG and PDF.
+    """Draw how far quantiles are from reliable, a panel a lead, and CRPS less climatology's by lead; PNG and PDF.
 
-    `table`: model, lead_days, crps (m3 m-3) and reliability, the share of observations (Estimate) below the quantile at
-    each of `levels`. Raises UserError when it is empty.
+    `table`: model, lead_days, reliability, the share of observations (Estimate) below the quantile at each of `levels`,
+    and against_climatology, low, high (m3 m-3, 95 %; negative is better). Raises UserError when it is empty.
     """
     if table.empty:
         raise UserError("The reliability of quantiles cannot be drawn: there are none.")
@@ -168,31 +169,45 @@ def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], ti
 @rc_context(style.STYLE)
 def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
     """Axes in order: a diagram for each lead, the CRPS."""
-    leads, names = sorted(table["lead_days"].unique()), style.ordered(table["model"], BASELINES)
+    leads = sorted(table["lead_days"].unique())
+    networks = table[~table["model"].isin(BASELINES)].groupby("model")["crps"].mean().sort_values()
+    names = style.ordered(table["model"], (*networks.index, *BASELINES))  # the best network first
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
-    figure = style.new_figure(style.DOUBLE, 0.75 + 5.4 / (len(leads) + 1), title)  # square panels
+    figure = style.new_figure(style.DOUBLE, 2.3, title)
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
     for ax, lead, letter in zip(diagrams, leads, ascii_lowercase, strict=False):
-        ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.6, zorder=1)
+        ax.sharey(diagrams[0])
+        ax.axhline(0, color="0.4", linewidth=0.6, zorder=1)
         for _, row in table[table["lead_days"] == lead].iterrows():
-            shares = row["reliability"]
-            ax.plot(levels, [share.value for share in shares], markersize=2.2, **looks[row["model"]])
-            low, high = [share.low for share in shares], [share.high for share in shares]
-            ax.fill_between(levels, low, high, color=looks[row["model"]]["color"], alpha=0.2, linewidth=0)
-        ax.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+            shares = np.array([(share.value, share.low, share.high) for share in row["reliability"]]).T - levels
+            ax.plot(levels, shares[0], markersize=2.2, **looks[row["model"]])
+            ax.fill_between(levels, shares[1], shares[2], color=looks[row["model"]]["color"], alpha=0.2, linewidth=0)
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set(title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
+        ax.set(xlim=(0, 1), title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
         ax.tick_params(labelleft=lead == leads[0])
-    diagrams[0].set_ylabel("observations below it (share, –)")
-    for name in names:
-        rows = table[table["model"] == name].sort_values("lead_days")
-        errors.plot(rows["lead_days"], rows["crps"], markersize=3, **looks[name])
-    errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS, lower is better")
-    errors.set(xlabel="lead (d)", ylabel=f"CRPS ({UNITS})", xticks=leads, box_aspect=1)
-    errors.set_ylim(bottom=0)
+        ax.grid(**style.GRID)
+    diagrams[0].set_ylabel("share of observations below\nthe quantile, less its level (–)")
+    _draw_crps(errors, table[table["model"] != "climatology"], looks)
+    errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS")
     keys = [Line2D([], [], markersize=3, label=name, **look) for name, look in looks.items()]
-    keys.append(Line2D([], [], color="0.6", linewidth=0.6, label="perfectly reliable"))
-    keys.append(Patch(color="0.6", alpha=0.4, linewidth=0, label="95 % interval"))
-    style.legend(figure, keys)
+    notes = [Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")]
+    notes += [forest.INTERVAL, style.FILLED, style.HOLLOW]
+    style.legend(figure, keys, notes)
     return figure
+
+
+def _draw_crps(ax: Axes, table: pd.DataFrame, looks: dict[str, dict]) -> None:
+    """CRPS less climatology's of every forecast by lead, side by side."""
+    table = style.finite_rows(table, "against_climatology", "low", "high")
+    ax.set_ylim(style.axis_limits(np.append(table[["against_climatology", "low", "high"]].to_numpy().ravel(), 0.0)))
+    ax.axhline(0, **style.baseline_line("climatology", width=0.8))
+    for turn, (name, rows) in enumerate(table.groupby("model", sort=False)):
+        x = rows["lead_days"].to_numpy(float) + 0.25 * (turn - 1)
+        style.draw_interval(ax, x, rows[["low", "high"]], looks[name]["color"])
+        for place, (value, low, high) in zip(x, rows[["against_climatology", "low", "high"]].to_numpy(), strict=True):
+            face = looks[name]["color"] if forest.excludes_zero(low, high) else "white"
+            ax.plot(place, value, **looks[name] | {"markersize": 3.5, "markerfacecolor": face, "zorder": 4})
+    ax.set(xlabel="lead (d)", ylabel=f"less climatology's ({UNITS});\nnegative is better")
+    ax.set_xticks(sorted(table["lead_days"].unique()))
+    ax.margins(x=0.15)
+    ax.grid(**style.GRID)
