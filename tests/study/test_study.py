@@ -11,7 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, quick_study, subprocess_script, tiny
-from scipy.stats import linregress
+from scipy.stats import false_discovery_control, linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
@@ -176,14 +176,14 @@ def test_the_study_ends_with_table_figures_and_report(study):
     folder, first, _ = study
     assert first.code == 0, first.err
     long = main_rows(folder)
-    assert len(long) == 3 * 2 * (2 + 5)
+    assert len(long) == 3 * 2 * (2 + len(BASELINES))
     assert set(long["model"]) == {"cnn", "convlstm_conv", *BASELINES}
     assert list(long.columns[:7]) == ["experiment", "model", "lead_days", "seed", "rmse", "mse", "r2"]
     assert (long["data"] == "SYNTHETIC sample").all() and "SYNTHETIC" in first.out
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
     names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
-    names.append("reliability")
+    names += ["reliability", "conditions"]
     assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
@@ -212,6 +212,9 @@ def test_the_study_ends_with_what_the_table_says(study):
     folder, first, _ = study
     page = html.unescape((folder / "results" / "report.html").read_text())
     long = main_rows(folder)
+    compared = pd.read_csv(folder / "results" / "comparisons.csv")
+    compared = compared[(compared["experiment"] == "finetune-SMAPtest") & (compared["against"] == "persistence")]
+    against_persistence = compared.set_index(["model", "lead_days"])
     for lead, ahead in ((1, "1 day"), (3, "3 days")):
         rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["lead_days"] == lead)].set_index("model")
         models = rows.loc[["cnn", "convlstm_conv"]]
@@ -219,7 +222,10 @@ def test_the_study_ends_with_what_the_table_says(study):
         assert said in page
         assert f"ahead, {models['rmse'].idxmin()} has" in said and f"{models['rmse'].min():.4f} m³" in said
         assert f"against {rows.loc['persistence', 'rmse']:.4f} of persistence" in said
-        verdicts = list(models["vs_persistence"])
+        p = against_persistence.loc[["cnn", "convlstm_conv"], lead]
+        better = p["rmse_change"] < 0
+        p = pd.Series(false_discovery_control(p["p"]), better.index)  # the sentence counts two comparisons
+        verdicts = list(np.where(p >= 0.05, "not significant", np.where(better, "better", "worse")))
         for word in ("better", "worse"):
             count = {0: "none is", 1: "1 is", 2: "2 are"}[verdicts.count(word)]
             assert re.search(rf"{count} significantly {word}", said)
@@ -272,19 +278,22 @@ def quoted(results):
     if (results / "report.html").exists():
         page = html.unescape((results / "report.html").read_text())
         assert all(line in page for line in said)
-    return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", " ".join(said)))
+    said = re.sub(r"p [=<] [\d.e−-]+\d", "", " ".join(said))  # they are corrected: those of the tables are not
+    return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", said))
 
 
 def in_table(results):
     """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
     shares as per cent with one."""
-    long, quantiles = (pd.read_csv(results / name) for name in ("table.csv", "uncertainty.csv"))
+    names = ("table.csv", "uncertainty.csv", "comparisons.csv")
+    long, quantiles, compared = (pd.read_csv(results / name) for name in names)
     columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
-    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    columns[".1f"] = ["transfer_rmse_change", "matched_rmse_change", "cells_gain", "cells_better", "cells_worse"]
     forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
     forms[".1f"] *= 100
     forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])
     forms[".1f"] = np.append(forms[".1f"], quantiles["coverage"])
+    forms[".1f"] = np.append(forms[".1f"], np.abs(compared[["rmse_change", "low", "high"]]))
     return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
 
 
@@ -292,6 +301,18 @@ def test_every_number_in_the_answers_is_in_the_table(study):
     results = study[0] / "results"
     assert len(quoted(results)) > 20
     assert not quoted(results) - in_table(results)
+
+
+def test_interval_and_verdict_agree_in_every_row_of_every_table(study):
+    """Before any correction: skill above 0, and the change of RMSE below it, exactly where the verdict is "better"."""
+    long, compared = (pd.read_csv(study[0] / "results" / name) for name in ("table.csv", "comparisons.csv"))
+    rivals = long[~long["model"].str.startswith("persistence")]
+    assert len(rivals) > 50 and len(compared) > 50
+    assert ((rivals["skill_low"] > 0) == (rivals["vs_persistence"] == "better")).all()
+    assert ((rivals["skill_high"] < 0) == (rivals["vs_persistence"] == "worse")).all()
+    assert ((rivals["transfer_high"] < 0) == (rivals["vs_scratch"] == "better")).all()
+    assert ((compared["high"] < 0) == (compared["verdict"] == "better")).all()
+    assert ((compared["low"] > 0) == (compared["verdict"] == "worse")).all()
 
 
 def test_the_committed_answers_quote_the_committed_table():
@@ -314,6 +335,7 @@ def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path,
     assert mean["note"] == "mean of 2 seeds"
     assert mean["rmse"] == pytest.approx(rows["rmse"][:2].mean(), abs=1e-8)
     assert mean["rmse_low"] < mean["rmse"] < mean["rmse_high"]
+    assert mean["skill_low"] < mean["skill_over_persistence"] < mean["skill_high"]
     assert f"{mean['rmse']:.4f}" in (tmp_path / "results" / "report.html").read_text()
     compared = pd.read_csv(tmp_path / "results" / "comparisons.csv")
     assert set(compared["seeds"]) == {2}
