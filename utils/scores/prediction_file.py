@@ -148,10 +148,11 @@ def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) ->
         },
         attrs={
             "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if data.synthetic else "") + "soil-moisture forecasts and observations",
+            "title": ": ".join(filter(None, [data.label, "soil-moisture forecasts and observations"])),
             **attributes,
             "data": str(data.path),
             "synthetic": str(data.synthetic).lower(),
+            "label": data.label,
         },
     )
 

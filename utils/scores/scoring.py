@@ -20,6 +20,7 @@ SOURCES = (
     "utils/dataset/antecedent_features.py",
     "utils/dataset/record.py",
     "utils/dataset/statistics.py",
+    "utils/dataset/upwind_rain.py",
     "utils/evaluation.py",
     "utils/scores/baseline_runs.py",
     "utils/scores/baselines.py",

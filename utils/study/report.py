@@ -17,6 +17,7 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
+from utils.common.periods import format_periods, spans
 from utils.common.text import format_days, format_number, format_unit
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
@@ -32,7 +33,7 @@ from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
-FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of the scores
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias")  # columns of scores
 FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
@@ -72,7 +73,7 @@ def write_report(out: Path) -> Results:
     write_page(
         out / "report.html",
         title=results.title("Soil-moisture forecasts with and without transfer"),
-        notice=NOTICE if results.synthetic else "",
+        notice=write_notice(results),
         summary=summarise(results),
         caveats=results.preface,
         sections=sections,
@@ -151,6 +152,16 @@ def _compare(results: Results, comparison: Comparison, against: str) -> dict[str
     }
 
 
+def write_notice(results: Results) -> str:
+    """What data the numbers are of, in a sentence; empty for data sets without a label."""
+    if results.synthetic:
+        return NOTICE
+    if not results.label:
+        return ""
+    source = results.source_label
+    return f"Every number on this page is of {results.label}." + (f" Pre-training: {source}." if source else "")
+
+
 def list_claims(results: Results) -> pd.DataFrame:
     """The scores of the paper's abstract beside ours in the same setting, and persistence; none is quite comparable."""
     comparable = "no: synthetic data" if results.synthetic else "not exactly: period and cells differ"
@@ -179,8 +190,8 @@ def _write_csv(path: Path, frame: pd.DataFrame | None) -> None:
 def _write_markdown(results: Results, sections: list[Section]) -> str:
     """The answers alone, as Markdown."""
     parts = []
-    if results.synthetic:
-        parts.append(f"**{NOTICE}**\n")
+    if notice := write_notice(results):
+        parts.append(f"**{notice}**\n")
     parts.append(f"*{results.preface}*\n")
     for section in sections:
         parts.append(f"## {section.question}\n\n{section.answer}\n")
@@ -255,7 +266,7 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
 
 
 def _describe_periods(periods: dict[str, list[str]]) -> str:
-    return ", ".join(f"{name} {first} to {last}" for name, (first, last) in periods.items())
+    return ", ".join(f"{name} {format_periods(spans(name, days))}" for name, days in periods.items())
 
 
 def _read_provenance(results: Results, folder: str) -> dict[str, Any]:

@@ -14,14 +14,19 @@ from jaxtyping import Float
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
 from utils.common.text import format_days
+from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.score_table import TRAINING, table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
-from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
+from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
 
+LEARNED_FROM = (  # which days: see docs/protocol.md
+    "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
+    "Networks learn from training days and choose their epoch on validation days."
+)
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 CASES = (
     "A case is a model at a lead. Behind a change of RMSE stand its 95 % interval and its p. Each p of a sentence or a "
@@ -100,10 +105,21 @@ class Results:
 
     @property
     def synthetic(self) -> bool:
-        return bool((self.table["data"] == "SYNTHETIC sample").any())
+        return bool((self.table["data"] == SYNTHETIC).any())
+
+    @cached_property
+    def label(self) -> str:
+        """The label of the target's data set (dataset/prepared.py); empty where it has none."""
+        return label_of(self.predictions(SCRATCH, "persistence", self.lead).attrs)
+
+    @property
+    def source_label(self) -> str:
+        """The label of the data set that pre-training learned from; empty where it has none."""
+        run = next((run for run in self.study["runs"] if run.startswith(PRETRAINING)), None)
+        return self._read_metrics(run).get("label", "") if run else ""
 
     def title(self, text: str) -> str:
-        return f"{text} (SYNTHETIC sample)" if self.synthetic else text
+        return text + in_brackets(self.label)
 
     @property
     def caveats(self) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -17,9 +16,9 @@ from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.plan import COMPACT, PAPERS_BEST
+from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
+from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Comparison, Results
 
 RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
@@ -35,6 +34,7 @@ def how_good(results: Results, figures: Path) -> Section:
         "How good are the forecasts, and are they better than simple ones?",
         against_persistence,
         [Figure(path, "Change of RMSE against two baselines of all models, by lead", "Left of 0: better than it.")],
+        LEARNED_FROM,
         points=[*others, *_papers_claim(results), *(_lowest(results, lead) for lead in results.leads)],
     )
 
@@ -43,6 +43,8 @@ def _changes(results: Results) -> pd.DataFrame:
     """The change of RMSE, per cent, of every baseline and model against each of RIVALS, over all seeds."""
     cases = [(SCRATCH, name) for name in BASELINES]
     cases += [(experiment, model) for model in results.models for experiment in WAYS]
+    matched = [(SCRATCH, model + MATCHED) for model in results.models]
+    cases += [case for case in matched if results.has(*case, results.leads[0])]
     rows = []
     for (experiment, model), lead, rival in product(cases, results.leads, RIVALS):
         row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}
@@ -120,12 +122,12 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
     clipped = False
     for ax, rival, letter in zip(panels, rivals, "ab", strict=False):
         here = table[table["rival"] == rival]
-        ax.set_xlim(style.axis_limits(np.append(here[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+        ax.set_xlim(forest.percent_limits(here))
         forest.prepare_rows(ax, list(rows.values()), shaded)
         clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
-        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%); negative is better")
+        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%)\nnegative is better")
         _mark_rival(ax, list(rows), rival)
-    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([style.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([forest.CLIPPED] if clipped else []), 4))
     return figure
 
 

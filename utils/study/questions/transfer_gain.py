@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure as Plot
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
 from utils.figures import forest, scatter, style
+from utils.scores import score_table
 from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
 from utils.study.plan import MATCHED
@@ -23,6 +23,7 @@ def transfer(results: Results, figures: Path) -> Section | None:
     rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
     if rows["transfer_rmse_change"].isna().all():
         return None
+    rows = prefer_matched(rows)
     gains = rows[["model", "lead_days"]].copy()
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
@@ -33,6 +34,15 @@ def transfer(results: Results, figures: Path) -> Section | None:
         " ".join(_against_scratch(results, cases)),
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Left of 0: transfer helps.")],
     )
+
+
+def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the columns of transfer against compute-matched scratch, where that was run."""
+    known = rows["matched_rmse_change"].notna()
+    preferred = rows.copy()
+    for matched, usual in zip(score_table.MATCHED, score_table.TRANSFER, strict=False):
+        preferred.loc[known, usual] = rows.loc[known, matched]
+    return preferred
 
 
 def _against_scratch(results: Results, cases: list[tuple[str, int]]) -> list[str]:
@@ -97,11 +107,11 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     models, looks = style.ordered(table["model"], style.MODELS), forest.lead_looks(table["lead_days"])
     figure = style.new_figure(style.SINGLE, 0.95 + forest.row_height(looks) * len(models), title)
     ax = figure.subplots()
-    ax.set_xlim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
-    forest.prepare_rows(ax, models)
     points = table.rename(columns={"model": "row", "change": "value"})
+    ax.set_xlim(forest.percent_limits(points))
+    forest.prepare_rows(ax, models)
     clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
     ax.set_xlabel("change of RMSE by transfer (%); negative is better")
-    keys = forest.keys(looks, table) + ([style.CLIPPED] if clipped else [])
+    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
     style.legend(figure, *style.in_rows(keys, 2))
     return figure

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError, fold
 from utils.common.text import format_days, format_number
+from utils.dataset.prepared import in_brackets, label_of
 from utils.dataset.weather_forecasts import kind_of_run
-from utils.figures import style
+from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.settings import run_folder
@@ -76,9 +77,9 @@ def weather(
     leads = sorted({lead for lead, _ in runs["none"]})
     table = pd.DataFrame([row for lead in leads for row in _rows(runs, lead)])
     first = next(iter(runs["none"].values()))
-    model, synthetic = first.attrs["model"], first.attrs["synthetic"] == "true"
+    model = first.attrs["model"]
     path = figures / f"{name}.png"
-    title = f"What knowing the weather ahead is worth: {model}" + (" (SYNTHETIC sample)" if synthetic else "")
+    title = f"What knowing the weather ahead is worth: {model}" + in_brackets(label_of(first.attrs))
     draw_weather(table, title, path)
     said = _points(model, table)
     known = next(iter(runs["degraded"].values())).attrs["future"]
@@ -163,8 +164,8 @@ def draw_weather(table: pd.DataFrame, title: str, path: Path) -> None:
     """Draw RMSE against lead for each kind of weather ahead, and the change of RMSE by knowing it, per cent.
 
     `table`: kind (none, degraded, perfect, persistence), lead_days, rmse, low, high (95 %, m3 m-3; may be NaN), and of
-    degraded and perfect: change, change_low, change_high (per cent; negative: better), significant (filled marker;
-    hollow where not). Raises UserError when no RMSE is there.
+    degraded and perfect: change, change_low, change_high (per cent; negative: better). Raises UserError when no RMSE is
+    there.
     """
     style.save(_weather_figure(table, title), path, vector=True)
 
@@ -187,9 +188,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
     if len(simple):
         line = style.baseline_line("persistence", width=0.8)
         handles += error.plot(simple["lead_days"], simple["rmse"], label="persistence", **line)
-    notes = [Line2D([], [], color="0.4", linewidth=1, label="95 % interval")]
-    if not table["significant"].fillna(True).astype(bool).all():
-        notes.append(style.HOLLOW)
+    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW]
     error.set_ylim(*style.axis_limits(table[["rmse", "low", "high"]].to_numpy().ravel()))
     error.set(title="(a) RMSE", xlabel="lead (d)", ylabel=f"RMSE ({UNITS})")
     change.set(title="(b) what knowing the weather changes", xlabel="lead (d)", ylabel="change of RMSE (%)")
@@ -211,6 +210,7 @@ def _draw_kind(error: Axes, change: Axes, rows: pd.DataFrame, kind: str, dodge: 
     if kind != "none":
         change.vlines(x, rows["change_low"], rows["change_high"], color=look["color"], linewidth=1, zorder=3)
         change.plot(x, rows["change"], color=look["color"], linewidth=1.2)
-        for place, value, sure in zip(x, rows["change"], rows["significant"], strict=True):
-            change.plot(place, value, markerfacecolor=look["color"] if sure else "white", **line)
+        for place, (value, low, high) in zip(x, rows[["change", "change_low", "change_high"]].to_numpy(), strict=True):
+            face = look["color"] if forest.excludes_zero(low, high) else "white"
+            change.plot(place, value, markerfacecolor=face, **line)
     return Line2D([], [], label=name, **line)
