@@ -170,3 +170,18 @@ def test_the_table_of_make_paper_has_bias_beside_rmse_and_r2_on_the_test_year(pa
     assert set(table["model"]) == {"cnn", *BASELINES} and (table["input_days"] == 3).all()
     assert table[["rmse", "r2", "bias"]].notna().all(axis=None)
     assert (table[table["experiment"] != SOURCE]["n"] == 367 * 3).all()  # days and cells of land
+
+
+def test_a_source_may_learn_on_both_sides_of_the_test_year(pair):
+    both = ("2016-01-01", "2016-12-31", "2019-01-01", "2019-06-30")
+    asked = {
+        "train": ("2015-03-31", "2016-12-31"),
+        "val": ("2017-01-01", "2017-06-30"),
+        "test": ("2017-07-01", "2018-06-30"),
+    }
+    later = {"train": both, "val": ("2019-07-01", "2019-12-31"), "test": ("2020-01-01", "2020-12-31")}
+    periods = choose_periods(*pair, asked=asked, source_asked=later)
+    assert periods[SOURCE] == later
+    with pytest.raises(UserError, match=r"^--source-train has 2018-01-01, which lies in --test"):
+        wrong = later | {"train": ("2016-01-01", "2016-12-31", "2018-01-01", "2019-06-30")}
+        choose_periods(*pair, asked=asked, source_asked=wrong)

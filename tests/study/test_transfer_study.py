@@ -189,6 +189,8 @@ def test_the_table_of_strategies_is_that_of_the_predictions(made):
             change = rmse(made, name) / rmse(made, f"SMAPtest/{row['model']}{plan.suffix(days)}") - 1
             assert row["change"] == pytest.approx(100 * change, abs=1e-3)
             assert row["replaces"]
+    assert ((fitted["change_high"] < 0) == (fitted["vs_scratch"] == "better")).all()
+    assert ((fitted["memory_low"] > 0) == (fitted["vs_ridge_memory"] == "worse")).all()
     memory = table[(table["model"] == "ridge_memory") & (table["target_days"] == 30)]
     assert memory["rmse"].item() == pytest.approx(rmse(made, "SMAPtest/ridge_memory_30days", "lead1"), abs=1e-6)
 

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
+from numpy.typing import ArrayLike
 
 from utils.common.files import whole_file
 from utils.scores.baselines import BASELINES
@@ -132,20 +133,42 @@ def line_of(name: str, names: list[str]) -> dict[str, Any]:
     return {"color": FORECASTS[others.index(name) % len(FORECASTS)], "linestyle": "solid", "linewidth": 1}
 
 
-def axis_limits(values: Float[np.ndarray, "..."], lowest: float = -np.inf) -> tuple[float, float]:
+def axis_limits(
+    values: Float[np.ndarray, "..."], lowest: float = -np.inf, inside: ArrayLike = ()
+) -> tuple[float, float]:
     """Limits, with a margin, of the finite values not below `lowest` and within Tukey's outer fences.
 
     The fences stand 3 interquartile ranges outside the quartiles, so that one bad model does not squeeze all others
-    into a corner; what lies beyond is for `mark_clipped`. No value lies so near a limit that its marker is cut.
+    into a corner; what lies beyond is for `mark_clipped`. No value lies so near a limit that its marker is cut. The
+    values of `inside` are in any case on the axis.
     """
     values = values[np.isfinite(values)]
     kept = values[values >= lowest] if (values >= lowest).any() else values
     lower, upper = np.quantile(kept, (0.25, 0.75))
     reach = 3 * (upper - lower)
     kept = kept[(kept >= lower - reach) & (kept <= upper + reach)]
+    kept = np.append(kept, inside)
     margin = 0.07 * np.ptp(kept) or 0.1 * abs(kept[0]) or 0.1
     within = values[(values >= kept.min() - margin) & (values <= kept.max() + margin)]
     return within.min() - margin, within.max() + margin
+
+
+def draw_line(ax: Axes, x: ArrayLike, y: ArrayLike, **look: Any) -> bool:
+    """A line with an arrow for each value off the axis; returns whether there is any."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    ax.plot(x, y, **look)
+    return mark_clipped(ax, x, y, [look["color"]] * len(x))
+
+
+def draw_interval(ax: Axes, x: ArrayLike, ends: pd.DataFrame, color: Any) -> None:
+    """Upright intervals (`ends`: low, high), with an arrowhead on the edge where one is cut by it."""
+    x, low, high = np.asarray(x, float), ends["low"].to_numpy(float), ends["high"].to_numpy(float)
+    ax.vlines(x, low, high, color=color, linewidth=1, zorder=3)
+    bottom, top = ax.get_ylim()
+    for edge, cut, marker in ((bottom, low < bottom, CARETDOWN), (top, high > top, CARETUP)):
+        arrow = {"marker": marker, "markersize": 3, "color": color, "gid": "cut", "clip_on": False}
+        if cut.any():
+            ax.plot(x[cut], np.full(cut.sum(), edge), linestyle="none", zorder=3, **arrow)
 
 
 def mark_clipped(ax: Axes, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], colors: Iterable) -> bool:

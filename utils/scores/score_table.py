@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from utils.common.text import format_days
+from utils.dataset.prepared import SYNTHETIC
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
@@ -32,7 +33,7 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
-MATCHED = (  # of a fine-tuned run against scratch with as many steps as its pre-training and fine-tuning took together
+MATCHED = (  # the first five against scratch with as many steps as pre-training and fine-tuning took together
     "matched_rmse_change",
     "matched_low",
     "matched_high",
@@ -114,7 +115,9 @@ def _warn_of_closed_channels(metrics: dict[str, Any]) -> str:
 
 
 def _kind(metrics: dict[str, Any]) -> str:
-    return "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+    if metrics["synthetic_data"]:
+        return SYNTHETIC
+    return metrics.get("label") or "data of the user"
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:

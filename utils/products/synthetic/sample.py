@@ -13,7 +13,7 @@ import xarray as xr
 from utils.common.cli import UserError
 from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import read_prepared, write_prepared
-from utils.products.synthetic.land_model import Days
+from utils.products.land_model import Days
 from utils.products.synthetic.world import PRODUCTS, Product, china, make_products
 
 REGIONS = {  # south, north, west, east, in degrees
@@ -30,7 +30,7 @@ class SampleSettings:
     """What data/make_sample.py is told."""
 
     resolution: float = 1.0  # degrees between cell centres, 0.5 to 10
-    seed: int = 0  # the same seed gives the same files
+    seed: int = 1  # the same seed gives the same files; 1: the first whose SMAP years are all within 10 % of its mean
     out: Path = SAMPLES  # folder of the two files
     describe: bool = False  # print how the files behave instead of making them
 

@@ -3,6 +3,9 @@
 They are correlated as exp(−d²/2L²) in space and form a Markov chain in time: every Fourier mode is an AR(1) process and
 the drift turns its phase, so weather systems move; fresh noise every day makes the future unknowable beyond a few
 memories. As the chain is Gaussian, its future given the present is the decaying present plus noise.
+
+A field may be compensated: what is too much in one place is too little around it, as the rain of one region takes the
+moisture of others. Its longest waves are damped, and the mean over a continent varies little.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,27 @@ Modes = Complex[np.ndarray, "*members field ky kx"]
 Fields = Float[np.ndarray, "*members field cell"]
 
 
+@dataclass(frozen=True)
+class Field:
+    """How a latent field varies in space and time."""
+
+    length: float  # L of the correlation exp(−d²/2L²), degrees
+    memory: float  # days, e-folding time of the correlation
+    drift: float = 0.0  # eastward, degrees day-1
+    compensation: float | None = None  # C, degrees
+
+    def power(self, squared_wavenumber: Float[np.ndarray, "ky kx"]) -> Float[np.ndarray, "ky kx"]:
+        """The variance of a mode, not normalised.
+
+        With compensation the correlation is ∝ exp(−d²/2L²) − L²/M² exp(−d²/2M²), where M² = L² + C². Its sum over the
+        plane is zero.
+        """
+        power = np.exp(-squared_wavenumber * self.length**2 / 2)
+        if self.compensation is None:
+            return power
+        return power * -np.expm1(-squared_wavenumber * self.compensation**2 / 2)
+
+
 @dataclass(frozen=True, eq=False)
 class Waves:
     """The Fourier modes of some fields on a domain that is 45° wider than the grid: its periodic edges stay outside."""
@@ -29,14 +53,15 @@ class Waves:
     kick: Float[np.ndarray, "field ky kx"]  # a day's noise
 
     @classmethod
-    def of(cls, fields: dict[str, tuple[float, float, float]], grid: Grid, mask: Bool[np.ndarray, "lat lon"]):
-        """`fields`: correlation length (degrees), memory (days), eastward drift (degrees day-1) of each."""
+    def of(cls, fields: dict[str, Field], grid: Grid, mask: Bool[np.ndarray, "lat lon"]):
+        """The modes of these fields on a grid."""
         step = grid.lon[1] - grid.lon[0]
         rows, columns = round(96 / step), 2 * round(60 / step)
         kx = 2 * np.pi * np.arange(min(columns // 2, 30) + 1) / (columns * step)  # shorter waves than 4° carry nothing
         ky = 2 * np.pi * np.fft.fftfreq(rows, step)
-        length, memory, drift = (np.array(column)[:, None, None] for column in zip(*fields.values(), strict=True))
-        power = np.exp(-(kx**2 + ky[:, None] ** 2) * length**2 / 2)
+        memory = np.array([field.memory for field in fields.values()])[:, None, None]
+        drift = np.array([field.drift for field in fields.values()])[:, None, None]
+        power = np.stack([field.power(kx**2 + ky[:, None] ** 2) for field in fields.values()])
         # irfft2 adds the mirror image of every mode except those of the first column, of which it keeps the real part
         power[..., 1:] /= 2
         power /= (power[..., 0].sum(-1) + 4 * power[..., 1:].sum((-2, -1)))[:, None, None]

@@ -7,7 +7,9 @@ import pandas as pd
 import xarray as xr
 
 from utils.figures import style
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores.baselines import BASELINES
+from utils.settings import run_folder
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 WAYS = {SCRATCH: "from scratch", TRANSFERRED: "with transfer"}
@@ -43,6 +45,24 @@ def forecasts_shown(results: Results) -> list[Forecast]:
     ]
     simple = zip(SIMPLE, "^D", strict=True)
     return shown + [Forecast(name, SCRATCH, name, BASELINES[name].colour, marker) for name, marker in simple]
+
+
+def interval_of(results: Results, forecast: Forecast) -> tuple[xr.DataArray, xr.DataArray] | None:
+    """The ends of a network's 90 % interval at the first lead, [time, lat, lon] in m3 m-3; None without held-out days.
+
+    The quantiles are those that forecast.py gives to this run alone.
+    """
+    run = results.out / "runs" / run_folder(forecast.experiment, forecast.model, results.lead, results.seeds[0])
+    held_out = run / "held_out" / "predictions.nc"
+    if not held_out.exists():
+        return None
+    calibration = Calibration.of(OutOfSample.read([held_out], (1.0,)))
+    tested = OutOfSample.read([run / "predictions.nc"], (1.0,))
+    ends = calibration.quantiles(tested.forecast, tested.age, tested.days, [0, len(LEVELS) - 1])
+    axes = forecast.read(results, results.lead)
+    coords = {"time": tested.days.astype("datetime64[ns]"), "lat": axes["lat"], "lon": axes["lon"]}
+    low, high = (xr.DataArray(values, dims=("time", "lat", "lon"), coords=coords) for values in ends)
+    return low, high
 
 
 def forecast_rows(table: pd.DataFrame) -> tuple[dict[str, str], list[bool]]:
