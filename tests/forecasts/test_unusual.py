@@ -195,7 +195,7 @@ def lead_of_a_long_record():
 def forecast_of(lead, grid):
     inits = days_from("2018-07-01", 1)
     age = np.zeros((1, *grid.shape), np.int16)
-    member = np.full((1, 1, *grid.shape), 0.15, np.float32)
+    member = np.linspace(0.09, 0.41, 30, dtype=np.float32).reshape(1, 1, *grid.shape)
     found = _combine(lead, member, age, valid_days=inits + 3)
     request = ForecastRequest(
         leads=(lead,),
