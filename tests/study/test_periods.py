@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,16 +11,19 @@ from conftest import ROOT, tiny
 
 import reproduce
 from utils.common.cli import UserError, parse
+from utils.common.files import write_json
 from utils.common.parallel import finish_here
 from utils.dataset.prepared import write_prepared
 from utils.scores.baselines import BASELINES
 from utils.settings import EXPERIMENTS
 from utils.study.periods import choose_periods
+from utils.study.plan import read_train_script
 from utils.study.results import Results
 from utils.training.checkpoint import load_checkpoint
 
 SOURCE, TARGET, TRANSFERRED = EXPERIMENTS
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+PAPER = re.search(r"^PAPER := (.*)$", MAKEFILE, re.MULTILINE)[1]
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +100,49 @@ def test_the_source_may_be_scored_where_the_target_is_validated(pair):
     assert choose_periods(*pair, source_asked=asked)[SOURCE]["test"] == asked["test"]
 
 
+def commands() -> list[list[str]]:
+    """The arguments of every call of reproduce.py in the Makefile; a path is the name of its variable."""
+    calls = re.findall(r"reproduce\.py(.*)$", MAKEFILE, re.MULTILINE)
+    return [shlex.split(re.sub(r"\$\((\w+)\)", r"\1", call.replace("$(PAPER)", PAPER))) for call in calls]
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_every_study_of_the_makefile_has_settings_and_models_that_exist(arguments):
+    settings = parse(reproduce.Settings, arguments)
+    for experiment, model in product(EXPERIMENTS, settings.models):
+        assert read_train_script(experiment, model).settings
+
+
 @pytest.fixture(scope="module")
 def paper(pair, tmp_path_factory) -> Results:
     """`make paper` as the Makefile has it, on a tiny pair: one model, lead and seed, one epoch, no figures."""
-    words = shlex.split(re.search(r"^PAPER := (.*?[^\\])\n", MAKEFILE, re.MULTILINE | re.DOTALL)[1].replace("\\\n", ""))
+    (words,) = [words for words in commands() if "results-paper" in words]
     settings = parse(reproduce.Settings, [*words, "--era5-land", str(pair[0]), "--smap", str(pair[1])])
-    assert settings.epochs == 50
+    assert settings.full and settings.epochs == 50
     settings.epochs, settings.models, settings.lead_days, settings.seeds = 1, ("cnn",), (5,), (0,)
     settings.details, settings.out = False, tmp_path_factory.mktemp("paper")
     study = reproduce.make_study(settings)
     finish_here(study.jobs(), study.add)
     reproduce.write_study_file(study, settings, seconds=0)
     return Results(settings.out)
+
+
+def test_scores_of_another_age_are_made_again_and_never_enter_the_table(paper, pair, tmp_path):
+    data = {"era5_land": pair[0], "smap": pair[1], "models": ("cnn",), "lead_days": (5,), "details": False}
+    periods = {
+        f"{prefix}{part}": tuple(span)
+        for prefix, experiment in (("", TARGET), ("source_", SOURCE))
+        for part, span in paper.study["periods"][experiment].items()
+    }
+    run = f"{TARGET}/cnn/lead5/seed0"
+    for oldest, finished in ((None, True), (7, False)):
+        settings = reproduce.Settings(**data, **periods, max_input_age=oldest, out=paper.out)
+        assert bool(reproduce.make_study(settings).read_finished(run)) == finished
+    shutil.copytree(paper.out, tmp_path / "results")
+    write_json(tmp_path / "results" / "study.json", paper.study | {"max_input_age": 7})
+    results = Results(tmp_path / "results")
+    with pytest.raises(UserError, match="evaluated on other days, ages or data"):
+        _ = results.table
 
 
 def test_make_paper_has_the_papers_periods_without_its_leak(paper):
@@ -118,7 +154,6 @@ def test_make_paper_has_the_papers_periods_without_its_leak(paper):
     }
     assert study["periods"][SOURCE]["train"][1] == "2017-12-07"
     assert study["periods"][SOURCE]["val"] == ["2017-12-08", "2018-12-07"]
-    assert "--full" in re.search(r"^paper:.*?\n\n", MAKEFILE, re.MULTILINE | re.DOTALL)[0]
 
 
 def test_make_paper_has_the_papers_window_and_batch(paper):

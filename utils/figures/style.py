@@ -45,6 +45,7 @@ EXPERIMENTS = {
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
 FORECASTS = ("#0072b2", "#3fbf8f", "#cc79a7", "#56b4e9")  # colour-blind readers tell them apart, and so does grey
+NETWORKS = {"compact": FORECASTS[0], "convlstm": FORECASTS[1]}  # those of most figures keep their colour in all
 MARKERS = "os^Dv"  # of leads or of forecasts, where colours alone would not do in grey
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
 EDGE = {"markeredgecolor": "0.2", "markeredgewidth": 0.5}  # of the markers on a line
@@ -129,8 +130,9 @@ def line_of(name: str, names: list[str]) -> dict[str, Any]:
     """Colour, style and width of the line of one of `names`: a baseline keeps its own, the others are stronger."""
     if name in BASELINES:
         return baseline_line(name, width=0.8)
-    others = [other for other in names if other not in BASELINES]
-    return {"color": FORECASTS[others.index(name) % len(FORECASTS)], "linestyle": "solid", "linewidth": 1}
+    others = [other for other in names if other not in BASELINES and other not in NETWORKS]
+    colour = NETWORKS.get(name) or FORECASTS[2:][others.index(name) % 2]
+    return {"color": colour, "linestyle": "solid", "linewidth": 1}
 
 
 def axis_limits(

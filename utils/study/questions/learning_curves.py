@@ -19,9 +19,10 @@ from utils.settings import run_folder
 from utils.study.html_page import Figure, Section
 from utils.study.results import Results
 
-ENDS = {  # why a run stopped: name in the legend, marker of its last epoch
-    False: ("stopped by itself", "|"),
-    True: ("cut by the cap of epochs", "x"),
+ENDS = {  # how a run stopped, as metrics.json has it: name in the legend, marker of its last epoch
+    "validation": ("stopped: no more improvement", "|"),
+    "cap": ("cut by the cap of steps", "x"),
+    "planned": ("planned end", "_"),
 }
 _BEST = {"marker": "o", "markersize": 3.5, "linestyle": "none", "zorder": 4}
 
@@ -34,26 +35,19 @@ def curves(results: Results, figures: Path) -> Section | None:
     path, ahead = figures / "curves.png", f"{format_days(results.lead)} ahead"
     title = f"Loss on training days and RMSE on validation days by epoch, {ahead}"
     draw_curves(logs, results.title(title), path)
-    runs = logs.groupby(["experiment", "model"])["capped"].first()
-    last = logs.groupby(["experiment", "model"]).apply(_ends_at_its_best)
+    runs = logs.groupby(["experiment", "model"])["stopped"].first()
     missing = [model for model in results.models if model not in set(logs["model"])]
-    note = f"Not shown, since fewer than two epochs are logged: {', '.join(missing)}. " if missing else ""
     return Section(
         "Did the networks train long enough?",
-        f"{int(runs.sum())} of {len(runs)} training runs were cut by the cap of epochs, {ahead}. "
-        f"{int((runs & last).sum())} of these had their lowest validation error in the last epoch: they were still "
-        "improving.",
+        f"Of the {len(runs)} training runs shown, {ahead}, {int((runs == 'validation').sum())} stopped because the "
+        f"validation RMSE no longer improved, and {int((runs == 'cap').sum())} were cut by the cap of steps.",
         [Figure(path, "Training loss and validation RMSE by epoch of every network", "Dot: the epoch that is kept.")],
-        f"{note}Seed {results.seeds[0]}.",
+        f"Not shown, since fewer than two epochs are logged: {', '.join(missing)}." if missing else "",
     )
 
 
-def _ends_at_its_best(log: pd.DataFrame) -> bool:
-    return bool(log["val_rmse"].idxmin() == log["epoch"].idxmax())
-
-
 def read_logs(results: Results) -> pd.DataFrame:
-    """The log.csv of each run at the first lead and seed, with experiment, model and whether the cap cut it."""
+    """The log.csv of each run at the first lead and seed, with experiment, model and how it stopped."""
     logs = []
     for experiment in EXPERIMENTS:
         for model in results.models:
@@ -61,20 +55,18 @@ def read_logs(results: Results) -> pd.DataFrame:
             if not (folder / "log.csv").exists():
                 continue
             log = pd.read_csv(folder / "log.csv")
-            settings = read_json(folder / "config.json").get("settings", {})
-            cap = settings.get("epochs", {}).get("value")
             if len(log) > 1:
-                capped = cap is not None and log["epoch"].max() >= cap
-                logs.append(log.assign(experiment=experiment, model=model, capped=capped))
-    columns = ["experiment", "model", "epoch", "train_loss", "val_rmse", "capped"]
+                stopped = read_json(folder / "metrics.json").get("stopped")
+                logs.append(log.assign(experiment=experiment, model=model, stopped=stopped))
+    columns = ["experiment", "model", "epoch", "train_loss", "val_rmse", "stopped"]
     return pd.concat(logs, ignore_index=True)[columns] if logs else pd.DataFrame(columns=columns)
 
 
 def draw_curves(logs: pd.DataFrame, title: str, path: Path) -> None:
     """Draw training loss (upper row) and validation RMSE (lower row) by epoch, a column an experiment; PNG and PDF.
 
-    `logs`: experiment, model, epoch, train_loss (of the scaled target), val_rmse (m3 m-3), capped (whether the cap of
-    epochs cut the run). Raises UserError when it is empty.
+    `logs`: experiment, model, epoch, train_loss (of the scaled target), val_rmse (m3 m-3), stopped (one of ENDS, or
+    None where it is not known). Raises UserError when it is empty.
     """
     style.save(_curves_figure(logs, title), path, vector=True)
 
@@ -103,7 +95,9 @@ def _curves_figure(logs: pd.DataFrame, title: str) -> Plot:
         lower.locator_params(axis="x", integer=True)
     keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
     notes = [Line2D([], [], color="0.3", label="lowest validation error: kept", **_BEST)]
-    notes += [Line2D([], [], label=label, **_end(marker)) for label, marker in ENDS.values()]
+    for end, (label, marker) in ENDS.items():
+        if (logs["stopped"] == end).any():
+            notes.append(Line2D([], [], label=label, **_end(marker)))
     style.legend(figure, *style.in_rows(keys, 5), notes)
     return figure
 
@@ -124,8 +118,9 @@ def _draw_run(ax: Axes, log: pd.DataFrame, column: str, look: dict) -> None:
     style.draw_line(ax, epoch, values, label=log["model"].iloc[0], **look)
     best = int(np.argmin(log["val_rmse"].to_numpy()))
     ax.plot(epoch[best], values[best], color=look["color"], gid="best", **_BEST)
-    _, marker = ENDS[bool(log["capped"].iloc[0])]
-    ax.plot(epoch[-1], values[-1], gid="end", **_end(marker))
+    stopped = log["stopped"].iloc[0]
+    if stopped in ENDS:
+        ax.plot(epoch[-1], values[-1], gid="end", **_end(ENDS[stopped][1]))
 
 
 def _end(marker: str) -> dict:

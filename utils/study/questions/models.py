@@ -16,7 +16,7 @@ from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.plan import COMPACT, PAPERS_BEST
+from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
 from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Comparison, Results
 
@@ -43,6 +43,8 @@ def _changes(results: Results) -> pd.DataFrame:
     """The change of RMSE, per cent, of every baseline and model against each of RIVALS, over all seeds."""
     cases = [(SCRATCH, name) for name in BASELINES]
     cases += [(experiment, model) for model in results.models for experiment in WAYS]
+    matched = [(SCRATCH, model + MATCHED) for model in results.models]
+    cases += [case for case in matched if results.has(*case, results.leads[0])]
     rows = []
     for (experiment, model), lead, rival in product(cases, results.leads, RIVALS):
         row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}

@@ -300,13 +300,13 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
     for turn, (model, (errors, changes)) in enumerate(zip(counts.index, panels, strict=True)):
         rows = fitted[fitted["model"] == model]
         errors.set_title(f"({ascii_lowercase[2 * turn]}) {model}, RMSE")
-        changes.set_title(f"({ascii_lowercase[2 * turn + 1]}) {model}, change against scratch on as many days")
+        changes.set_title(f"({ascii_lowercase[2 * turn + 1]}) {model}, against scratch")
         clipped |= _draw_errors(errors, rows, simple, used)
         clipped |= _draw_changes(changes, rows, labels)
         errors.set_xticks(list(labels), list(labels.values()))
         errors.set_xticks([], minor=True)
     panels[-1, 0].set_xlabel("SMAP days (d)")
-    panels[-1, 1].set_xlabel("change of RMSE (%); negative is better")
+    panels[-1, 1].set_xlabel("change of RMSE on as many days (%)\nnegative is better")
     keys = [Line2D([], [], **_look(name)) for name in used]
     keys += [
         Line2D([], [], label=name, **style.baseline_line(name, width=1.2)) for name in dict.fromkeys(simple["model"])
@@ -337,13 +337,13 @@ def _draw_changes(ax: Axes, fitted: pd.DataFrame, labels: dict[int, str]) -> boo
     """A forest plot with a row for each number of days; returns whether any change lies off the axis."""
     ends = {"change": "value", "change_low": "low", "change_high": "high"}
     points = fitted[["strategy", "target_days", *ends]].rename(columns={"target_days": "row", **ends})
-    points = points.dropna(subset="value")
+    points = points.dropna(subset="value").astype({"row": str})
     looks = [forest.Look(name, *LOOKS[name][:3]) for name in LOOKS if name in set(points["strategy"])]
     if points.empty:
         return False
     ax.set_xlim(forest.percent_limits(points))
     forest.prepare_rows(ax, [label.replace("\n", " ") + " days" for label in labels.values()])
-    return forest.draw_points(ax, points, list(labels), looks, by="strategy")
+    return forest.draw_points(ax, points, [str(days) for days in labels], looks, by="strategy")
 
 
 def _look(strategy: str) -> dict:

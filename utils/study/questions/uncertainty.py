@@ -176,8 +176,8 @@ def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], ti
 def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
     """Axes in order: a diagram for each lead, the CRPS."""
     leads = sorted(table["lead_days"].unique())
-    networks = table[~table["model"].isin(BASELINES)].groupby("model")["crps"].mean().sort_values()
-    names = style.ordered(table["model"], (*networks.index, *BASELINES))  # the best network first
+    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
+    names = style.ordered(table["model"], (*networks, *BASELINES))
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
     figure = style.new_figure(style.DOUBLE, 2.3, title)
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
