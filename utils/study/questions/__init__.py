@@ -4,6 +4,7 @@ from pathlib import Path
 
 from utils.common.cli import UserError
 from utils.study.html_page import Section
+from utils.study.questions.controls import why_transfer_helps
 from utils.study.questions.error_by_lead import leads
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
 from utils.study.questions.models import how_good
@@ -13,10 +14,11 @@ from utils.study.questions.transfer_gain import scatters, transfer
 from utils.study.questions.transfer_strategies import strategies
 from utils.study.questions.uncertainty import how_sure
 from utils.study.questions.weather_forecasts import weather_of_study
+from utils.study.questions.worlds import other_worlds
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact", "reliability"]
+FIGURES += ["strategies", "weather", "weather_compact", "reliability", "worlds", "controls"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -24,6 +26,8 @@ def answers(results: Results, figures: Path) -> list[Section]:
     questions = (
         how_good,
         transfer,
+        why_transfer_helps,
+        other_worlds,
         scatters,
         cells,
         where_transfer_helps,
