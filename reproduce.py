@@ -43,6 +43,7 @@ from utils.training.run_directory import epochs_done
 
 ASKED = ("input_days", "epochs", "batch_size")  # settings of the runs that the study can take instead of the scripts
 MaybePeriod = Annotated[tuple[str, str] | None, arg(metavar="START END")]
+MaybePeriods = Annotated[tuple[str, ...] | None, arg(metavar="START END ...")]
 
 
 @dataclass(kw_only=True)
@@ -51,11 +52,11 @@ class Settings:
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
     models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
-    seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2
-    train: MaybePeriod = None  # target days of SMAP to learn from; None: all before --val
+    seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2 3 4
+    train: MaybePeriods = None  # target days of SMAP to learn from; None: all before --val
     val: MaybePeriod = None  # to validate on; None: the 365 days before --test
     test: MaybePeriod = None  # to score; None: the last 365 days of the record
-    source_train: MaybePeriod = None  # target days of ERA5-Land to learn from; None: all before --source-val
+    source_train: MaybePeriods = None  # target days of ERA5-Land to learn from; None: all before --source-val
     source_val: MaybePeriod = None  # to validate on; None: the 365 days before --source-test
     source_test: MaybePeriod = None  # to score, never learned from; None: the last 365 days before SMAP's --test
     input_days: int | None = None  # days in the window; None: as many as the lead
@@ -144,7 +145,7 @@ def make_study(settings: Settings) -> Study:
         plan=plan,
         models=settings.models,
         leads=settings.lead_days,
-        seeds=settings.seeds or ((0, 1, 2) if settings.full else (0,)),
+        seeds=settings.seeds or (tuple(range(5)) if settings.full else (0,)),
         details=settings.details,
         matched=settings.matched,
         strategies=settings.strategies,

@@ -1,9 +1,12 @@
 """Tiny data sets and the scripts as a user runs them. Shapes in signatures are checked while the tests run."""
 
+import io
 import os
 import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -15,7 +18,10 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import xarray as xr  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from utils.common import parallel  # noqa: E402
 from utils.common.files import ROOT  # noqa: E402
 from utils.dataset.prepared import write_prepared  # noqa: E402
 
@@ -93,23 +99,47 @@ class Result:
         return lines[0]
 
 
+def run_script(name: str, *arguments: object) -> int:
+    """The exit code of a script that runs in this process exactly as `python SCRIPT ARGUMENTS` would."""
+    main, argv = sys.modules["__main__"], sys.argv
+    sys.argv = [name, *map(str, arguments)]
+    try:
+        runpy.run_path(str(ROOT / name), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.modules["__main__"], sys.argv = main, argv
+    return 0
+
+
 @pytest.fixture
-def script(monkeypatch, capfd):
-    """Run a script in this process exactly as `python SCRIPT ARGUMENTS` would."""
+def script(capfd):
+    """Run a script in this process."""
 
     def run(name: str, *arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        main, code = sys.modules["__main__"], 0
         capfd.readouterr()
-        try:
-            runpy.run_path(str(ROOT / name), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            sys.modules["__main__"] = main
-        return Result(code, *capfd.readouterr())
+        return Result(run_script(name, *arguments), *capfd.readouterr())
 
     return run
+
+
+def quicken(patch: pytest.MonkeyPatch) -> None:
+    """Let a study do its jobs in this process and save blank pictures: for tests of its numbers and words."""
+
+    def save_blank(figure: Figure, file: Path, **how: object) -> None:
+        Image.new("L", (4, 4)).save(file, format="png")
+
+    patch.setattr(Figure, "savefig", save_blank)
+    patch.setattr(parallel, "processes", lambda number: ThreadPoolExecutor(1))
+
+
+def quick_study(*arguments: object) -> Result:
+    """Run reproduce.py in this process, without pictures."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        quicken(patch)
+        code = run_script("reproduce.py", *arguments)
+    return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def subprocess_script(name: str, *arguments: object, **options) -> Result:

@@ -60,7 +60,8 @@ def draw_transfer_maps(changes: dict[str, xr.Dataset], title: str, path: Path) -
     `changes`: model → `r2` and `rmse` (m3 m-3), with transfer − without, [lat, lon], NaN where not scored; `better` and
     `worse`, boolean [lat, lon]: significant after control of the false discovery rate. The test is of squared errors,
     so dots stand in the map of RMSE. Blue means in both maps that transfer helps; a minus sign marks cells that lose
-    more than a quarter of the limit. Shares are of the cells with a change of RMSE; raises UserError when there is none.
+    more than a quarter of the limit. Shares are of the cells with a change of RMSE.
+    Raises UserError when there is none.
     """
     save(_transfer_figure(changes, title), path, vector=True)
 

@@ -26,7 +26,7 @@ from utils.common.periods import Period, Span, overlap, spans
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
-from utils.dataset.prepared import VARIABLES
+from utils.dataset.prepared import VARIABLES, in_brackets, label_of
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
@@ -99,6 +99,7 @@ def evaluate(
             "data": str(path),
             "data_sha256": data_hash(path),
             "synthetic_data": samples.data.synthetic,
+            "label": samples.data.label,
             "test": [[str(first), str(last)] for first, last in periods],
             "skipped_days": samples.skipped,
             "max_input_age": max_input_age,
@@ -271,7 +272,7 @@ def draw(run_dir: Path, sums: Sums) -> None:
     day = _median_day(sums)
     with xr.open_dataset(run_dir / "predictions.nc") as ds:
         title = f"{ds.attrs['experiment']}, {ds.attrs['model']}, {format_days(int(ds.attrs['lead_days']))} ahead"
-        title += " (SYNTHETIC sample)" if ds.attrs["synthetic"] == "true" else ""
+        title += in_brackets(label_of(ds.attrs))
         map_title = f"{title}, {str(ds['time'].values[day])[:10]}"
         pair = ds[["observed", "predicted"]]
         maps = pair.isel(time=day).load()

@@ -75,20 +75,27 @@ def change(moisture: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({"r2": -40 * rmse, "rmse": rmse, "better": rmse < -0.004, "worse": rmse > 0.004})
 
 
-def days(observed: xr.DataArray, predicted: xr.DataArray) -> list[tuple[str, xr.DataArray, xr.DataArray]]:
-    labels = ("wettest day, 2018-07-12", "driest day, 2018-03-02", "median day, 2018-10-20")
-    return [(label, observed + 0.05 * i, predicted + 0.04 * i) for i, label in enumerate(labels)]
+def two_changes(moisture: xr.DataArray) -> dict[str, xr.Dataset]:
+    return {"convlstm": change(moisture), "compact": change(moisture)}
+
+
+def days(observed: xr.DataArray, predicted: xr.DataArray, names=("compact", "convlstm", "ridge_memory")) -> list:
+    labels = ("wettest\n2018-07-12", "driest\n2018-03-02", "median error\n2018-10-20")
+    return [
+        (label, observed + 0.05 * i, {name: predicted + 0.04 * i + 0.01 * j for j, name in enumerate(names)})
+        for i, label in enumerate(labels)
+    ]
 
 
 def maps_figure(observed: xr.DataArray, predicted: xr.DataArray, title: str = TITLE) -> Figure:
-    return Drawmap._days_figure([("", observed, predicted)], title)
+    return Drawmap._days_figure([("", observed, {"": predicted})], title)
 
 
 FIGURES: dict[str, Callable[..., Figure]] = {
     "maps": maps_figure,
     "days": lambda *pair: Drawmap._days_figure(days(*pair), TITLE),
     "cells": lambda *pair: Drawmap._cells_figure(columns(pair[0]), TITLE),
-    "transfer": lambda *pair: Drawmap._transfer_figure(change(pair[0]), TITLE),
+    "transfer": lambda *pair: Drawmap._transfer_figure(two_changes(pair[0]), TITLE),
 }
 
 
@@ -144,7 +151,7 @@ def test_the_maps_of_the_study_are_a_small_png_and_a_small_pdf_with_searchable_t
     draw, data = {
         "days": (draw_days, days(observed, predicted)),
         "cells": (draw_cell_maps, columns(observed)),
-        "transfer": (draw_transfer_maps, change(observed)),
+        "transfer": (draw_transfer_maps, {"convlstm": change(observed)}),
     }[kind]
     draw(data, TITLE, tmp_path / "maps.png")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["maps.pdf", "maps.png"]
@@ -201,29 +208,38 @@ def test_a_map_hides_no_cell_of_a_grid_wider_than_china():
 def test_every_day_shares_its_limits_and_the_difference_is_centred_on_zero():
     rows = days(*REGIONS["China at 1°"])
     meshes = [ax.collections[0] for ax in maps(Drawmap._days_figure(rows, TITLE))]
-    assert len(meshes) == 9
-    assert len({mesh.get_clim() for i, mesh in enumerate(meshes) if i % 3 < 2}) == 1
-    assert len({mesh.get_cmap().name for i, mesh in enumerate(meshes) if i % 3 < 2}) == 1
-    assert len({mesh.get_clim() for mesh in meshes[2::3]}) == 1
-    low, high = meshes[2].get_clim()
+    assert len(meshes) == 15
+    moisture, differences = (
+        [m for i, m in enumerate(meshes) if i % 5 < 2],
+        [m for i, m in enumerate(meshes) if i % 5 > 1],
+    )
+    assert len({mesh.get_clim() for mesh in moisture}) == len({mesh.get_cmap().name for mesh in moisture}) == 1
+    assert len({mesh.get_clim() for mesh in differences}) == 1
+    low, high = differences[0].get_clim()
     assert low == -high < 0
-    for (_, observed, predicted), mesh in zip(rows, meshes[2::3], strict=True):
-        expected = (predicted - observed).sortby("lat").values
-        np.testing.assert_allclose(mesh.get_array().filled(np.nan), expected, atol=1e-7)
+    expected = [(predicted - observed) for _, observed, forecasts in rows for predicted in forecasts.values()]
+    for difference, mesh in zip(expected, differences, strict=True):
+        values = difference.sortby("lat").values
+        np.testing.assert_allclose(mesh.get_array().filled(np.nan), values, atol=1e-7)
 
 
 def test_each_day_has_its_label_above_and_its_own_rmse():
     rows = days(*REGIONS["China at 2°"])
-    rows[1] = (rows[1][0], rows[1][1], xr.full_like(rows[1][2], np.nan))
+    rows[1][2]["convlstm"] = xr.full_like(rows[1][1], np.nan)
     figure = Drawmap._days_figure(rows, TITLE)
     places = {text.split("\n")[0]: box for text, box, _ in drawn_texts(figure)}
     panels = maps(figure)
-    for i, (label, observed, predicted) in enumerate(rows):
-        below, above = panels[3 * i].bbox.y1, panels[3 * (i - 1)].bbox.y0 if i else figure.bbox.y1
-        assert below < places[label].y0 and places[label].y1 < above
-        rmse = float(np.sqrt(((predicted - observed) ** 2).mean()))
-        name = panels[3 * i + 2].get_title(loc="left")[4:]
-        assert name == ("difference" if i == 1 else f"difference, RMSE {rmse:.4f} m³ m⁻³")
+    for i, (label, observed, forecasts) in enumerate(rows):
+        below, above = panels[5 * i].bbox.y1, panels[5 * (i - 1)].bbox.y0 if i else figure.bbox.y1
+        place = places[label.split("\n")[0]]
+        assert below < place.y0 and place.y1 < above
+        for panel, (name, predicted) in zip(panels[5 * i + 2 :], forecasts.items(), strict=False):
+            rmse = float(np.sqrt(((predicted - observed) ** 2).mean()))
+            heading, said = panel.get_title(loc="left").split("\n")
+            assert heading == name
+            assert said[4:] == ("no value" if np.isnan(rmse) else f"RMSE {rmse:.4f}")
+    single = maps(maps_figure(*REGIONS["China at 2°"]))[2].get_title(loc="left")
+    assert single.startswith("(c) difference, RMSE 0.0") and single.endswith(" m³ m⁻³")
 
 
 @pytest.mark.parametrize("kind", FIGURES)
@@ -240,9 +256,9 @@ def test_a_cell_is_drawn_where_it_is_whatever_the_order_of_the_file(flip, kind):
     observed, predicted = day(lat, lon)
     figure, expected = {
         "maps": lambda: (maps_figure(turned(observed), turned(predicted)), observed),
-        "days": lambda: (Drawmap._days_figure([("", turned(observed), turned(predicted))], TITLE), observed),
+        "days": lambda: (Drawmap._days_figure([("", turned(observed), {"": turned(predicted)})], TITLE), observed),
         "cells": lambda: (Drawmap._cells_figure({"a": turned(scores(observed))}, TITLE), scores(observed).r2),
-        "transfer": lambda: (Drawmap._transfer_figure(turned(change(observed)), TITLE), change(observed).r2),
+        "transfer": lambda: (Drawmap._transfer_figure({"a": turned(change(observed))}, TITLE), change(observed).r2),
     }[kind]()
     mesh = maps(figure)[0].collections[0]
     corners = mesh.get_coordinates()
@@ -271,7 +287,7 @@ def test_zero_is_the_neutral_colour_of_r2_and_wild_cells_are_beyond_the_arrow():
     figure = Drawmap._cells_figure(wild, TITLE)
     mesh, bar = maps(figure)[0].collections[0], colour_bars(figure)[0]
     low, high = mesh.get_clim()
-    assert low == -1 and 0.5 < high <= 1, "R² below −1 is all equally bad"
+    assert (low, high) == (-1, 1), "R² below −1 is all equally bad"
     assert min(mesh.cmap(mesh.norm(0.0))[:3]) > 0.9, "neutral"
     red, blue = (np.array(mesh.cmap(mesh.norm(value))) for value in (-0.8, 0.8))
     assert red[0] > red[2] and blue[2] > blue[0]
@@ -286,7 +302,7 @@ def test_zero_stays_on_the_scale_whatever_the_scores(r2):
     moisture = REGIONS["the Yangtze"][0]
     figure = Drawmap._cells_figure({"a": scores(moisture).assign(r2=moisture * 0 + r2)}, TITLE)
     low, high = maps(figure)[0].collections[0].get_clim()
-    assert low <= 0 < high
+    assert low == -high < 0
     assert maps(figure)[0].get_title(loc="left") == f"a\n(a) median {r2:.2f}".replace("-", "−")
     assert_tidy_maps(figure)
 
@@ -307,7 +323,7 @@ def test_marks_are_thinned_where_they_would_run_together():
 
 
 def test_blue_means_that_transfer_helps_in_both_maps_and_both_bars_run_to_the_right():
-    figure = Drawmap._transfer_figure(change(REGIONS["the Yangtze"][0]), TITLE)
+    figure = Drawmap._transfer_figure({"convlstm": change(REGIONS["the Yangtze"][0])}, TITLE)
     r2, rmse = (ax.collections[0] for ax in maps(figure))
     for mesh in (r2, rmse):
         assert mesh.get_clim()[0] == -mesh.get_clim()[1]
@@ -323,11 +339,12 @@ def test_blue_means_that_transfer_helps_in_both_maps_and_both_bars_run_to_the_ri
 
 def test_significant_cells_are_stippled_and_cells_that_lose_have_a_minus_sign():
     data = change(REGIONS["the Yangtze"][0])
-    figure = Drawmap._transfer_figure(data, TITLE)
-    for ax, name, sign in zip(maps(figure), ("r2", "rmse"), (-1, 1), strict=True):
-        assert marked(ax, "o") == cells_where(data.better | data.worse)
+    r2, rmse = maps(Drawmap._transfer_figure({"convlstm": data}, TITLE))
+    assert not marked(r2, "o"), "the test is of squared errors"
+    assert marked(rmse, "o") == cells_where(data.better | data.worse)
+    for ax, name, sign in ((r2, "r2", -1), (rmse, "rmse", 1)):
         limit = ax.collections[0].get_clim()[1]
-        assert marked(ax, "_") == cells_where(data.worse | (sign * data[name] > limit / 4))
+        assert marked(ax, "_") == cells_where(sign * data[name] > limit / 4)
 
 
 def test_the_shares_are_of_the_scored_cells():
@@ -338,11 +355,11 @@ def test_the_shares_are_of_the_scored_cells():
     worse = np.array([[False, False, False, False], [False, True, False, True]])
     values = {"r2": -10 * rmse, "rmse": rmse, "better": better, "worse": worse}
     data = xr.Dataset({name: (("lat", "lon"), v) for name, v in values.items()}, {"lat": lat, "lon": lon})
-    figure = Drawmap._transfer_figure(data, TITLE)
+    figure = Drawmap._transfer_figure({"cnn": data}, TITLE)
     texts = [text for text, *_ in drawn_texts(figure)]
-    lowers = "Transfer lowers the RMSE in 66.7 % of 6 cells, significantly in 33.3 %; "
+    lowers = "cnn: transfer lowers the RMSE in 66.7 % of 6 cells, significantly in 33.3 %; "
     assert lowers + "it raises it significantly in 16.7 %." in texts
-    assert marked(maps(figure)[0], "o") == {(30.0, -100.0), (30.0, -98.0), (32.0, -98.0)}, "only scored cells"
+    assert marked(maps(figure)[1], "o") == {(30.0, -100.0), (30.0, -98.0), (32.0, -98.0)}, "only scored cells"
 
 
 @pytest.mark.parametrize("title", ["", "short", TITLE * 4, "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])
@@ -380,7 +397,7 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_days, days(north, south)),
         (draw_cell_maps, columns(nothing)),
         (draw_cell_maps, {"a": scores(observed), "b": scores(REGIONS["China at 1°"][0])}),
-        (draw_transfer_maps, change(nothing)),
+        (draw_transfer_maps, {"cnn": change(nothing)}),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:
@@ -398,6 +415,6 @@ def test_a_column_without_a_score_is_drawn_empty():
 def test_figures_and_settings_do_not_pile_up(tmp_path, monkeypatch):
     def draw():
         draw_maps(*REGIONS["China at 2°"], TITLE, tmp_path / "map.png")
-        draw_transfer_maps(change(REGIONS["the Yangtze"][0]), TITLE, tmp_path / "transfer.png")
+        draw_transfer_maps({"cnn": change(REGIONS["the Yangtze"][0])}, TITLE, tmp_path / "transfer.png")
 
     assert_nothing_piles_up(monkeypatch, draw, figures=2)

@@ -32,9 +32,12 @@ def some_pairs(seed=1, slope=0.8):
     return observed, predicted
 
 
-def panels(rows=("SMAPtest", "finetune-SMAPtest"), columns=style.MODELS):
-    keys = [(row, column) for row in rows for column in columns]
-    return {key: some_pairs(i, 0.5 + 0.04 * i) for i, key in enumerate(keys)}
+NAMES = ("compact, from scratch", "convlstm, from scratch", "ridge_memory")
+NAMES += ("compact, with transfer", "convlstm, with transfer", "persistence")
+
+
+def panels(names=NAMES):
+    return {name: some_pairs(i, 0.5 + 0.04 * i) for i, name in enumerate(names)}
 
 
 def pictures(title: str) -> dict[str, Figure]:
@@ -104,14 +107,14 @@ def test_the_scatter_has_equal_axes_and_counts_the_wild_forecasts_it_does_not_sh
     assert ax.get_xlim()[0] > -1
     assert "(7 outside)" in ax.texts[0].get_text()
     assert "R² = −" in ax.texts[0].get_text(), "the wild forecasts count in the scores"
-    ax = scatter._scatters_figure({("SMAPtest", "cnn"): (observed, predicted)}, TITLE).axes[0]
+    ax = scatter._scatters_figure({"cnn": (observed, predicted)}, TITLE).axes[0]
     assert ax.get_xlim()[0] > -1 and "7 outside" in ax.texts[0].get_text() and "R² −" in ax.texts[0].get_text()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.2])
 def test_a_scatter_of_one_observed_value_has_no_fit(value):
     data = np.full(50, value), np.linspace(0.1, 0.3, 50)
-    for figure in (scatter._scatter_figure(*data, TITLE), scatter._scatters_figure({("a", "b"): data}, TITLE)):
+    for figure in (scatter._scatter_figure(*data, TITLE), scatter._scatters_figure({"a": data}, TITLE)):
         assert len(figure.axes[0].get_lines()) == 1
         assert "R² not defined" in figure.axes[0].texts[0].get_text()
         assert_tidy_plot(figure)
@@ -121,7 +124,7 @@ def test_the_scatters_share_axes_and_colours_and_say_slope_r2_and_rmse():
     data = panels()
     figure = scatter._scatters_figure(data, TITLE)
     *grid, bar = figure.axes
-    assert len(grid) == 10 and bar.get_label() == "colour bar"
+    assert len(grid) == 6 and bar.get_label() == "colour bar"
     assert len({(ax.get_xlim(), ax.get_ylim(), ax.collections[0].get_clim()) for ax in grid}) == 1
     for ax, (observed, predicted) in zip(grid, data.values(), strict=True):
         both = np.isfinite(observed) & np.isfinite(predicted)
@@ -134,19 +137,18 @@ def test_the_scatters_share_axes_and_colours_and_say_slope_r2_and_rmse():
         np.testing.assert_allclose(line[:, 1], fit.slope * line[:, 0] + fit.intercept)
         assert ax.collections[0].get_array().sum() == both.sum()
         assert ax.collections[0].get_rasterized(), "a vector file of every cell is too heavy"
-    assert [ax.get_ylabel().split("\n")[0] for ax in grid[::5]] == ["SMAPtest", "finetune-SMAPtest"]
+    assert [ax.get_title(loc="left")[4:] for ax in grid] == list(NAMES)
 
 
 @pytest.mark.parametrize(
     "data",
     [
         panels(),
-        panels(("SMAPtest",), ("cnn",)),
-        panels(columns=("cnn", "convlstm")),
-        {key: values for key, values in panels().items() if key != ("SMAPtest", "cnn")},
-        panels() | {("finetune-SMAPtest", "lstm"): (np.full(9, np.nan), np.full(9, 0.2))},
+        panels(NAMES[:1]),
+        panels(NAMES[:5]),
+        panels() | {NAMES[1]: (np.full(9, np.nan), np.full(9, 0.2))},
     ],
-    ids=["all", "one", "two columns", "one missing", "one without values"],
+    ids=["all", "one", "one place free", "one without values"],
 )
 def test_the_scatters_are_tidy_whatever_has_run(data, tmp_path, saved):
     draw_scatters(data, TITLE, tmp_path / "scatters.png")
@@ -162,7 +164,7 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_scatter, nothing, observed),
         (draw_scatter, np.array([0.1]), np.array([0.2])),
         (draw_scatters, {}),
-        (draw_scatters, {("SMAPtest", "cnn"): (nothing, observed)}),
+        (draw_scatters, {"cnn": (nothing, observed)}),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:
@@ -187,6 +189,6 @@ def test_a_figure_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_figures_and_settings_do_not_pile_up(tmp_path, pairs, monkeypatch):
     def draw():
         draw_scatter(*pairs, TITLE, tmp_path / "scatter.png")
-        draw_scatters(panels(columns=("cnn",)), TITLE, tmp_path / "scatters.png")
+        draw_scatters(panels(NAMES[:1]), TITLE, tmp_path / "scatters.png")
 
     assert_nothing_piles_up(monkeypatch, draw, figures=2)

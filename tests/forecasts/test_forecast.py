@@ -10,12 +10,13 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite
 from conftest import PERIODS, ROOT, tiny
 from PIL import Image
+from sklearn.metrics import brier_score_loss
 from test_compact import gappy
 
 from utils.common.files import read_json
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
-from utils.forecasts import hindcasts, operational, request
+from utils.forecasts import climatology, hindcasts, operational, request
 from utils.forecasts.calibration import LEVELS
 
 LAST = "2015-07-28"  # of the record of `smap`
@@ -137,13 +138,15 @@ def test_runs_of_a_lead_are_weighted_by_their_days_held_out(forecast, trained):
 
 
 def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_scores(forecast, trained, monkeypatch):
-    """In parts of four inits, the last of which have no observation yet."""
+    """In parts of four inits, the last of which have no observation yet. One year is taken as enough for chances."""
+    monkeypatch.setattr(climatology, "FEWEST_YEARS", 1)
     monkeypatch.setattr(request, "MAX_INITS", 4)
     single = opened(forecast("--init", "2015-07-10", runs=["cnn0"]))
     result, out = forecast("--init", "2015-06-28", "2015-07-28", "--jobs", 1, runs=["cnn0"])
     ds = opened((result, out))
     assert ds.sizes["init_time"] == 31 and ds["valid_time"].dims == ("init_time", "lead_time")
-    for name in ("soil_moisture", "anomaly", "percentile", "soil_moisture_quantile", "input_age"):
+    names = ("soil_moisture", "anomaly", "percentile", "probability_below_p10", "soil_moisture_quantile", "input_age")
+    for name in names:
         np.testing.assert_allclose(ds[name].sel(init_time="2015-07-10"), single[name], atol=1e-4)
     assert not out.with_name(".forecast.nc.parts").exists()
     (row,) = read_json(out.with_suffix(".scores.json"))["leads"]
@@ -151,6 +154,13 @@ def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_sco
     for name in ("rmse", "r2", "n", "skill_over_persistence"):
         assert row[name] == pytest.approx(expected[name], rel=1e-5)
     assert 0 < row["coverage_90"] <= 1 and "coverage" in result.out
+    with xr.open_dataset(trained / "smap.nc") as record:
+        observed = record["soil_moisture"].reindex(time=ds["valid_time"].values[:, 0]).values
+    chance, limit = (ds[name].values[:, 0] for name in ("probability_below_p10", "climatology_p10"))
+    scored = np.isfinite(observed) & np.isfinite(chance)
+    brier = brier_score_loss((observed < limit)[scored], chance[scored])
+    assert row["dry"]["brier"] == pytest.approx(brier, rel=1e-5)
+    assert "chance of unusually dry soil: Brier skill" in result.out
 
 
 def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):

@@ -115,3 +115,26 @@ def assert_nothing_piles_up(monkeypatch, draw: Callable[[], None], figures: int)
     assert Counted.drawn == 2 * figures and not Counted.alive
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == settings
+
+
+def forest_points(ax: Axes) -> set[tuple[int, float, bool, str]]:
+    """The points of a forest plot: row, value, whether it is filled, marker."""
+    points = [line for line in ax.get_lines() if line.get_gid() == "point"]
+    return {
+        (
+            round(float(line.get_ydata()[0])),
+            round(float(line.get_xdata()[0]), 6),
+            line.get_markerfacecolor() != "white",
+            line.get_marker(),
+        )
+        for line in points
+    }
+
+
+def forest_arrows(ax: Axes) -> list[tuple[int, str]]:
+    """The points of a forest plot that lie off its axis: row, and what is written beside the arrow."""
+    arrows = [line for line in ax.get_lines() if line.get_gid() == "clipped"]
+    written = {tuple(map(float, text.xy)): text.get_text() for text in ax.texts if hasattr(text, "xy")}
+    places = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in arrows]
+    assert {x for x, _ in places} <= set(ax.get_xlim()), "an arrow stands on the edge"
+    return [(round(place[1]), written[place]) for place in places]

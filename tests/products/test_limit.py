@@ -10,8 +10,8 @@ from conftest import subprocess_script, tiny
 from utils.common.files import file_hash
 from utils.common.grid import Grid
 from utils.dataset.prepared import write_prepared
+from utils.products.land_model import Forcing, run_land_model
 from utils.products.synthetic import predictability_limit
-from utils.products.synthetic.land_model import Forcing, run_land_model
 from utils.products.synthetic.predictability_limit import SHIFTS, ensemble_means, limit_of, other_years, write_limit
 from utils.products.synthetic.weather_generator import Field, Waves
 from utils.scores.significance import daily_sums, estimate, mse_difference

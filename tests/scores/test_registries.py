@@ -91,7 +91,7 @@ def test_without_toys_the_columns_of_the_table_are_those_of_the_contract():
         *("matched_rmse_change", "matched_low", "matched_high", "matched_p", "vs_matched"),
         *("bias", "ubrmse", "pearson_r", "kge", "acc", "skill_over_climatology", "slope", "intercept"),
         *("rmse_area_weighted", "r2_area_weighted", "rmse_median_cell", "r2_median_cell", "skill_median_cell"),
-        *("input_days", "target_days", "epochs", "best_epoch", "steps", "training_seconds", "stopped"),
+        *("input_days", "target_days", "max_input_age", "epochs", "best_epoch", "steps", "training_seconds", "stopped"),
         *("dead_channels_start", "dead_channels", "relu_channels", "data", "note"),
     ]
 

@@ -18,7 +18,9 @@ from utils.scores.score_table import table
 from utils.settings import SMAPSettings, split_of
 from utils.study import budgets, plan
 from utils.study.plan import EXPERIMENTS, MATCHED, Plan, Task, plan_matched, read_train_script
+from utils.study.questions.transfer_gain import prefer_matched
 from utils.study.results import Results
+from utils.training.checkpoint import Checkpoint
 from utils.training.dead_channels import count_dead_channels
 from utils.training.loop import GradientDescent
 
@@ -32,10 +34,8 @@ PRETRAINING, SCRATCH, TRANSFERRED = EXPERIMENTS
 
 def settings_of(task: Task, full: bool = False):
     """The settings of a task on 730 SMAP training days and as many of ERA5-Land."""
-    data = dict.fromkeys(EXPERIMENTS, "/data.nc")
-    study = Plan(
-        {name: plan.Path(path) for name, path in data.items()}, dict.fromkeys(EXPERIMENTS, SMAP), full, plan.ROOT
-    )
+    data = dict.fromkeys(EXPERIMENTS, plan.ROOT / "none.nc")
+    study = Plan(data, dict.fromkeys(EXPERIMENTS, SMAP), full=full, runs=plan.ROOT)
     return study.configure(task).settings
 
 
@@ -92,7 +92,9 @@ def test_a_run_says_why_it_stopped(patience, epochs, best, done, expected):
     trainer = GradientDescent.__new__(GradientDescent)
     trainer.settings = SimpleNamespace(patience=patience, epochs=epochs)
     trainer.transfer = SimpleNamespace(last_unfreezing=0)
-    assert trainer.tell_why_it_stopped(SimpleNamespace(best_epoch=best, epoch=done)) == expected
+    checkpoint = Checkpoint.__new__(Checkpoint)
+    checkpoint.best_epoch, checkpoint.epoch = best, done
+    assert trainer.tell_why_it_stopped(checkpoint) == expected
 
 
 # --- closed channels
@@ -197,3 +199,26 @@ def test_transfer_is_compared_with_compute_matched_scratch_where_that_was_run(mo
     assert asked == [(TRANSFERRED, "cnn", 3, (SCRATCH, "cnn_matched"))]
     assert found["matched_rmse_change"] == -0.1 and found["vs_matched"] == "better"
     assert results._compare_with_matched("lstm", 3) == {}
+
+
+def test_what_pretraining_is_worth_is_stated_against_compute_matched_scratch():
+    rows = pd.DataFrame(
+        {
+            "transfer_rmse_change": [-0.2, -0.1],
+            "transfer_low": [-0.3, -0.2],
+            "transfer_high": [-0.1, 0.1],
+            "transfer_p": [0.001, 0.2],
+            "vs_scratch": ["better", "not significant"],
+            "matched_rmse_change": [0.02, np.nan],
+            "matched_low": [-0.05, np.nan],
+            "matched_high": [0.06, np.nan],
+            "matched_p": [0.4, np.nan],
+            "vs_matched": ["not significant", None],
+        }
+    )
+    found = prefer_matched(rows)
+    assert list(found["transfer_rmse_change"]) == [0.02, -0.1] and list(found["transfer_low"]) == [-0.05, -0.2]
+    assert list(found["vs_scratch"]) == ["not significant", "not significant"]
+    assert rows["vs_scratch"][0] == "better"
+    without = rows.assign(matched_rmse_change=np.nan)
+    pd.testing.assert_frame_equal(prefer_matched(without), without)

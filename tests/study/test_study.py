@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, subprocess_script, tiny
-from scipy.stats import linregress
+from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, quick_study, subprocess_script, tiny
+from scipy.stats import false_discovery_control, linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
 from utils.dataset.prepared import write_prepared
@@ -158,13 +158,13 @@ def test_with_n_target_days_no_earlier_value_is_read_not_even_as_input(tmp_path,
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """reproduce.py as a process, on a tiny pair, two models and two leads; and a second call."""
+    """reproduce.py on a tiny pair, two models and two leads; and a second call. Its pictures are blank."""
     folder = tmp_path_factory.mktemp("study")
     write_prepared(tiny(days=1200, start="2012-06-01", shape=(5, 6), seed=1), folder / "era5.nc")
     write_prepared(tiny(days=900, start="2014-01-01", shape=(5, 6)), folder / "smap.nc")
     arguments = ["--era5-land", folder / "era5.nc", "--smap", folder / "smap.nc", "--out", folder / "results"]
     arguments += ["--models", "cnn", "convlstm_conv", "--lead-days", 1, 3, "--epochs", 6, "--details", "--matched"]
-    return folder, subprocess_script("reproduce.py", *arguments), subprocess_script("reproduce.py", *arguments)
+    return folder, quick_study(*arguments), quick_study(*arguments)
 
 
 def main_rows(folder):
@@ -183,7 +183,7 @@ def test_the_study_ends_with_table_figures_and_report(study):
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
     names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
-    names.append("reliability")
+    names += ["reliability", "conditions"]
     assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
@@ -212,6 +212,9 @@ def test_the_study_ends_with_what_the_table_says(study):
     folder, first, _ = study
     page = html.unescape((folder / "results" / "report.html").read_text())
     long = main_rows(folder)
+    compared = pd.read_csv(folder / "results" / "comparisons.csv")
+    compared = compared[(compared["experiment"] == "finetune-SMAPtest") & (compared["against"] == "persistence")]
+    against_persistence = compared.set_index(["model", "lead_days"])
     for lead, ahead in ((1, "1 day"), (3, "3 days")):
         rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["lead_days"] == lead)].set_index("model")
         models = rows.loc[["cnn", "convlstm_conv"]]
@@ -219,7 +222,10 @@ def test_the_study_ends_with_what_the_table_says(study):
         assert said in page
         assert f"ahead, {models['rmse'].idxmin()} has" in said and f"{models['rmse'].min():.4f} m³" in said
         assert f"against {rows.loc['persistence', 'rmse']:.4f} of persistence" in said
-        verdicts = list(models["vs_persistence"])
+        p = against_persistence.loc[["cnn", "convlstm_conv"], lead]
+        better = p["rmse_change"] < 0
+        p = pd.Series(false_discovery_control(p["p"]), better.index)  # the sentence counts two comparisons
+        verdicts = list(np.where(p >= 0.05, "not significant", np.where(better, "better", "worse")))
         for word in ("better", "worse"):
             count = {0: "none is", 1: "1 is", 2: "2 are"}[verdicts.count(word)]
             assert re.search(rf"{count} significantly {word}", said)
@@ -272,19 +278,22 @@ def quoted(results):
     if (results / "report.html").exists():
         page = html.unescape((results / "report.html").read_text())
         assert all(line in page for line in said)
-    return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", " ".join(said)))
+    said = re.sub(r"p [=<] [\d.e−-]+\d", "", " ".join(said))  # they are corrected: those of the tables are not
+    return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", said))
 
 
 def in_table(results):
     """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
     shares as per cent with one."""
-    long, quantiles = (pd.read_csv(results / name) for name in ("table.csv", "uncertainty.csv"))
+    names = ("table.csv", "uncertainty.csv", "comparisons.csv")
+    long, quantiles, compared = (pd.read_csv(results / name) for name in names)
     columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
-    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    columns[".1f"] = ["transfer_rmse_change", "matched_rmse_change", "cells_gain", "cells_better", "cells_worse"]
     forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
     forms[".1f"] *= 100
     forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])
     forms[".1f"] = np.append(forms[".1f"], quantiles["coverage"])
+    forms[".1f"] = np.append(forms[".1f"], np.abs(compared[["rmse_change", "low", "high"]]))
     return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
 
 
@@ -294,18 +303,30 @@ def test_every_number_in_the_answers_is_in_the_table(study):
     assert not quoted(results) - in_table(results)
 
 
+def test_interval_and_verdict_agree_in_every_row_of_every_table(study):
+    """Before any correction: skill above 0, and the change of RMSE below it, exactly where the verdict is "better"."""
+    long, compared = (pd.read_csv(study[0] / "results" / name) for name in ("table.csv", "comparisons.csv"))
+    rivals = long[~long["model"].str.startswith("persistence")]
+    assert len(rivals) > 50 and len(compared) > 50
+    assert ((rivals["skill_low"] > 0) == (rivals["vs_persistence"] == "better")).all()
+    assert ((rivals["skill_high"] < 0) == (rivals["vs_persistence"] == "worse")).all()
+    assert ((rivals["transfer_high"] < 0) == (rivals["vs_scratch"] == "better")).all()
+    assert ((compared["high"] < 0) == (compared["verdict"] == "better")).all()
+    assert ((compared["low"] > 0) == (compared["verdict"] == "worse")).all()
+
+
 def test_the_committed_answers_quote_the_committed_table():
     results = ROOT / "docs" / "results"
     assert not quoted(results) - in_table(results)
 
 
-def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path):
+def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path, script):
     """Two seeds: a row of means without a seed, what the answers quote, and intervals that hold both seeds' chance."""
     write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 4), seed=1), tmp_path / "era5.nc")
     write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 4)), tmp_path / "smap.nc")
     arguments = ["--era5-land", tmp_path / "era5.nc", "--smap", tmp_path / "smap.nc", "--out", tmp_path / "results"]
     arguments += ["--models", "cnn", "--lead-days", 1, "--seeds", 0, 1, 1, "--epochs", 6]
-    result = subprocess_script("reproduce.py", *arguments)
+    result = quick_study(*arguments)
     assert result.code == 0, result.err
     long = pd.read_csv(tmp_path / "results" / "table.csv")
     rows = long[(long["experiment"] == "finetune-SMAPtest") & (long["model"] == "cnn")]
@@ -314,35 +335,40 @@ def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path)
     assert mean["note"] == "mean of 2 seeds"
     assert mean["rmse"] == pytest.approx(rows["rmse"][:2].mean(), abs=1e-8)
     assert mean["rmse_low"] < mean["rmse"] < mean["rmse_high"]
+    assert mean["skill_low"] < mean["skill_over_persistence"] < mean["skill_high"]
     assert f"{mean['rmse']:.4f}" in (tmp_path / "results" / "report.html").read_text()
     compared = pd.read_csv(tmp_path / "results" / "comparisons.csv")
     assert set(compared["seeds"]) == {2}
     # what an evaluation of other days leaves behind is no part of the study
     run_dir = tmp_path / "results" / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0"
-    assert subprocess_script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
-    assert "evaluated on other days" in subprocess_script("utils/study/report.py", tmp_path / "results").sentence()
+    assert script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
+    assert "evaluated on other days" in script("utils/study/report.py", tmp_path / "results").sentence()
     shutil.rmtree(tmp_path / "results" / "runs" / "SMAPtest" / "ridge")
-    again = subprocess_script("reproduce.py", *arguments)  # it restores both
+    again = quick_study(*arguments)  # it restores both
     assert again.code == 0, again.err
     assert pd.read_csv(tmp_path / "results" / "table.csv").equals(long)
 
 
-def test_figures_and_report_are_drawn_again_from_predictions_without_training(study, tmp_path):
+def test_figures_and_report_are_drawn_again_from_predictions_without_training(study, tmp_path, script):
+    """In a process of its own, in full."""
     folder = tmp_path / "results"
     shutil.copytree(study[0] / "results", folder)
     for path in folder.glob("**/checkpoint.pt"):
         path.unlink()
+    drawn = {path.name: path.stat().st_size for path in (folder / "figures").iterdir()}
     shutil.rmtree(folder / "figures")
     (folder / "table.csv").unlink()
     result = subprocess_script("utils/study/report.py", folder)
     assert result.code == 0, result.err
     assert (folder / "table.csv").read_bytes() == (study[0] / "results" / "table.csv").read_bytes()
-    assert len(list((folder / "figures").glob("*.png"))) == 11
+    assert {path.name for path in (folder / "figures").iterdir()} == drawn.keys()
+    for path in (folder / "figures").iterdir():
+        assert path.read_bytes().startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[path.suffix])
+        assert path.stat().st_size > 100 * drawn[path.name]  # no blank picture
     (folder / "runs" / "SMAPtest" / "cnn" / "lead1" / "seed0" / "predictions.nc").unlink()
-    assert "predictions.nc is missing; make it with: python reproduce.py" in (
-        subprocess_script("utils/study/report.py", folder).sentence()
-    )
-    assert "holds no study" in subprocess_script("utils/study/report.py", tmp_path).sentence()
+    missing = script("utils/study/report.py", folder).sentence()
+    assert "predictions.nc is missing; make it with: python reproduce.py" in missing
+    assert "holds no study" in script("utils/study/report.py", tmp_path).sentence()
 
 
 def test_runs_for_the_closer_questions_differ_in_what_they_say_they_do(study):
@@ -391,7 +417,7 @@ def test_scores_of_another_period_never_enter_the_table(study, script):
     assert script("SMAPtest/eval.py", run_dir, "--test", "2015-08-01", "2015-08-20").code == 0
     arguments = ["--era5-land", folder / "era5.nc", "--smap", folder / "smap.nc", "--out", folder / "results"]
     arguments += ["--models", "cnn", "convlstm_conv", "--lead-days", 1, 3, "--epochs", 6, "--details", "--matched"]
-    again = script("reproduce.py", *arguments)
+    again = quick_study(*arguments)
     assert tables(again) == tables(first)
 
 

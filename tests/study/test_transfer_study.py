@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT, tiny
-from figure_checks import assert_tidy_plot, curve, marks
+from figure_checks import assert_tidy_plot, curve, forest_points, marks
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash
@@ -189,6 +189,8 @@ def test_the_table_of_strategies_is_that_of_the_predictions(made):
             change = rmse(made, name) / rmse(made, f"SMAPtest/{row['model']}{plan.suffix(days)}") - 1
             assert row["change"] == pytest.approx(100 * change, abs=1e-3)
             assert row["replaces"]
+    assert ((fitted["change_high"] < 0) == (fitted["vs_scratch"] == "better")).all()
+    assert ((fitted["memory_low"] > 0) == (fitted["vs_ridge_memory"] == "worse")).all()
     memory = table[(table["model"] == "ridge_memory") & (table["target_days"] == 30)]
     assert memory["rmse"].item() == pytest.approx(rmse(made, "SMAPtest/ridge_memory_30days", "lead1"), abs=1e-6)
 
@@ -223,44 +225,43 @@ def test_known_weather_comes_from_each_data_set(made):
 
 def example() -> pd.DataFrame:
     rows = []
-    for lead in (3, 7):
-        for model, names in (("convlstm", LOOKS), ("compact", ("scratch", *OF_COMPACT))):
-            for turn, name in enumerate(names):
-                values = 0.04 + 0.001 * lead + 0.001 * turn + np.array([0.01, 0.004, 0.001, 0.0])
-                for days, value in zip(LENGTHS.astype(int), values, strict=True):
-                    row = {"model": model, "strategy": name, "lead_days": lead, "target_days": days}
-                    rows.append(row | {"rmse": value, "low": value - 0.001, "high": value + 0.001})
-        for model in ("ridge_memory", "persistence"):
-            for days in LENGTHS.astype(int):
-                rows.append({"model": model, "lead_days": lead, "target_days": days, "rmse": 0.05})
+    for model, names in (("convlstm", LOOKS), ("compact", ("scratch", *OF_COMPACT))):
+        for turn, name in enumerate(names):
+            values = 0.04 + 0.001 * turn + np.array([0.01, 0.004, 0.001, 0.0])
+            for days, value in zip(LENGTHS.astype(int), values, strict=True):
+                row = {"model": model, "strategy": name, "lead_days": 3, "target_days": days, "rmse": value}
+                if name != "scratch":
+                    row |= {"change": turn - 2.5, "change_low": turn - 4.0, "change_high": turn - 1.0}
+                rows.append(row)
+    for model in ("ridge_memory", "persistence"):
+        for days in LENGTHS.astype(int):
+            rows.append({"model": model, "lead_days": 3, "target_days": days, "rmse": 0.05})
     table = pd.DataFrame(rows)
     return table.assign(whole=table["target_days"] == 1096)
 
 
-def test_the_figure_has_a_panel_a_model_and_lead_and_a_marker_a_strategy():
+def test_the_figure_has_the_rmse_and_the_change_of_each_model_and_a_marker_a_strategy():
     figure = _strategies_figure(example(), "A title")
     assert_tidy_plot(figure)
-    titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert titles == [
-        "(a) convlstm, 3 d ahead",
-        "(b) convlstm, 7 d ahead",
-        "(c) compact, 3 d ahead",
-        "(d) compact, 7 d ahead",
-    ]
-    assert all(ax.get_xscale() == "log" for ax in figure.axes)
-    assert "SMAP days (d)" in figure.axes[2].get_xlabel() and "m³ m⁻³" in figure.axes[0].get_ylabel()
-    np.testing.assert_allclose(curve(figure.axes[3], "full")[:, 1], 0.048 + np.array([0.01, 0.004, 0.001, 0.0]))
-    np.testing.assert_allclose(curve(figure.axes[1], "ridge_memory")[:, 0], LENGTHS)
-    markers = {
-        line.get_label(): line.get_marker() for line in figure.axes[0].get_lines() if line.get_marker() != "None"
-    }
+    titles = [ax.get_title(loc="left")[4:] for ax in figure.axes]
+    change = "against scratch"
+    assert titles == ["convlstm, RMSE", f"convlstm, {change}", "compact, RMSE", f"compact, {change}"]
+    errors, changes = figure.axes[::2], figure.axes[1::2]
+    assert all(ax.get_xscale() == "log" for ax in errors)
+    assert "SMAP days (d)" in errors[1].get_xlabel() and "m³ m⁻³" in errors[0].get_ylabel()
+    np.testing.assert_allclose(curve(errors[1], "full")[:, 1], 0.042 + np.array([0.01, 0.004, 0.001, 0.0]))
+    np.testing.assert_allclose(curve(errors[0], "ridge_memory")[:, 0], LENGTHS)
+    markers = {line.get_label(): line.get_marker() for line in errors[0].get_lines() if line.get_marker() != "None"}
     assert len(set(markers.values())) == len(LOOKS)
-    assert len({line.get_label() for line in figure.axes[2].get_lines()}) == 4 + 2
+    drawn = {(row, value, filled) for row, value, filled, _ in forest_points(changes[1])}
+    assert drawn == {
+        (row, turn - 2.5, turn > 4 or turn < 1) for row in range(len(LENGTHS)) for turn in range(1, 1 + len(OF_COMPACT))
+    }
 
 
 def test_a_strategy_that_would_ruin_the_axis_is_marked_on_its_edge():
     table = example()
-    table.loc[(table["strategy"] == "zero_shot") & (table["model"] == "compact"), ["rmse", "low", "high"]] = 0.5
+    table.loc[(table["strategy"] == "zero_shot") & (table["model"] == "compact"), "rmse"] = 0.5
     figure = _strategies_figure(table, "A title")
     assert [text for _, _, text in marks(figure.axes[2])] == ["0.500"] * 4 and not marks(figure.axes[0])
 

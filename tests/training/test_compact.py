@@ -10,17 +10,19 @@ from conftest import ERA5_PERIODS, PERIODS, tiny
 from test_training import same, weights
 
 from utils.common.cli import UserError
-from utils.common.grid import tiles
+from utils.common.grid import Grid
 from utils.common.periods import Split, spans
 from utils.common.ridge import solve_ridge
+from utils.dataset import blocks
 from utils.dataset.antecedent_features import OLDEST, STALE, AntecedentFeatures
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
-from utils.models.compact import DYNAMIC, STATIC, Compact, MemoryWindows
+from utils.dataset.upwind_rain import upwind_rain
+from utils.models.compact import DYNAMIC, IN_CELLS, STATIC, Compact, MemoryWindows
 from utils.training import compact_samples
-from utils.training.checkpoint import load_checkpoint
+from utils.training.checkpoint import hash_weights, load_checkpoint
 from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
 
@@ -46,7 +48,7 @@ def memory_windows(data, periods, **options):
 
 
 def feature(record, name):
-    return AntecedentFeatures(record, DYNAMIC)[name]
+    return AntecedentFeatures(record, (*DYNAMIC, *IN_CELLS[-2:]))[name]
 
 
 def test_rain_since_the_last_observation_by_a_loop():
@@ -61,7 +63,7 @@ def test_rain_since_the_last_observation_by_a_loop():
 
 
 @pytest.mark.parametrize("eastward", [True, False])
-def test_rain_to_the_west_is_that_of_the_west_whatever_the_order_of_columns(eastward):
+def test_rain_to_the_west_in_cells_is_what_it_was_in_earlier_versions(eastward):
     ds = tiny()
     ds = ds if eastward else ds.isel(lon=slice(None, None, -1))
     found = xr.DataArray(feature(recorded(ds), "root_rain_west"), dims=("time", "lat", "lon"), coords=ds.coords)
@@ -69,6 +71,39 @@ def test_rain_to_the_west_is_that_of_the_west_whatever_the_order_of_columns(east
     west = rain.sortby("lon").isel(time=9, lat=slice(1, 4), lon=slice(2, 5))
     assert found.sortby("lon")[9, 2, 5] == pytest.approx(float(west.mean()), rel=1e-5)
     assert (found.sortby("lon")[:, :, 0] == 0).all()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rain_upwind_is_that_of_a_box_in_kilometres_whatever_the_order_of_the_axes(order):
+    """By a loop over cells: each scored one counts by the share of it between 100 and 640 km west, 330 km about."""
+    ds = tiny().isel(lon=slice(None, None, order), lat=slice(None, None, order))
+    found, scored = feature(recorded(ds), "root_rain_upwind"), np.isfinite(ds["soil_moisture"].values).any(axis=0)
+    rain, lat, lon = np.sqrt(ds["precipitation"].values[9]), ds.lat.values, ds.lon.values
+    height, width = abs(lat[1] - lat[0]), abs(lon[1] - lon[0])
+    for row, column in ((3, 5), (0, 0), (6, 4), (5, 2)):
+        total = weight = 0.0
+        for i, j in zip(*np.nonzero(scored), strict=True):
+            north = (lat[i] - lat[row]) * 111.195
+            west = (lon[column] - lon[j]) * 111.195 * np.cos(np.deg2rad(lat[row]))
+            tall, wide = height * 111.195, width * 111.195 * np.cos(np.deg2rad(lat[row]))
+            share = max(0, min(north + tall / 2, 330) - max(north - tall / 2, -330)) / tall
+            share *= max(0, min(west + wide / 2, 640) - max(west - wide / 2, 100)) / wide
+            total, weight = total + share * rain[i, j], weight + share
+        expected = total / weight if weight and scored[row, column] else 0
+        assert found[9, row, column] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert (found[:, :, np.argmin(lon)] == 0).all()
+
+
+def test_rain_upwind_is_the_same_on_grids_of_any_resolution():
+    """A smooth field on cells of 2°, 1° and 0.2°, whose last are grouped; in cells the last would be a tenth as far."""
+    means = []
+    for step in (2.0, 1.0, 0.2):
+        lat, lon = np.arange(30 + step / 2, 40, step), np.arange(90 + step / 2, 110, step)
+        rain = (5 + np.sin(lon / 4) + 0.1 * lat[:, None])[None].astype(np.float32)
+        found = upwind_rain(rain, np.ones(rain.shape[1:], bool), Grid(lat, lon))[0]
+        field = xr.DataArray(found, dims=("lat", "lon"), coords={"lat": lat, "lon": lon})
+        means.append(float(field.interp(lat=35.0, lon=104.0)))
+    assert means == pytest.approx([means[0]] * 3, rel=0.02)
 
 
 def test_the_season_is_less_its_mean_over_the_cells_own_observations():
@@ -94,19 +129,54 @@ def test_features_know_nothing_of_later_days():
     assert not torch.equal(features[0][after], features[1][after])
 
 
-def test_forecasts_by_tiles_are_those_of_the_whole_map():
-    ds = gappy(shape=(17, 19))
-    statistics, whole = Statistics.fit(ds, SPLIT).unscaled(), recorded(ds)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_forecasts_by_blocks_are_those_of_the_whole_map(earlier, tmp_path, monkeypatch):
+    """Also by weights of an earlier version, whose rain to the west comes with a halo of cells."""
+    write_prepared(gappy(shape=(17, 19)), tmp_path / "smap.nc")
     torch.manual_seed(0)
     model = Compact().eval()
     torch.nn.init.normal_(model.outer)
     torch.nn.init.normal_(model.weight)
+    state = model.state_dict()
+    if earlier:
+        del state["upwind_in_km"]
+    model.load_state_dict(state)
+    whole, memory = None, blocks.MEMORY
+    for size in (memory, 0):
+        monkeypatch.setattr(blocks, "MEMORY", size)
+        monkeypatch.setattr(blocks, "BLOCK", 36 * 12 * 120)
+        data = DataSet(tmp_path / "smap.nc")
+        statistics = data.statistics(SPLIT).unscaled()
+        windows = model.make_windows(data, statistics, lead_days=3, input_days=3, patch=6)
+        windows = windows.in_periods(SPLIT.test, "test")
+        found = np.zeros((5, 17, 19), np.float32)
+        for part in windows:
+            with torch.no_grad():
+                forecast = model(part.batch(np.arange(5)).features)
+            found[:, *part.blocks[0].own] = forecast[:, *part.blocks[0].inside].numpy()
+        whole = found if whole is None else whole
+    assert len(windows.blocks) == 12 and windows.names == (IN_CELLS if earlier else DYNAMIC)
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+def test_weights_of_an_earlier_version_give_what_they_gave(trained, script, tmp_path):
+    """They see the rain to the west in cells: their forecasts are those of a model that is given these features."""
+    _, run_dir = trained("run")
+    content = torch.load(run_dir / "checkpoint.pt", weights_only=True)
+    del content["best"]["upwind_in_km"]
+    torch.save(content | {"best_hash": hash_weights(content["best"])}, run_dir / "checkpoint.pt")
+    assert script("finetune-SMAPtest/eval.py", run_dir).code == 0
+    with xr.open_dataset(run_dir / "predictions.nc") as ds:
+        found = ds["predicted"].values
+    with xr.open_dataset(tmp_path / "smap.nc") as ds:
+        record = Record(ds.load(), load_checkpoint(run_dir).restored_statistics())
+    windows, model = memory_windows(record, SPLIT.test), Compact()
+    windows.names = IN_CELLS
+    model.load_state_dict(content["best"])
     with torch.no_grad():
-        expected = model(memory_windows(whole, SPLIT.test).batch(np.arange(5)).features)
-        for tile in tiles((17, 19), 6, model.receptive_radius(3)):
-            part = Record(ds.isel(lat=tile.rows, lon=tile.columns), statistics.part(tile.window), own=tile.mask())
-            found = model(memory_windows(part, SPLIT.test).batch(np.arange(5)).features)
-            torch.testing.assert_close(found[..., *tile.inside], expected[..., *tile.own], atol=1e-5, rtol=1e-5)
+        expected = model(windows.batch(np.arange(len(windows))).features).numpy()
+    scored = record.statistics.scored
+    np.testing.assert_allclose(found[:, scored], expected[:, scored], atol=1e-6)
 
 
 def rows(count=4000):

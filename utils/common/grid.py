@@ -123,18 +123,18 @@ def _sine_bounds(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     sine = np.sin(np.deg2rad(lat))
     if len(lat) > 2 and _unevenness(sine) < min(EVEN, _unevenness(lat)):
         return np.clip(midpoints(sine), -1, 1)
-    return np.sin(np.deg2rad(np.clip(_bounds(lat, lon), -90, 90)))
+    return np.sin(np.deg2rad(np.clip(bounds(lat, lon), -90, 90)))
 
 
 def _lon_bounds(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    bounds, ends = _bounds(lon, lat), [0, -1]
+    edges, ends = bounds(lon, lat), [0, -1]
     room = max(360 - abs(lon[-1] - lon[0]), 0) / 2
-    bounds[ends] = lon[ends] + np.clip(bounds[ends] - lon[ends], -room, room)
-    return bounds
+    edges[ends] = lon[ends] + np.clip(edges[ends] - lon[ends], -room, room)
+    return edges
 
 
-def _bounds(centres: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Half-way between centres; a single centre gets the spacing of the `other` axis."""
+def bounds(centres: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Edges of cells: half-way between centres; a single centre gets the spacing of the `other` axis."""
     if len(centres) > 1:
         return midpoints(centres)
     width = np.median(np.abs(np.diff(other))) if len(other) > 1 else LONE_CELL

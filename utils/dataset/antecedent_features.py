@@ -26,11 +26,12 @@ from utils.common.periods import annual_harmonics, starts_of_runs
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record, last_valid
 from utils.dataset.statistics import MOISTURE, Statistics
+from utils.dataset.upwind_rain import root_rain, upwind_rain
 
 OLDEST = 30  # days: the age of an older observation, and of none
 STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
-WEST, BOX = 2, 3  # cells: rain to the west is the mean of BOX × BOX cells, whose middle lies this far away
-REACH = WEST + BOX // 2  # cells: how far rain to the west looks
+WEST, BOX = 2, 3  # cells: in earlier versions, the mean of BOX × BOX cells whose middle lies this far to the west
+REACH = WEST + BOX // 2  # cells: how far these looked
 ROOT_RAIN = "mm0.5 day-0.5"
 
 Maps = Float[np.ndarray, "time lat lon"]
@@ -39,8 +40,8 @@ Maps = Float[np.ndarray, "time lat lon"]
 class Past:
     """A record's days as the features use them: maps [time, lat, lon] in units, made when they are first needed."""
 
-    def __init__(self, record: Record):
-        self.record = record
+    def __init__(self, record: Record, upwind: Maps | None = None):
+        self.record, self._upwind = record, upwind
         self.scored = record.statistics.scored
         self.starts = starts_of_runs(record.days)
 
@@ -53,7 +54,14 @@ class Past:
     @cached_property
     def rain(self) -> Maps:
         """The square root of each day's precipitation."""
-        return np.sqrt(np.maximum(self.record.physical("precipitation"), 0))
+        return root_rain(self.record)
+
+    @cached_property
+    def upwind(self) -> Maps:
+        """The mean of `rain` where the weather comes from."""
+        if self._upwind is not None:
+            return self._upwind
+        return upwind_rain(self.rain, self.scored, self.record.grid)
 
     @cached_property
     def last(self) -> Int[np.ndarray, "time lat lon"]:
@@ -123,13 +131,23 @@ def season_anomaly(past: Past, wave: int) -> Maps:
     return waves[:, wave, None, None] - past.record.statistics.mean_season[wave]
 
 
-def rain_to_the_west(past: Past, _: int) -> Maps:
+def rain_upwind(past: Past, _: int) -> Maps:
     """Today's rain where the weather comes from."""
+    return past.upwind
+
+
+def past_rain_upwind(past: Past, scale: int) -> Maps:
+    """Antecedent precipitation where the weather comes from."""
+    return decayed_mean(past.upwind, past.starts, scale, prior=0)
+
+
+def rain_to_the_west(past: Past, _: int) -> Maps:
+    """Today's rain some cells to the west, as models of earlier versions see it."""
     return mean_to_the_west(past, past.rain)
 
 
 def past_rain_to_the_west(past: Past, scale: int) -> Maps:
-    """Antecedent precipitation where the weather comes from."""
+    """Antecedent precipitation some cells to the west, as models of earlier versions see it."""
     return mean_to_the_west(past, past_rain(past, scale))
 
 
@@ -184,6 +202,8 @@ FEATURES = {
         Feature("root_rain_since", ROOT_RAIN, "past", rain_since_observation),
         Feature("season_cosine_anomaly", "1", "past", season_anomaly, 0),
         Feature("season_sine_anomaly", "1", "past", season_anomaly, 1),
+        Feature("root_rain_upwind", ROOT_RAIN, "past", rain_upwind),
+        Feature("root_rain_upwind_3", ROOT_RAIN, "past", past_rain_upwind, 3),
         Feature("root_rain_west", ROOT_RAIN, "past", rain_to_the_west),
         Feature("root_rain_west_3", ROOT_RAIN, "past", past_rain_to_the_west, 3),
         Feature("season_cosine", "1", "season", season, 0),
@@ -203,7 +223,7 @@ def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:
 
 def memory_days(names: tuple[str, ...]) -> int:
     """The days that hold 95 % of the weight of the longest of these means: three times its e-folding time."""
-    means = (past_anomaly, past_rain, past_rain_to_the_west)
+    means = (past_anomaly, past_rain, past_rain_upwind, past_rain_to_the_west)
     return 3 * max(FEATURES[name].argument for name in names if FEATURES[name].function in means)
 
 
@@ -211,15 +231,16 @@ class AntecedentFeatures:
     """Some of the FEATURES of every day of a record, in their units and in the order of `names`.
 
     They are finite everywhere, and 0 in cells that are not scored. Features of the past are held in memory and take
-    4 bytes a cell and day; the others are made where they are needed.
+    4 bytes a cell and day; the others are made where they are needed. `upwind` is the rain upwind of a record that is
+    a part of a larger map.
     """
 
-    def __init__(self, record: Record, names: tuple[str, ...]):
+    def __init__(self, record: Record, names: tuple[str, ...], upwind: Maps | None = None):
         self.record, self.names = record, names
         self._past_names = [name for name in names if FEATURES[name].kind == "past"]
         shape = (len(record.days), len(self._past_names), *record.statistics.scored.shape)
         self.past: Float32[np.ndarray, "time feature lat lon"] = np.empty(shape, np.float32)
-        past = Past(record)
+        past = Past(record, upwind)
         for channel, name in enumerate(self._past_names):
             feature = FEATURES[name]
             self.past[:, channel] = feature.function(past, feature.argument)

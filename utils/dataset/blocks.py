@@ -22,9 +22,10 @@ from utils.common.parallel import prefetch
 from utils.common.periods import Split
 from utils.dataset.prepared import (
     DAYS_ENCODING,
+    SYNTHETIC,
     VARIABLES,
     grid_of,
-    is_synthetic,
+    label_of,
     no_value,
     open_prepared,
     read_prepared,
@@ -55,7 +56,7 @@ class DataSet:
         self.path, self.start, self.made_by = path, start, made_by
         with open_prepared(path, made_by) as ds:
             days = ds["time"].values.astype("datetime64[D]")
-            self.grid, self.synthetic = grid_of(ds), is_synthetic(ds)
+            self.grid, self.label = grid_of(ds), label_of(ds.attrs)
         self.first = days[0]  # of the file, whatever `start` says
         if start is not None:
             days = days[days >= start]
@@ -65,6 +66,10 @@ class DataSet:
         if len(days):
             days = np.append(days, days[-1] + np.arange(1, beyond + 1))
         self.days = days
+
+    @property
+    def synthetic(self) -> bool:
+        return self.label == SYNTHETIC
 
     def large(self, maps: int = len(VARIABLES)) -> bool:
         """Whether this many maps a day are too much to be held in memory."""

@@ -4,9 +4,10 @@ data/README.md describes it for users. Reading refuses whatever it cannot be sur
 file, the variable, what was found and what is expected. Writing adds full CF metadata.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -71,6 +72,7 @@ AXES = {
 }
 DAYS_ENCODING = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
 PACKING_NOISE = -0.01  # m3 m-3: int16 packing makes 0 a little negative, down to here; such values become 0
+SYNTHETIC = "SYNTHETIC sample"  # the label of a data set whose attribute `synthetic` is true
 SEASON = "season"  # as a predictor: cosine and sine of the day of the year
 
 
@@ -149,7 +151,19 @@ def grid_of(ds: xr.Dataset) -> Grid:
 
 def is_synthetic(ds: xr.Dataset) -> bool:
     """Whether the data set says that it is synthetic (global attribute `synthetic`)."""
-    return str(ds.attrs.get("synthetic", "false")).lower() in ("true", "yes", "1")
+    return label_of(ds.attrs) == SYNTHETIC
+
+
+def label_of(attributes: Mapping[str, Any]) -> str:
+    """What titles say in brackets of a file's data: that they are synthetic, or the file's attribute `label`."""
+    if str(attributes.get("synthetic", "false")).lower() in ("true", "yes", "1"):
+        return SYNTHETIC
+    return str(attributes.get("label", ""))
+
+
+def in_brackets(label: str) -> str:
+    """The label as the end of a title; nothing where there is none."""
+    return f" ({label})" if label else ""
 
 
 def write_prepared(ds: xr.Dataset, path: Path) -> None:

@@ -21,6 +21,7 @@ from utils.figures import style
 PITCH = 0.085  # inches from one point of a row to the next
 GAP = 0.08  # inches between the points of two rows
 INTERVAL = Line2D([], [], color="0.4", linewidth=1, label="95 % interval")
+CLIPPED = Line2D([], [], color="0.6", label="off the axis", **style.DOT | {"marker": CARETLEFT})
 _HALO = [withStroke(linewidth=1.5, foreground="white")]
 
 
@@ -54,6 +55,13 @@ def keys(looks: Sequence[Look], rows: pd.DataFrame) -> list[Artist]:
     return [*kinds, INTERVAL, style.FILLED, style.HOLLOW] if rows["low"].notna().any() else kinds
 
 
+def percent_limits(points: pd.DataFrame) -> tuple[float, float]:
+    """Limits of an axis of changes in per cent (value, low, high): 0 and all changes up to ±100 % are on it."""
+    usual = points.loc[points["value"].abs() <= 100, "value"]
+    ends = points[["value", "low", "high"]].to_numpy(float).ravel()
+    return style.axis_limits(np.append(ends, 0.0), inside=[0.0, *usual])
+
+
 def prepare_rows(ax: Axes, labels: Sequence[str], shaded: Sequence[bool] | None = None) -> None:
     """A place for each row from top to bottom; every other row is shaded, or those of `shaded`."""
     ax.set_ylim(len(labels) - 0.5, -0.5)
@@ -75,11 +83,13 @@ def draw_points(ax: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Seque
     """
     clipped = False
     pitch = PITCH / row_height(looks)
-    for turn, look in enumerate(looks):
-        part = table[(table[by] == look.key) & table["row"].isin(rows)]
-        places = part["row"].map(list(rows).index).to_numpy(float) + pitch * (turn - (len(looks) - 1) / 2)
-        for place, value, low, high in zip(places, part["value"], part["low"], part["high"], strict=True):
-            clipped |= _draw_point(ax, place, (value, low, high), look)
+    for middle, row in enumerate(rows):
+        part = table[table["row"] == row].set_index(by)
+        there = [look for look in looks if look.key in part.index]
+        for turn, look in enumerate(there):
+            place = middle + pitch * (turn - (len(there) - 1) / 2)
+            numbers = tuple(part.loc[look.key, ["value", "low", "high"]].astype(float))
+            clipped |= _draw_point(ax, place, numbers, look)
     return clipped
 
 

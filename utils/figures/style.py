@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
+from numpy.typing import ArrayLike
 
 from utils.common.files import whole_file
 from utils.scores.baselines import BASELINES
@@ -44,6 +45,7 @@ EXPERIMENTS = {
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
 FORECASTS = ("#0072b2", "#3fbf8f", "#cc79a7", "#56b4e9")  # colour-blind readers tell them apart, and so does grey
+NETWORKS = {"compact": FORECASTS[0], "convlstm": FORECASTS[1]}  # those of most figures keep their colour in all
 MARKERS = "os^Dv"  # of leads or of forecasts, where colours alone would not do in grey
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
 EDGE = {"markeredgecolor": "0.2", "markeredgewidth": 0.5}  # of the markers on a line
@@ -128,24 +130,47 @@ def line_of(name: str, names: list[str]) -> dict[str, Any]:
     """Colour, style and width of the line of one of `names`: a baseline keeps its own, the others are stronger."""
     if name in BASELINES:
         return baseline_line(name, width=0.8)
-    others = [other for other in names if other not in BASELINES]
-    return {"color": FORECASTS[others.index(name) % len(FORECASTS)], "linestyle": "solid", "linewidth": 1}
+    others = [other for other in names if other not in BASELINES and other not in NETWORKS]
+    colour = NETWORKS.get(name) or FORECASTS[2:][others.index(name) % 2]
+    return {"color": colour, "linestyle": "solid", "linewidth": 1}
 
 
-def axis_limits(values: Float[np.ndarray, "..."], lowest: float = -np.inf) -> tuple[float, float]:
+def axis_limits(
+    values: Float[np.ndarray, "..."], lowest: float = -np.inf, inside: ArrayLike = ()
+) -> tuple[float, float]:
     """Limits, with a margin, of the finite values not below `lowest` and within Tukey's outer fences.
 
     The fences stand 3 interquartile ranges outside the quartiles, so that one bad model does not squeeze all others
-    into a corner; what lies beyond is for `mark_clipped`. No value lies so near a limit that its marker is cut.
+    into a corner; what lies beyond is for `mark_clipped`. No value lies so near a limit that its marker is cut. The
+    values of `inside` are in any case on the axis.
     """
     values = values[np.isfinite(values)]
     kept = values[values >= lowest] if (values >= lowest).any() else values
     lower, upper = np.quantile(kept, (0.25, 0.75))
     reach = 3 * (upper - lower)
     kept = kept[(kept >= lower - reach) & (kept <= upper + reach)]
+    kept = np.append(kept, inside)
     margin = 0.07 * np.ptp(kept) or 0.1 * abs(kept[0]) or 0.1
     within = values[(values >= kept.min() - margin) & (values <= kept.max() + margin)]
     return within.min() - margin, within.max() + margin
+
+
+def draw_line(ax: Axes, x: ArrayLike, y: ArrayLike, **look: Any) -> bool:
+    """A line with an arrow for each value off the axis; returns whether there is any."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    ax.plot(x, y, **look)
+    return mark_clipped(ax, x, y, [look["color"]] * len(x))
+
+
+def draw_interval(ax: Axes, x: ArrayLike, ends: pd.DataFrame, color: Any) -> None:
+    """Upright intervals (`ends`: low, high), with an arrowhead on the edge where one is cut by it."""
+    x, low, high = np.asarray(x, float), ends["low"].to_numpy(float), ends["high"].to_numpy(float)
+    ax.vlines(x, low, high, color=color, linewidth=1, zorder=3)
+    bottom, top = ax.get_ylim()
+    for edge, cut, marker in ((bottom, low < bottom, CARETDOWN), (top, high > top, CARETUP)):
+        arrow = {"marker": marker, "markersize": 3, "color": color, "gid": "cut", "clip_on": False}
+        if cut.any():
+            ax.plot(x[cut], np.full(cut.sum(), edge), linestyle="none", zorder=3, **arrow)
 
 
 def mark_clipped(ax: Axes, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], colors: Iterable) -> bool:

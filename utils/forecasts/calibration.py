@@ -1,7 +1,7 @@
 """Calibrated intervals: how far a forecast may be off, learned from its errors on held-out days (cross_validation.py).
 
-residual     Observation minus forecast, on days that were held out from each run. The forecast is the same weighted mean
-             of the same runs. Their pre-training may have seen the same calendar days (`seen_share`).
+residual     Observation minus forecast, on days that were held out from each run. The forecast is the same weighted
+             mean of the same runs. Their pre-training may have seen the same calendar days (`seen_share`).
 scale        Residuals are divided by it before they are pooled. It is the cell's root-mean-square residual, shrunk to
              that of its region with the weight of FEW days, times a factor for the age of the last observation.
 quantiles    Quantiles of the scaled residuals, by climate region and by season of the valid day. A season with fewer

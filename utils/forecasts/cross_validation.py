@@ -4,8 +4,8 @@ The training and validation days are cut into blocks of time. For each block, a 
 on the other blocks: for as many epochs as the run's best, and from the same pre-trained weights. Then it forecasts the
 block. Days near the block are left out of both. The baselines are fitted in the same way.
 
-The pre-trained weights may have learned from a product's other years, or from the same calendar days as a block. Only in
-the first case is the block unseen: `seen_in_pretraining` says it of every day.
+The pre-trained weights may have learned from the source product's days of the same dates. Such days count as seen:
+`seen_in_pretraining` says it of every day.
 
 RUN_DIR/held_out/predictions.nc holds all of these forecasts. It looks like the run's predictions.nc of its test period.
 Another number of blocks than FOLDS has a folder of its own. If a call is killed, the next one finds the finished fits.

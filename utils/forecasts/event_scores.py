@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from torch import Tensor
 
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.forecasts.climatology import DRY, WET, Climatology
+from utils.forecasts.quantile_scores import estimate_share
 from utils.scores import significance
 from utils.scores.prediction_file import without_nan
-from utils.scores.significance import OBSERVED, Estimate, N
+from utils.scores.significance import Estimate
+from utils.scores.variance import number_days
 
 RARE = DRY  # how often each event comes over many years
 BINS = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])  # edges
@@ -70,7 +71,7 @@ class EventScores:
         chance, came = chance[valid].astype(np.float64), event[valid].astype(np.float64)
 
         def by_bin(values: np.ndarray) -> np.ndarray:
-            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
+            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
 
         return cls(days, by_bin(np.ones_like(chance)), by_bin(chance), by_bin(came), by_bin((chance - came) ** 2))
 
@@ -104,20 +105,19 @@ class EventScores:
         n, unused = self.n.sum(axis=1), np.zeros(len(self.days))
         if not n.any():
             return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
-        sums = [significance.number_days(self.days), n, unused, unused, self.errors.sum(axis=1), errors]
+        sums = [number_days(self.days), n, unused, unused, self.errors.sum(axis=1), errors]
         return significance.estimate([np.column_stack(sums)], significance.skill)
 
     @property
     def reliability(self) -> list[dict[str, float]]:
         """For each bin with forecasts: their mean chance, how often the event came with its 95 % interval, and n."""
-        rows, unused = [], np.zeros(len(self.days))
+        rows = []
         for number in np.flatnonzero(self.n.any(axis=0)):
             n, hits = self.n[:, number], self.hits[:, number]
-            sums = np.column_stack([significance.number_days(self.days), n, hits, unused, unused, unused])
-            came = significance.estimate([sums], _frequency)
-            low, high = np.clip((came.low, came.high), 0, 1)
-            chance = self.chance[:, number].sum() / n.sum()
-            rows.append({"chance": chance, "frequency": came.value, "low": low, "high": high, "n": n.sum()})
+            came, chance = estimate_share(self.days, part=hits, total=n), self.chance[:, number].sum() / n.sum()
+            rows.append(
+                {"chance": chance, "frequency": came.value, "low": came.low, "high": came.high, "n": int(n.sum())}
+            )
         return rows
 
     @property
@@ -142,11 +142,6 @@ class EventScores:
             **self.parts,
             "bins": [without_nan(row) for row in self.reliability],
         }
-
-
-def _frequency(mean: Tensor) -> Tensor:
-    """How often an event came, from the mean of daily sums: their OBSERVED is the number of events."""
-    return mean[OBSERVED] / mean[N]
 
 
 def score_events(test: OutOfSample, calibration: Calibration, climatology: Climatology) -> dict[str, EventScores]:

@@ -1,31 +1,43 @@
 """Pictures of a forecast: a panel for a bulletin, and its leads one after the other as a moving picture."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib import rc_context
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
 from utils.common.text import format_days
+from utils.dataset.prepared import in_brackets, label_of
 from utils.Drawmap import DIFFERENCE, MOISTURE, centred_colours, sequential_colours
 from utils.figures.map_panels import MINUS, Panel, ascending, colour_bar, find_region, key, map_figure
 from utils.figures.style import STYLE, UNITS, save
 
 WIDTH = "PuRd"  # of the interval
+CHANCE = "YlOrBr"
+SOIL_MOISTURE, ANOMALY, DRY, INTERVAL = "soil moisture", "anomaly", "unusually dry", "90 % interval"
+LABELS = {  # of the colour bars
+    SOIL_MOISTURE: f"soil moisture ({UNITS})",
+    ANOMALY: f"difference from usual ({UNITS})",
+    DRY: "chance of unusually dry (%)",
+    INTERVAL: f"width ({UNITS})",
+}
 SECOND = 1200  # milliseconds a lead is shown
 DPI = 150  # of the moving picture
 
 
 def draw_forecast(forecast: xr.Dataset, path: Path) -> None:
-    """Draw soil moisture, its anomaly and the width of its 90 % interval, a row a lead; PNG and PDF.
+    """Draw soil moisture, its anomaly, the chance of unusually dry soil and the 90 % interval's width; PNG and PDF.
 
-    `forecast`: of one init, as forecast.py writes it. A minus sign marks cells drier than usual by more than a quarter
-    of the anomaly's limit. Raises UserError when no cell has a forecast.
+    A row a lead. `forecast`: of one init, as forecast.py writes it. A minus sign marks cells drier than usual by more
+    than a quarter of the anomaly's limit. Raises UserError when no cell has a forecast.
     """
     save(_figure(forecast, forecast), path, vector=True)
 
@@ -43,46 +55,43 @@ def draw_sequence(forecast: xr.Dataset, path: Path) -> None:
 
 @rc_context(STYLE)
 def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
-    """Axes in order: the maps of each lead (over all China each followed by its inset), the three colour bars."""
-    count = shown.sizes["lead_time"]
-    lat, lon, maps = ascending(part.isel(lead_time=i) for part in _parts(shown) for i in range(count))
-    moisture, anomaly, width = np.array(maps).reshape(3, count, *maps[0].shape)
-    if not np.isfinite(moisture).any():
+    """Axes in order: the maps of each lead (over all China each followed by its inset), then the colour bars."""
+    count, parts = shown.sizes["lead_time"], _parts(shown)
+    lat, lon, maps = ascending(part.isel(lead_time=i) for part in parts.values() for i in range(count))
+    values = dict(zip(parts, np.array(maps).reshape(len(parts), count, *maps[0].shape), strict=True))
+    if not np.isfinite(values[SOIL_MOISTURE]).any():
         raise UserError("No map can be drawn: no cell has a forecast.")
-    everything = [part.values for part in _parts(colours_of)]
-    colours = (
-        sequential_colours(everything[0], MOISTURE),
-        centred_colours(everything[1], DIFFERENCE),
-        sequential_colours(everything[2], WIDTH),
-    )
+    colours = {name: _colours(name, part.values) for name, part in _parts(colours_of).items()}
     rows = []
     for i, lead in enumerate(shown["lead_time"].values):
         valid = str(shown["valid_time"].values[i])[:10]
-        label = f"{format_days(int(lead))} ahead: {valid}"
-        dry = anomaly[i] < colours[1]["norm"].vmin / 4
-        panels = (
-            ("soil moisture", moisture[i], False),
-            ("anomaly", anomaly[i], dry),
-            ("90 % interval", width[i], False),
-        )
-        rows.append(
-            [
-                Panel(name, values, colour, marks, heading=label if not j else "")
-                for j, ((name, values, marks), colour) in enumerate(zip(panels, colours, strict=True))
-            ]
-        )
+        heading = f"{format_days(int(lead))} ahead: {valid}"
+        dry = values[ANOMALY][i] < colours[ANOMALY]["norm"].vmin / 4
+        row = [Panel(name, maps[i], colours[name], name == ANOMALY and dry) for name, maps in values.items()]
+        rows.append([replace(row[0], heading=heading), *row[1:]])
     start = str(shown["init_time"].values)[:10]
-    kind = " (SYNTHETIC sample)" if shown.attrs.get("synthetic") == "true" else ""
-    region = find_region(lat, lon, maps, np.isfinite(moisture))
+    kind = in_brackets(label_of(shown.attrs))
+    region = find_region(lat, lon, maps, np.isfinite(values[SOIL_MOISTURE]))
     figure, columns = map_figure(region, rows, f"Forecast of soil moisture from {start}{kind}", bottom=0.98)
-    labels = (f"soil moisture ({UNITS})", f"difference from usual ({UNITS})", f"width ({UNITS})")
-    for column, colour, values, label in zip(columns.T, colours, (moisture, anomaly, width), labels, strict=True):
-        colour_bar(figure, column, colour, values, label)
+    for column, name in zip(columns.T, values, strict=True):
+        colour_bar(figure, column, colours[name], values[name], LABELS[name])
     key(figure, {"drier than usual by over ¼ of the scale": MINUS})
     return figure
 
 
-def _parts(forecast: xr.Dataset) -> tuple[xr.DataArray, ...]:
+def _colours(name: str, values: np.ndarray) -> dict[str, Any]:
+    """The colours of a column of panels."""
+    if name == DRY:
+        return {"norm": Normalize(0, 100), "cmap": CHANCE}
+    if name == ANOMALY:
+        return centred_colours(values, DIFFERENCE)
+    return sequential_colours(values, MOISTURE if name == SOIL_MOISTURE else WIDTH)
+
+
+def _parts(forecast: xr.Dataset) -> dict[str, xr.DataArray]:
+    """What each column of panels shows; without the chance where the runs learned from too few years."""
     quantiles = forecast["soil_moisture_quantile"]
-    width = quantiles.isel(quantile=-1, drop=True) - quantiles.isel(quantile=0, drop=True)
-    return forecast["soil_moisture"], forecast["anomaly"], width
+    parts = {SOIL_MOISTURE: forecast["soil_moisture"], ANOMALY: forecast["anomaly"]}
+    if np.isfinite(forecast["probability_below_p10"]).any():
+        parts[DRY] = 100 * forecast["probability_below_p10"]
+    return parts | {INTERVAL: quantiles.isel(quantile=-1, drop=True) - quantiles.isel(quantile=0, drop=True)}

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
-from utils.scores import significance
 from utils.scores.metrics import SEASONS
+from utils.scores.significance import OBSERVED, Estimate, N, estimate
 from utils.scores.sums import REGIONS
+from utils.scores.variance import number_days
 
 WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
 
@@ -27,7 +29,7 @@ class QuantileScores:
 
     n: Float[np.ndarray, "time region"]  # observations
     inside: Float[np.ndarray, "time region"]  # of them inside the 90 % interval
-    below: Float[np.ndarray, "level"]  # share of observations below each quantile
+    lower: Float[np.ndarray, "time level"]  # of them below each quantile
     crps: Float[np.ndarray, "time"]  # sum over observations, m3 m-3
     width: float  # mean width of the 90 % interval at the observations, m3 m-3
     days: np.ndarray  # valid days
@@ -44,11 +46,11 @@ class QuantileScores:
         def by_region(flags: np.ndarray) -> np.ndarray:
             return flags.reshape(len(flags), -1).astype(np.float64) @ belongs
 
-        below, crps, ends = np.zeros(len(LEVELS)), np.zeros(len(valid)), []
+        below, crps, ends = np.zeros((len(valid), len(LEVELS))), np.zeros(len(valid)), []
         for number, level in enumerate(LEVELS):
             (quantile,) = calibration.quantiles(test.forecast, test.age, test.days, [number])
             lower = valid & (test.observed < quantile)
-            below[number] = lower.sum() / max(valid.sum(), 1)
+            below[:, number] = lower.sum(axis=(1, 2))
             error = np.where(valid, test.observed - quantile, 0).astype(np.float64)
             crps += 2 * WEIGHTS[number] * (error * (level - lower)).sum(axis=(1, 2))
             if number in (0, len(LEVELS) - 1):
@@ -58,11 +60,16 @@ class QuantileScores:
         return cls(
             n=by_region(valid),
             inside=by_region(inside),
-            below=below,
+            lower=below,
             crps=crps,
             width=width,
             days=test.days,
         )
+
+    @property
+    def below(self) -> list[Estimate]:
+        """Share of the observations below each quantile, with its 95 % interval."""
+        return [estimate_share(self.days, part=below, total=self.n.sum(axis=1)) for below in self.lower.T]
 
     @property
     def coverage(self) -> float:
@@ -93,5 +100,21 @@ class QuantileScores:
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
         unused = np.zeros(len(self.n))
-        days = significance.number_days(self.days)
+        days = number_days(self.days)
         return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
+
+
+def estimate_share(days: np.ndarray, part: Float[np.ndarray, "time"], total: Float[np.ndarray, "time"]) -> Estimate:
+    """The share of `part` in `total` over all days, with its 95 % interval within 0 and 1; NaN where the total is 0."""
+    if not total.any():
+        return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
+    unused = np.zeros(len(days))
+    sums = np.column_stack([number_days(days), total, part, unused, unused, unused])
+    share = estimate([sums], _share)
+    low, high = np.clip((share.low, share.high), 0, 1)
+    return Estimate(share.value, low=float(low), high=float(high), p=share.p)
+
+
+def _share(mean: Tensor) -> Tensor:
+    """From the mean of the daily sums: their OBSERVED is the part, their N the total."""
+    return mean[OBSERVED] / mean[N]

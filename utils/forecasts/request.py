@@ -17,6 +17,7 @@ import numpy as np
 from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.dataset.open import data_hash, open_data_set
+from utils.dataset.prepared import SYNTHETIC
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
@@ -194,7 +195,8 @@ def _fingerprint(hashes: Mapping[str, str], folds: int, attributes: Mapping[str,
 def _file_attributes(
     leads: Sequence[LeadEnsemble], checkpoints: Mapping[Path, Checkpoint], hashes: Mapping[str, str], data: Path
 ) -> dict[str, Any]:
-    synthetic = any(checkpoint.synthetic for checkpoint in checkpoints.values()) or open_data_set(data).synthetic
+    synthetic = any(checkpoint.synthetic for checkpoint in checkpoints.values())
+    label = SYNTHETIC if synthetic else open_data_set(data).label
     sources = []
     for lead in leads:
         for run_dir, weight in zip(lead.run_dirs, lead.weights, strict=True):
@@ -204,11 +206,12 @@ def _file_attributes(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "Conventions": "CF-1.11",
-        "title": ("SYNTHETIC sample: " if synthetic else "") + "soil-moisture forecasts with their uncertainty",
+        "title": ": ".join(filter(None, [label, "soil-moisture forecasts with their uncertainty"])),
         "source": "; ".join(sources),
         "data": data.name,
         "data_sha256": data_hash(data),
         "commit": git_commit(),
         "history": f"{now} forecast.py",
-        "synthetic": str(synthetic).lower(),
+        "synthetic": str(label == SYNTHETIC).lower(),
+        "label": label,
     }

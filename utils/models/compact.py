@@ -9,6 +9,9 @@ regression leaves, on the land model and then on SMAP. The share lies between 0 
 worth on days that were held out. utils/training/compact.py has the fit.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
@@ -17,6 +20,9 @@ from torch import Tensor, nn
 from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
 from utils.dataset.antecedent_features import REACH, AntecedentFeatures, memory_days, static_maps
+from utils.dataset.blocks import DataSet
+from utils.dataset.statistics import Statistics
+from utils.dataset.upwind_rain import Maps, read_upwind_rain
 from utils.models import ForecastModel
 
 UNIT = 0.05  # m3 m-3, of the networks' output
@@ -36,9 +42,10 @@ DYNAMIC = (  # what it sees of each day, in the order of its weights; soil tempe
     "root_rain_since",
     "season_cosine_anomaly",
     "season_sine_anomaly",
-    "root_rain_west",
-    "root_rain_west_3",
+    "root_rain_upwind",
+    "root_rain_upwind_3",
 )
+IN_CELLS = (*DYNAMIC[:-2], "root_rain_west", "root_rain_west_3")  # of earlier versions: rain to the west, in cells
 STATIC = ("mean_precipitation", "mean_soil_moisture", "deviation")  # what it sees of each cell
 
 
@@ -48,12 +55,22 @@ class MemoryWindows(Windows):
     Finite everywhere, 0 in cells that are not scored.
     """
 
+    names = DYNAMIC  # or IN_CELLS
+    upwind: Maps | None = None  # the rain upwind of a record that is a part of a larger map, where it is known
+
     @property
     def antecedent(self) -> AntecedentFeatures:
-        """The DYNAMIC features of every day of the record."""
+        """The features `names` of every day of the record."""
         if "antecedent" not in self._in_memory:
-            self._in_memory["antecedent"] = AntecedentFeatures(self.record, DYNAMIC)
+            self._in_memory["antecedent"] = AntecedentFeatures(self.record, self.names, self.find_upwind())
         return self._in_memory["antecedent"]
+
+    def find_upwind(self) -> Maps | None:
+        """The rain upwind of every day of the only block; None where the record holds the whole map."""
+        window = self.blocks[0].window
+        if self.upwind is not None or self.names == IN_CELLS or self.record.grid.shape == self.data.grid.shape:
+            return self.upwind
+        return read_upwind_rain(self.data, self.statistics).means(window)
 
     def load(self) -> "MemoryWindows":
         _ = self.antecedent
@@ -99,8 +116,18 @@ class Compact(ForecastModel):
         self.outer = nn.Parameter(torch.zeros(members, hidden, 1))
         self.outer_bias = nn.Parameter(torch.zeros(members, 1, 1))
         self.register_buffer("share", torch.ones(1))
+        self.register_buffer("upwind_in_km", torch.ones(1))  # 0 in weights of earlier versions, which saw IN_CELLS
         self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the networks' inputs: of the first fit
         self.register_buffer("scale", torch.ones(inputs))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        earlier = {"upwind_in_km": torch.zeros(1)}
+        return super().load_state_dict(earlier | dict(state_dict), strict, assign)
+
+    def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
+        windows = super().make_windows(data, statistics, **options)
+        windows.names = DYNAMIC if self.upwind_in_km else IN_CELLS
+        return windows
 
     @property
     def networks(self) -> list[nn.Parameter]:
@@ -129,8 +156,8 @@ class Compact(ForecastModel):
         return mean + linear + self.share * correction.view(linear.shape)
 
     def receptive_radius(self, input_days: int) -> int:
-        """As far as the rain to the west is looked for."""
-        return REACH
+        """It sees its own cell, and the rain upwind, which does not come with the cell's block."""
+        return 0 if self.upwind_in_km else REACH
 
     def input_window(self, input_days: int) -> int:
         """The features of the last input day hold all days before it."""

@@ -159,7 +159,8 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
                 out.add(block, windows, forecasts[name], forecasts)
             sums = out.sums()
         content = baselines.scores(sums, out.frame)[name] | about
-        content |= {"state": state, "synthetic_data": baselines.test.data.synthetic}
+        data = baselines.test.data
+        content |= {"state": state, "synthetic_data": data.synthetic, "label": data.label}
         content["max_input_age"] = baselines.max_input_age
         write_scores(folder, out.frame, sums[name], content)
 

@@ -21,6 +21,7 @@ from utils.scores import metrics, significance
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import FORECASTS, REGIONS, Sums, region_of
+from utils.scores.variance import number_days, spans_a_year
 from utils.training.checkpoint import Checkpoint
 
 Maps = Float[np.ndarray, "time lat lon"]
@@ -147,10 +148,11 @@ def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) ->
         },
         attrs={
             "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if data.synthetic else "") + "soil-moisture forecasts and observations",
+            "title": ": ".join(filter(None, [data.label, "soil-moisture forecasts and observations"])),
             **attributes,
             "data": str(data.path),
             "synthetic": str(data.synthetic).lower(),
+            "label": data.label,
         },
     )
 
@@ -172,7 +174,7 @@ def score_with_intervals(name: str, sums: dict[str, Sums], frame: xr.Dataset) ->
         **metrics.scores_of(own, time, frame["cell_area"].values),
         **intervals(own, sums["persistence"], time),
         **fit_line(own),
-        "spans_a_year": significance.spans_a_year(significance.number_days(time[own.of_days("n") > 0])),
+        "spans_a_year": spans_a_year(number_days(time[own.of_days("n") > 0])),
         "comparisons": {rival: compare_errors(own, other, time) for rival, other in rivals.items()},
     }
 
@@ -208,7 +210,7 @@ def compare_errors(one: Sums, other: Sums, time: np.ndarray) -> dict[str, float 
 def _daily_sums(one: Sums, other: Sums, time: np.ndarray) -> Float[np.ndarray, "time moment"]:
     """Daily sums of a forecast and of the one that it is compared with, in the order of `significance.daily_sums`."""
     own = [one.of_days(name) for name in ("n", "o", "oo", "error_2")]
-    return np.column_stack([significance.number_days(time), *own, other.of_days("error_2")])
+    return np.column_stack([number_days(time), *own, other.of_days("error_2")])
 
 
 def fit_line(sums: Sums) -> dict[str, float | None]:

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from utils.common.text import format_days
+from utils.dataset.prepared import SYNTHETIC
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
-FIRST = ("rmse", "mse", "r2", "bias", "skill_over_persistence", "n")  # of the metrics; the others stand behind
+FIRST = ("rmse", "mse", "r2", "skill_over_persistence", "n")  # of the metrics; the others stand behind
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
 NESTED = {  # column: where metrics.json has it
     "rmse_area_weighted": ("area_weighted", "rmse"),
@@ -32,7 +33,7 @@ TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from s
     "cells_better",
     "cells_worse",
 )
-MATCHED = (  # of a fine-tuned run against scratch with as many steps as its pre-training and fine-tuning took together
+MATCHED = (  # the first five against scratch with as many steps as pre-training and fine-tuning took together
     "matched_rmse_change",
     "matched_low",
     "matched_high",
@@ -114,7 +115,9 @@ def _warn_of_closed_channels(metrics: dict[str, Any]) -> str:
 
 
 def _kind(metrics: dict[str, Any]) -> str:
-    return "SYNTHETIC sample" if metrics["synthetic_data"] else "data of the user"
+    if metrics["synthetic_data"]:
+        return SYNTHETIC
+    return metrics.get("label") or "data of the user"
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +137,7 @@ def show(long: pd.DataFrame) -> str:
         lines.append(f"\n{experiment}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
         if pd.notna(oldest := rows["max_input_age"].iloc[0]):
-            lines.append(f"Scored where the last observation is at most {format_days(oldest)} old.")
+            lines.append(f"Scored where the last observation is at most {format_days(int(oldest))} old.")
         short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias", "skill_over_persistence", "n"]]
         short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})
         short = short.rename(columns={"skill_over_persistence": "skill", "rmse_low": "from", "rmse_high": "to"})

@@ -20,6 +20,7 @@ SOURCES = (
     "utils/dataset/antecedent_features.py",
     "utils/dataset/record.py",
     "utils/dataset/statistics.py",
+    "utils/dataset/upwind_rain.py",
     "utils/evaluation.py",
     "utils/scores/baseline_runs.py",
     "utils/scores/baselines.py",
@@ -28,6 +29,7 @@ SOURCES = (
     "utils/scores/prediction_file.py",
     "utils/scores/significance.py",
     "utils/scores/sums.py",
+    "utils/scores/variance.py",
 )
 
 

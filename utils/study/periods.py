@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from utils.common.cli import UserError
-from utils.common.periods import Period, Periods, Span, Split, overlap, refuse_disorder, spans
+from utils.common.periods import Periods, Span, Split, overlap, refuse_disorder, spans
 from utils.dataset.prepared import open_prepared
 from utils.settings import EXPERIMENTS
 
 TEST_DAYS = 365  # of the test period, and of the validation period before it
 PARTS = ("train", "val", "test")
-Asked = Mapping[str, Period | None]  # of PARTS; a part that is None or missing is chosen from the record
+Asked = Mapping[str, Periods | None]  # of PARTS; a part that is None or missing is chosen from the record
 
 
 def choose_periods(
@@ -62,25 +62,26 @@ def split_record(
     `prefix` stands before a part's name in its flag. Raises UserError where no day would be left to train on.
     """
     first, last = record[0], record[1] if latest is None else latest
-    own = {part: spans(prefix + part, asked[part])[0] for part in PARTS if asked.get(part)}
-    test = own.get("test", (last - TEST_DAYS + 1, last))
-    val = own.get("val", (test[0] - TEST_DAYS, test[0] - 1))
-    train = own.get("train", (first, val[0] - 1))
-    if train[1] < train[0]:
-        needed = (last - val[0]).astype(int) + 1
+    own = {part: spans(prefix + part, asked[part]) for part in PARTS if asked.get(part)}
+    test = own.get("test", ((last - TEST_DAYS + 1, last),))
+    val = own.get("val", ((test[0][0] - TEST_DAYS, test[0][0] - 1),))
+    train = own.get("train", ((first, val[0][0] - 1),))
+    if train[0][1] < train[0][0]:
+        needed = (last - val[0][0]).astype(int) + 1
         raise UserError(f"{path} offers {first} to {last} to this study, expected more than {needed} days.")
-    split = Split(train=(train,), val=(val,), test=(test,))
+    split = Split(train=train, val=val, test=test)
     refuse_disorder(split, prefix)
-    return Split(**{part: (_cut(getattr(split, part)[0], record, f"--{prefix}{part}", path),) for part in PARTS})
+    return Split(**{part: _cut(getattr(split, part), record, f"--{prefix}{part}", path) for part in PARTS})
 
 
-def _cut(period: Span, record: Span, flag: str, path: Path) -> Span:
-    """The days of a period that the record spans."""
-    start, end = max(period[0], record[0]), min(period[1], record[1])
-    if end < start:
-        raise UserError(f"{flag} {period[0]} {period[1]} has no day in {path}, which has {record[0]} to {record[1]}.")
-    return start, end
+def _cut(periods: tuple[Span, ...], record: Span, flag: str, path: Path) -> tuple[Span, ...]:
+    """The days of some periods that the record spans."""
+    cut = tuple((max(start, record[0]), min(end, record[1])) for start, end in periods)
+    for (start, end), (first, last) in zip(periods, cut, strict=True):
+        if last < first:
+            raise UserError(f"{flag} {start} {end} has no day in {path}, which has {record[0]} to {record[1]}.")
+    return cut
 
 
 def _plain(split: Split) -> dict[str, Periods]:
-    return {part: tuple(map(str, getattr(split, part)[0])) for part in PARTS}
+    return {part: tuple(str(day) for span in getattr(split, part) for day in span) for part in PARTS}

@@ -18,22 +18,25 @@ from tyro.conf import Positional
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
+from utils.common.periods import format_periods, spans
 from utils.common.text import format_days, format_number, format_unit
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 from utils.scores.score_table import metric_columns, show, verdict_columns
+from utils.study.claims import format_change
 from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers
 from utils.study.questions.predictability import share_tables
+from utils.study.questions.predictors_and_record_length import compare_record_lengths, compare_variants
 from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.questions.worlds import world_tables
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 from utils.study.worlds import compare_worlds
 
-FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high")  # columns of the scores
+FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias")  # columns of scores
 FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
 COMPARED = {
     "lead_days": Column("lead", "days"),
@@ -53,12 +56,6 @@ CLAIMED = {
 }
 PAPERS_SCORES = ((3, 0.916, 0.0239), (5, None, None), (7, 0.909, 0.0247))  # lead in days, R², RMSE in m³ m⁻³
 CHANCE = "no significant difference"
-OUTCOMES = {  # of the test of the best model against persistence
-    "better": "The difference is significant.",
-    "worse": "The difference is significant.",
-    "not significant": "The difference is not significant.",
-    "too few days": "There are too few days for a test.",
-}
 
 
 def write_report(out: Path) -> Results:
@@ -80,9 +77,9 @@ def write_report(out: Path) -> Results:
     write_page(
         out / "report.html",
         title=results.title("Soil-moisture forecasts with and without transfer"),
-        notice=NOTICE if results.synthetic else "",
+        notice=write_notice(results),
         summary=summarise(results),
-        caveats=results.caveats,
+        caveats=results.preface,
         sections=sections,
         tables=_list_tables(results, compared),
         protocol=(ROOT / "docs" / "protocol.md").read_text(encoding="utf-8"),
@@ -106,13 +103,14 @@ def summarise(results: Results) -> list[str]:
         models = rows.loc[results.models]
         best = models["rmse"].idxmin()
         lowest, persistence = (format_number(rows.loc[name, "rmse"], 4) for name in (best, "persistence"))
-        verdicts = list(models["vs_persistence"])
-        better, worse = verdicts.count("better"), verdicts.count("worse")
+        rivals = [Comparison(TRANSFERRED, model, lead, (SCRATCH, "persistence")) for model in results.models]
+        changes = dict(zip(results.models, results.compare(rivals), strict=True))
+        verdicts = list(map(significance.verdict, changes.values()))
+        better, worse = _count(verdicts.count("better")), _count(verdicts.count("worse"))
         statements.append(
-            f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: "
-            f"{lowest} m³ m⁻³ against {persistence} of persistence. {OUTCOMES[models.loc[best, 'vs_persistence']]} "
-            f"Of the {len(models)} models, {_count(better)} significantly better than persistence and {_count(worse)} "
-            "significantly worse."
+            f"{format_days(lead)} ahead, {best} has the lowest RMSE of the models with transfer: {lowest} m³ m⁻³ "
+            f"against {persistence} of persistence, a change of {format_change(changes[best])}. Of the {len(models)} "
+            f"models, {better} significantly better than persistence and {worse} significantly worse."
         )
     return statements
 
@@ -131,26 +129,41 @@ def compare_models(results: Results) -> pd.DataFrame:
         if experiment == TRANSFERRED:
             rivals.append((SCRATCH, model, f"{model} without transfer"))
         for lead, (place, rival, name) in product(results.leads, rivals):
-            difference, change = (
-                results.estimate(score, experiment, model, lead, rival=(place, rival))
-                for score in (significance.mse_difference, significance.rmse_change)
-            )
-            rows.append(
-                {
-                    "model": model,
-                    "experiment": experiment,
-                    "against": name,
-                    "lead_days": lead,
-                    "seeds": len(results.seeds_of(experiment, model, lead)),
-                    "mse_difference": difference.value,
-                    "rmse_change": 100 * change.value,
-                    "low": 100 * change.low,
-                    "high": 100 * change.high,
-                    "p": change.p,
-                    "verdict": significance.verdict(change),
-                }
-            )
+            rows.append(_compare(results, Comparison(experiment, model, lead, (place, rival)), name))
+    rows += [_compare(results, comparison, results.detail) for comparison in compare_variants(results)]
+    scratch = f"{results.detail} without transfer, whole record"
+    rows += [_compare(results, comparison, scratch) for comparison in compare_record_lengths(results)]
     return pd.DataFrame(rows)
+
+
+def _compare(results: Results, comparison: Comparison, against: str) -> dict[str, Any]:
+    """A row of the table of comparisons."""
+    experiment, model, lead = comparison.experiment, comparison.model, comparison.lead
+    change = results.rmse_change(comparison)
+    rival = {"rival": comparison.rival, "paired": comparison.paired}
+    return {
+        "model": model,
+        "experiment": experiment,
+        "against": against,
+        "lead_days": lead,
+        "seeds": len(results.seeds_of(experiment, model, lead)),
+        "mse_difference": results.estimate(significance.mse_difference, experiment, model, lead, **rival).value,
+        "rmse_change": 100 * change.value,
+        "low": 100 * change.low,
+        "high": 100 * change.high,
+        "p": change.p,
+        "verdict": significance.verdict(change),
+    }
+
+
+def write_notice(results: Results) -> str:
+    """What data the numbers are of, in a sentence; empty for data sets without a label."""
+    if results.synthetic:
+        return NOTICE
+    if not results.label:
+        return ""
+    source = results.source_label
+    return f"Every number on this page is of {results.label}." + (f" Pre-training: {source}." if source else "")
 
 
 def list_claims(results: Results) -> pd.DataFrame:
@@ -181,10 +194,9 @@ def _write_csv(path: Path, frame: pd.DataFrame | None) -> None:
 def _write_markdown(results: Results, sections: list[Section]) -> str:
     """The answers alone, as Markdown."""
     parts = []
-    if results.synthetic:
-        parts.append(f"**{NOTICE}**\n")
-    if results.caveats:
-        parts.append(f"*{results.caveats}*\n")
+    if notice := write_notice(results):
+        parts.append(f"**{notice}**\n")
+    parts.append(f"*{results.preface}*\n")
     for section in sections:
         parts.append(f"## {section.question}\n\n{section.answer}\n")
         if section.points:
@@ -259,7 +271,7 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
 
 
 def _describe_periods(periods: dict[str, list[str]]) -> str:
-    return ", ".join(f"{name} {first} to {last}" for name, (first, last) in periods.items())
+    return ", ".join(f"{name} {format_periods(spans(name, days))}" for name, days in periods.items())
 
 
 def _read_provenance(results: Results, folder: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A finished study, read back from its files alone: study.json, and predictions.nc and metrics.json of every run."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,36 @@ from jaxtyping import Float
 from utils.common.cli import UserError, fold
 from utils.common.files import read_json
 from utils.common.text import format_days
+from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.score_table import TRAINING, table
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
-from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
+from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
 
+LEARNED_FROM = (  # which days: see docs/protocol.md
+    "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
+    "Networks learn from training days and choose their epoch on validation days."
+)
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
+CASES = (
+    "A case is a model at a lead. Behind a change of RMSE stand its 95 % interval and its p. Each p of a sentence or a "
+    "list is corrected for the number of comparisons made there (Benjamini–Hochberg), and so is what they call "
+    "significant. The tables hold p and verdict of each comparison by itself."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model at a lead against a rival (experiment and model); `Results.estimate` says what `paired` is."""
+
+    experiment: str
+    model: str
+    lead: int
+    rival: tuple[str, str]
+    paired: bool = False
 
 
 class Results:
@@ -64,6 +87,7 @@ class Results:
         for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
             estimate = self.estimate(score, experiment, model, lead)
             row |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row["skill_over_persistence"] = estimate.value  # of the mean over seeds of the logarithm, as its interval
         for name in BASELINES:
             row[f"vs_{name}"] = self.verdict(experiment, model, lead, rival=(SCRATCH, name))
         return row | self._compare_with_scratch(experiment, model, lead)
@@ -81,10 +105,21 @@ class Results:
 
     @property
     def synthetic(self) -> bool:
-        return bool((self.table["data"] == "SYNTHETIC sample").any())
+        return bool((self.table["data"] == SYNTHETIC).any())
+
+    @cached_property
+    def label(self) -> str:
+        """The label of the target's data set (dataset/prepared.py); empty where it has none."""
+        return label_of(self.predictions(SCRATCH, "persistence", self.lead).attrs)
+
+    @property
+    def source_label(self) -> str:
+        """The label of the data set that pre-training learned from; empty where it has none."""
+        run = next((run for run in self.study["runs"] if run.startswith(PRETRAINING)), None)
+        return self._read_metrics(run).get("label", "") if run else ""
 
     def title(self, text: str) -> str:
-        return f"{text} (SYNTHETIC sample)" if self.synthetic else text
+        return text + in_brackets(self.label)
 
     @property
     def caveats(self) -> str:
@@ -97,6 +132,16 @@ class Results:
         if (oldest := self.study.get("max_input_age")) is not None:
             sentences.append(f"Scored where the last observation of the cell is at most {format_days(oldest)} old.")
         return " ".join(sentences)
+
+    @property
+    def preface(self) -> str:
+        """How the answers are to be read, and what limits them all."""
+        seeds = f"Maps, scatter plots and time series show seed {self.seeds[0]}."
+        if len(self.seeds) > 1:
+            seeds += (
+                f" Scores are means over {len(self.seeds)} seeds, and their intervals hold the chance of the seeds."
+            )
+        return " ".join(filter(None, (self.caveats, CASES, seeds)))
 
     def _describe_cut_short(self) -> str:
         """How many runs ended at the cap of their steps; empty where none did."""
@@ -122,16 +167,34 @@ class Results:
         lead: int,
         *,
         rival: tuple[str, str] | None = None,
+        paired: bool = False,
         season: str | None = None,
         cells_of: str | None = None,
     ) -> Estimate:
         """A score of a model over all its seeds, with its interval.
 
-        `rival` is the experiment and model to compare with, persistence by default. `season` (DJF, MAM, JJA or SON)
-        and `cells_of` choose days and cells: those that the baseline `cells_of` of SMAPtest scores.
+        `rival` is the experiment and model to compare with, persistence by default. Its seeds are other draws than
+        those of the model, of the same number too. With `paired`, each seed is compared with the same seed of the
+        rival: for forecasts of one and the same trained network. `season` (DJF, MAM, JJA or SON) and `cells_of` choose
+        days and cells: those that the baseline `cells_of` of SMAPtest scores.
         """
-        sums = self.sums(experiment, model, lead, rival=rival, season=season, cells_of=cells_of)
+        sums = self.sums(experiment, model, lead, rival=rival, paired=paired, season=season, cells_of=cells_of)
         return significance.estimate(sums, score)
+
+    def compare(self, comparisons: Sequence[Comparison]) -> list[Estimate]:
+        """The relative change of RMSE in each comparison of one sentence, with p corrected for their number."""
+        return significance.correct([self.rmse_change(comparison) for comparison in comparisons])
+
+    def rmse_change(self, comparison: Comparison) -> Estimate:
+        """The relative change of RMSE in a comparison by itself."""
+        return self.estimate(
+            significance.rmse_change,
+            comparison.experiment,
+            comparison.model,
+            comparison.lead,
+            rival=comparison.rival,
+            paired=comparison.paired,
+        )
 
     def verdict(self, experiment: str, model: str, lead: int, rival: tuple[str, str]) -> str:
         """What the test says of a model, over its seeds, against another or a baseline; see significance.verdict."""
@@ -143,22 +206,37 @@ class Results:
         model: str,
         lead: int,
         rival: tuple[str, str] | None = None,
+        paired: bool = False,
         season: str | None = None,
         cells_of: str | None = None,
+    ) -> list[Float[np.ndarray, "*rival time moment"]]:
+        """Daily sums of each seed, beside every seed of the rival; `estimate` says what the arguments are."""
+        observed = self.predictions(experiment, model, lead, next(iter(self.seeds_of(experiment, model, lead)), None))[
+            "observed"
+        ]
+        if season:
+            observed = observed.where(observed["time"].dt.season == season)
+        if cells_of:
+            observed = observed.where(self.predictions(SCRATCH, cells_of, lead)["observed"].notnull())
+        if not rival:
+            return self._sums_on(observed, experiment, model, lead)
+        choice = {"season": season, "cells_of": cells_of}
+        own = self.sums(experiment, model, lead, rival=None, paired=False, **choice)
+        others = self.sums(*rival, lead, rival=None, paired=False, **choice)
+        if not np.array_equal(own[0][:, : significance.ERROR_2], others[0][:, : significance.ERROR_2]):
+            others = self._sums_on(observed, *rival, lead)  # it was scored on other samples
+        crossed = significance.cross_seeds(own, others)
+        return [rivals[number] for number, rivals in enumerate(crossed)] if paired else crossed
+
+    def _sums_on(
+        self, observed: xr.DataArray, experiment: str, model: str, lead: int
     ) -> list[Float[np.ndarray, "time moment"]]:
-        """Daily sums of each seed, paired with the same seed of the rival; `estimate` says what the arguments are."""
-        sums = []
+        """Daily sums of each seed against persistence, where `observed` has a value."""
+        sums, days = [], observed["time"].values
         for seed in self.seeds_of(experiment, model, lead) or [None]:
             run = self.predictions(experiment, model, lead, seed)
-            observed, reference = run["observed"], run["persistence"]
-            if rival:
-                reference = self.predictions(*rival, lead, seed)["predicted"]
-            if season:
-                observed = observed.where(observed["time"].dt.season == season)
-            if cells_of:
-                observed = observed.where(self.predictions(SCRATCH, cells_of, lead, seed)["observed"].notnull())
-            fields = (observed.values, run["predicted"].values, reference.values)
-            sums.append(significance.daily_sums(*fields, days=observed["time"].values))
+            fields = (observed.values, run["predicted"].values, run["persistence"].values)
+            sums.append(significance.daily_sums(*fields, days=days))
         return sums
 
     def transfer_by_cell(self, model: str, lead: int) -> xr.Dataset:
@@ -167,24 +245,24 @@ class Results:
         `mse` is the change of the mean squared error, m6 m-6. `better` and `worse` are true where it is significant,
         `tested` where there are enough days for a test.
         """
-        seeds = self.seeds_of(TRANSFERRED, model, lead)
-        difference = 0
-        for seed in seeds:
-            tuned = self.predictions(TRANSFERRED, model, lead, seed)
-            scratch = self.predictions(SCRATCH, model, lead, seed)
-            difference = difference + (_squared_error(tuned) - _squared_error(scratch)) / len(seeds)
-        difference = difference.transpose("time", "lat", "lon")
-        days = difference["time"].values
-        better, worse, tested = significance.better_and_worse(difference.values, days)
+        tuned, scratch = (self._squared_errors(experiment, model, lead) for experiment in (TRANSFERRED, SCRATCH))
+        days = tuned["time"].values
+        better, worse, tested = significance.better_and_worse(tuned.values, scratch.values, days)
         cells = ("lat", "lon")
         return xr.Dataset(
             {
-                "mse": difference.mean("time"),
+                "mse": (tuned.mean("seed") - scratch.mean("seed")).mean("time"),
                 "better": (cells, better),
                 "worse": (cells, worse),
                 "tested": (cells, tested),
             }
         )
+
+    def _squared_errors(self, experiment: str, model: str, lead: int) -> xr.DataArray:
+        """Of each seed's cell-days [seed, time, lat, lon], m6 m-6, in double precision."""
+        runs = (self.predictions(experiment, model, lead, seed) for seed in self.seeds_of(experiment, model, lead))
+        errors = [((run["predicted"] - run["observed"]) ** 2).astype(np.float64) for run in runs]
+        return xr.concat(errors, dim="seed").transpose("seed", "time", "lat", "lon")
 
     def _compare_with_scratch(self, experiment: str, model: str, lead: int) -> dict[str, Any]:
         """The table's columns of transfer (score_table.TRANSFER); empty where there is no model to compare with."""
@@ -259,8 +337,3 @@ class Results:
         if len(self.seeds_of(experiment, model, lead)) == 1:
             metrics |= self._compare_with_scratch(experiment, model, lead)
         return metrics
-
-
-def _squared_error(run: xr.Dataset) -> xr.DataArray:
-    """Of each cell-day, in double precision."""
-    return ((run["predicted"] - run["observed"]) ** 2).astype(np.float64)

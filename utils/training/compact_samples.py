@@ -108,11 +108,10 @@ def draw_pseudo_satellite_years(samples: MemoryWindows, number: int, rng: np.ran
             f"{data.path} has no {SHORTEST} days in a row in the {samples.name} period, which pre-training needs."
         )
     for k in range(number):
-        block = samples.blocks[int(rng.integers(len(samples.blocks)))]
-        record = samples.of(block).record
-        year = PseudoSatelliteYear.draw(record, stretches[k % len(stretches)], rng)
+        part = samples.of(samples.blocks[int(rng.integers(len(samples.blocks)))])
+        year = PseudoSatelliteYear.draw(part.record, stretches[k % len(stretches)], rng)
         if np.isfinite(year.moisture[: year.span]).any():
-            parts.append(year.draw_samples(samples, rng))
+            parts.append(year.draw_samples(part, rng))
     if not parts:
         raise UserError(f"The training period of {data.path} is too short to pre-train on.")
     return CellSamples.concatenate(parts)
@@ -168,5 +167,7 @@ class PseudoSatelliteYear:
             periods=samples.periods,
             name=samples.name,
         )
+        windows.names, upwind = samples.names, samples.find_upwind()
+        windows.upwind = None if upwind is None else upwind[self.index]
         share = MOST_SAMPLES_OF_A_YEAR / (len(windows) * statistics.scored.sum())
         return _draw_cells(windows, rng, share, oldest=RECENT, truth=self.record.observed[self.index])

@@ -1,12 +1,13 @@
 """Training by gradient descent: one explicit loop on Fabric.
 
 loss         mean squared error of scaled soil moisture over the valid targets of the batch
-each epoch   validation RMSE (m3 m-3, in 32 bit), the best epoch's weights kept, the checkpoint written
+each epoch   validation RMSE (m3 m-3, in 32 bit), the best epoch's weights kept
+checkpoint   written after an epoch, and as often as it takes a tenth of the time at most
 end          after `patience` epochs without a better validation RMSE, or after all `epochs`
 dead         channels that the ReLU before a dense map keeps closed, counted at the start and of the best weights
 processes    as many as torchrun started. Each takes its part of every batch, whose loss counts the valid targets of all
              of them: the weights are those of one process but for rounding. The first process writes.
-resume       from the last finished epoch with weights, optimiser and random state: on the CPU, at the same thread
+resume       from the last checkpoint with weights, optimiser and random state: on the CPU, at the same thread
              count, the same weights bit for bit as without the interruption
 """
 
@@ -39,6 +40,8 @@ from utils.training.inference import forecast_batches, to_device
 from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
 
+SAVING = 0.1  # share of the time that checkpoints may take; short epochs on a large network would save all day
+
 
 class GradientDescent(Trainer):
     """Adam on maps. `source` are the pre-trained weights, towards which the strategy l2sp pulls."""
@@ -48,6 +51,7 @@ class GradientDescent(Trainer):
     ):
         super().__init__(model, settings, fabric, source)
         self.transfer = Transfer.of(model, settings, source, fabric.device)
+        self.saved_at = self.saving_seconds = 0.0
 
     def fit(self, run: Run) -> Checkpoint:
         checkpoint, settings = run.checkpoint, self.settings
@@ -145,17 +149,31 @@ class GradientDescent(Trainer):
         return learned
 
     def save_epoch(self, run: Run, optimiser: Optimizer) -> None:
-        """Write the checkpoint of the epoch in the log's last row, which may be the best one."""
+        """Keep the epoch in the log's last row, which may be the best one; write the checkpoint where that is due."""
         checkpoint, weights = run.checkpoint, self.model.state_dict()
         epoch, _, _, val_rmse, _, _ = checkpoint.log[-1]
-        if val_rmse < checkpoint.best_rmse:
-            checkpoint.best_epoch, checkpoint.best_rmse, checkpoint.best = epoch, val_rmse, weights
+        is_best = val_rmse < checkpoint.best_rmse
+        if is_best:
+            checkpoint.best_epoch, checkpoint.best_rmse = epoch, val_rmse
+        if not self.saving_is_due():
+            checkpoint.best = copy_weights(self.model) if is_best else checkpoint.best
+            return
+        start = time.perf_counter()
+        if is_best:
+            checkpoint.best = weights
         checkpoint.last = {"weights": weights, "optimiser": optimiser.state_dict(), "random": torch.get_rng_state()}
         return_freed_memory()  # what the epoch leaves would stand beside what the checkpoint needs
         if self.fabric.is_global_zero:
             save_checkpoint(run.run_dir, checkpoint)
         self.fabric.barrier()
         checkpoint.best = best_weights(run.run_dir)  # in the file, not in memory
+        self.saved_at = time.perf_counter()
+        self.saving_seconds = self.saved_at - start
+
+    def saving_is_due(self) -> bool:
+        """Whether a checkpoint, which takes as long as the last one, may be written; always with several processes."""
+        passed = time.perf_counter() - self.saved_at
+        return self.fabric.world_size > 1 or SAVING * passed >= self.saving_seconds
 
     def report_epoch(self, run: Run, bar: tqdm) -> None:
         """Tell whoever follows the run of its last epoch: `on_epoch`, the bar, or a line where there is neither."""

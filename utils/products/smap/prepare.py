@@ -122,9 +122,8 @@ def _newest(granules: Sequence[Granule]) -> tuple[list[Granule], list[str]]:
         )
     science = {g.version.split("_")[0] for g in kept}
     if len(science) > 1:
-        notes.append(
-            f"  granules of several science versions are mixed: {', '.join(sorted(science, key=version_numbers))}"
-        )
+        mixed = ", ".join(sorted(science, key=version_numbers))
+        notes.append(f"  granules of several science versions are mixed: {mixed}")
     return kept, notes
 
 

@@ -25,7 +25,7 @@ from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
 from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, is_synthetic, read_prepared
-from utils.products.synthetic.land_model import Forcing, first_state, land_days, run_land_model
+from utils.products.land_model import Forcing, first_state, land_days, run_land_model
 from utils.products.synthetic.weather_generator import Waves
 from utils.products.synthetic.world import (
     PRODUCTS,

@@ -13,7 +13,7 @@ import xarray as xr
 from utils.common.cli import UserError
 from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import open_prepared, read_prepared, write_prepared
-from utils.products.synthetic.land_model import Days
+from utils.products.land_model import Days
 from utils.products.synthetic.world import PRODUCTS, Product, china, make_products
 
 REGIONS = {  # south, north, west, east, in degrees

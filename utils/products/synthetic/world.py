@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from utils.common.grid import Grid
 from utils.dataset.prepared import VARIABLES
-from utils.products.synthetic.land_model import (
+from utils.products.land_model import (
     FREEZING,
     Cells,
     Days,

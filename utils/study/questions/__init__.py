@@ -6,38 +6,46 @@ from utils.common.cli import UserError
 from utils.study.html_page import Section
 from utils.study.questions.controls import why_transfer_helps
 from utils.study.questions.error_by_lead import leads
+from utils.study.questions.learning_curves import curves
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
 from utils.study.questions.models import how_good
 from utils.study.questions.predictability import learned
 from utils.study.questions.predictors_and_record_length import predictors, target_days
+from utils.study.questions.skill_by_condition import conditions
 from utils.study.questions.transfer_gain import scatters, transfer
 from utils.study.questions.transfer_strategies import strategies
-from utils.study.questions.uncertainty import how_sure
+from utils.study.questions.uncertainty import how_dry, how_sure
 from utils.study.questions.weather_forecasts import weather_of_study
+from utils.study.questions.wetting_and_drying import events
 from utils.study.questions.worlds import other_worlds
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact", "reliability", "worlds", "controls"]
+FIGURES += ["strategies", "weather", "weather_compact", "reliability", "drought"]
+FIGURES += ["curves", "conditions", "events", "worlds", "controls"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
     """All questions that the study's runs can answer, their figures drawn into `figures`."""
     questions = (
         how_good,
+        curves,
         transfer,
         why_transfer_helps,
         other_worlds,
         scatters,
+        conditions,
         cells,
         where_transfer_helps,
         days,
         predictors,
         series,
+        events,
         target_days,
         leads,
         learned,
         how_sure,
+        how_dry,
         strategies,
         weather_of_study,
     )

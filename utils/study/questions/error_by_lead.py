@@ -1,5 +1,6 @@
 """The question about the lead: how the error grows with it."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -7,22 +8,18 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
-from matplotlib.patches import Patch
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
-from utils.figures.style import MODELS, UNITS
+from utils.figures import forest, style
+from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
-_STRONG = {"linewidth": 1.8, "marker": "o", "markersize": 3.5, "zorder": 4}
-_SCORES = {  # column: title of the panel, name on the axis
-    "rmse": ("RMSE", f"RMSE ({UNITS})"),
-    "skill": ("skill", "skill over persistence (–)"),
-}
+_MARKS = [{"marker": marker, "markersize": 3} for marker in "os^Dv<>P"]
+_ENDS = {"change": "value", "low": "low", "high": "high"}
 
 
 def leads(results: Results, figures: Path) -> Section | None:
@@ -33,7 +30,7 @@ def leads(results: Results, figures: Path) -> Section | None:
     if len(ours) < 2:
         return None
     path = figures / "leads.png"
-    title = f"Error by lead of {results.best} with transfer, the best model by validation, and of the baselines"
+    title = "Error by lead of two networks with transfer and of the baselines"
     draw_leads(scores, results.title(title), path)
     first, last = ours.index.min(), ours.index.max()
     said = [
@@ -44,74 +41,79 @@ def leads(results: Results, figures: Path) -> Section | None:
         "How does the error grow with the lead?",
         f"{results.best} with transfer is the best model by validation. From {format_days(int(first))} to "
         f"{format_days(int(last))} ahead, the RMSE (m³ m⁻³) rises:",
-        [Figure(path, "RMSE and skill against lead for the best model and the baselines", "Band: 95 % interval.")],
+        [Figure(path, "RMSE against lead for networks and baselines", "Climatology is in (a) alone.")],
         points=said,
     )
 
 
 def _scores_by_lead(results: Results) -> pd.DataFrame:
-    """RMSE with its interval, and skill, of the baselines and the best model at every lead they were run with."""
+    """RMSE of the baselines and networks at every lead they were run with, and its change against persistence, %."""
+    cases = [(SCRATCH, name) for name in BASELINES]
+    cases += [(TRANSFERRED, model) for model in dict.fromkeys((results.best, results.detail))]
     rows = []
-    for model in [*BASELINES, results.best]:
-        experiment = SCRATCH if model in BASELINES else TRANSFERRED
-        for lead in results.study["all_leads"]:
-            if model in BASELINES or results.has(experiment, model, lead):
-                rmse = results.estimate(significance.rmse, experiment, model, lead)
-                skill = results.estimate(significance.skill, experiment, model, lead)
-                row = {"model": model, "lead_days": lead, "rmse": rmse.value, "low": rmse.low, "high": rmse.high}
-                rows.append(row | {"skill": skill.value})
+    for (experiment, model), lead in product(cases, results.study["all_leads"]):
+        if model not in BASELINES and not results.has(experiment, model, lead):
+            continue
+        rmse = results.estimate(significance.rmse, experiment, model, lead)
+        row = {"model": model, "lead_days": lead, "rmse": rmse.value}
+        if model not in ("persistence", "climatology"):  # the reference; and one that is far off at short leads
+            change = results.estimate(significance.rmse_change, experiment, model, lead)
+            row |= {name: 100 * getattr(change, end) for name, end in _ENDS.items()}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def draw_leads(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw RMSE and skill over persistence against lead for the baselines and the models beside them.
+    """Draw RMSE against lead, and its change against persistence on the same days with 95 % intervals; PNG and PDF.
 
-    `table`: model, lead_days, rmse, low, high (95 % of the RMSE, m3 m-3; may be NaN), skill. Values that would ruin an
-    axis, and skill below −1, are marked on its edge and written. Raises UserError when no RMSE is there.
+    `table`: model (baselines too), lead_days, rmse (m3 m-3), change, low, high (per cent; negative is better; NaN: not
+    in the second panel, or no interval). A value that would ruin an axis is an arrow on its edge.
+    Raises UserError when no RMSE is there.
     """
     style.save(_leads_figure(table, title), path, vector=True)
 
 
 @rc_context(style.STYLE)
 def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
-    """Axes in order: RMSE, skill."""
-    table = style.finite_rows(table, "rmse", "low", "high", "skill").sort_values("lead_days")
+    """Axes in order: RMSE, its change."""
+    table = style.finite_rows(table, "rmse", "change", "low", "high").sort_values("lead_days", kind="stable")
     if table.empty:
         raise UserError("Scores against lead cannot be drawn: the table holds no RMSE.")
-    names = style.ordered(table["model"], (*BASELINES, *MODELS))
-    models = [name for name in names if name not in BASELINES]
-    ends = table.loc[table["model"].isin(models), ["low", "high"]].to_numpy().ravel()
-    limits = {
-        "rmse": style.axis_limits(np.concatenate([table["rmse"], ends])),
-        "skill": style.axis_limits(table["skill"].to_numpy(), style.WORST_SKILL),
-    }
-    figure = style.new_figure(style.DOUBLE, 2.8, title)
-    panels = figure.subplots(1, len(_SCORES))
+    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
+    names = style.ordered(table["model"], (*networks, *BASELINES))
+    figure = style.new_figure(style.DOUBLE, 2.9, title)
+    error, change = figure.subplots(1, 2)
+    error.set_ylim(style.axis_limits(table["rmse"].to_numpy()))
+    error.set(title="(a) RMSE", ylabel=f"RMSE ({UNITS})")
+    change.set_ylim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
+    change.set(title="(b) against persistence", ylabel="change of RMSE (%)\nnegative is better")
+    change.axhline(0, **style.baseline_line("persistence"))
     clipped = False
-    for ax, (score, (name, label)), letter in zip(panels, _SCORES.items(), "ab", strict=True):
-        ax.set(ylim=limits[score], xlabel="lead (d)", ylabel=label, title=f"({letter}) {name}")
+    for turn, name in enumerate(names):
+        rows = table[table["model"] == name]
+        look = style.line_of(name, names) | _MARKS[turn % len(_MARKS)]
+        clipped |= style.draw_line(error, rows["lead_days"], rows["rmse"], label=name, **look)
+        shown = rows[rows["change"].notna()]
+        clipped |= _draw_changes(change, shown, look, dodge=0.07 * (turn - len(names) / 2))
+    for ax in (error, change):
+        ax.set_xlabel("lead (d)")
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.grid(**style.GRID)
-        for name in names:
-            clipped |= _draw_line(ax, table[table["model"] == name], score, name, names)
-    lines = {line.get_label(): line for line in panels[0].get_lines()}
-    first = [lines[name] for name in models]
-    if np.isfinite(ends).any():
-        first.append(Patch(facecolor=style.FORECASTS[0], alpha=0.2, label="95 % interval"))
-    if clipped:
-        first.append(style.CLIPPED)
-    baselines = [lines[name] for name in names if name in BASELINES]
-    style.legend(figure, *style.in_rows(first, 4), *style.in_rows(baselines, 4))
+    lines = [line for line in error.get_lines() if line.get_label() in names]
+    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
+    style.legend(figure, *style.in_rows([*lines, *notes], 4))
     return figure
 
 
-def _draw_line(ax: Axes, rows: pd.DataFrame, score: str, name: str, names: list[str]) -> bool:
-    """One forecast's score by lead, a model's RMSE with its interval; returns whether any lies off the axis."""
-    look = style.line_of(name, names)
-    x, y = rows["lead_days"].to_numpy(float), rows[score].to_numpy()
-    if name not in BASELINES:
-        look |= _STRONG
-        if score == "rmse":
-            ax.fill_between(x, rows["low"], rows["high"], color=look["color"], alpha=0.2, linewidth=0)
-    ax.plot(x, y, label=name, **look)
-    return style.mark_clipped(ax, x, y, [look["color"]] * len(x))
+def _draw_changes(ax: Axes, rows: pd.DataFrame, look: dict, dodge: float) -> bool:
+    """One forecast's changes by lead, hollow where the interval holds 0; returns whether any lies off the axis."""
+    if rows.empty:
+        return False
+    x = rows["lead_days"].to_numpy(float) + dodge
+    style.draw_interval(ax, x, rows[["low", "high"]], look["color"])
+    line = look | {"marker": "none"}
+    clipped = style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)
+    for place, (value, low, high) in zip(x, rows[["change", "low", "high"]].to_numpy(), strict=True):
+        face = look["color"] if forest.excludes_zero(low, high) else "white"
+        ax.plot(place, value, **look | {"markerfacecolor": face, "zorder": 4})
+    return clipped

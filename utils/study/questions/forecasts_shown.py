@@ -7,7 +7,10 @@ import pandas as pd
 import xarray as xr
 
 from utils.figures import style
+from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores.baselines import BASELINES
+from utils.settings import run_folder
+from utils.study.plan import MATCHED
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 WAYS = {SCRATCH: "from scratch", TRANSFERRED: "with transfer"}
@@ -35,27 +38,48 @@ class Forecast:
 
 def forecasts_shown(results: Results) -> list[Forecast]:
     """The best network by validation and that of the closer questions, with transfer; then the baselines SIMPLE."""
-    networks = dict.fromkeys((results.best, results.detail))
+    networks = list(dict.fromkeys((results.best, results.detail)))
     shown = [
-        Forecast(f"{model} with transfer", TRANSFERRED, model, colour, marker)
-        for model, colour, marker in zip(networks, style.FORECASTS, "os", strict=False)
+        Forecast(f"{model} with transfer", TRANSFERRED, model, style.line_of(model, networks)["color"], marker)
+        for model, marker in zip(networks, "os", strict=False)
         if results.has(TRANSFERRED, model, results.lead)
     ]
     simple = zip(SIMPLE, "^D", strict=True)
     return shown + [Forecast(name, SCRATCH, name, BASELINES[name].colour, marker) for name, marker in simple]
 
 
+def interval_of(results: Results, forecast: Forecast) -> tuple[xr.DataArray, xr.DataArray] | None:
+    """The ends of a network's 90 % interval at the first lead, [time, lat, lon] in m3 m-3; None without held-out days.
+
+    The quantiles are those that forecast.py gives to this run alone.
+    """
+    run = results.out / "runs" / run_folder(forecast.experiment, forecast.model, results.lead, results.seeds[0])
+    held_out = run / "held_out" / "predictions.nc"
+    if not held_out.exists():
+        return None
+    calibration = Calibration.of(OutOfSample.read([held_out], (1.0,)))
+    tested = OutOfSample.read([run / "predictions.nc"], (1.0,))
+    ends = calibration.quantiles(tested.forecast, tested.age, tested.days, [0, len(LEVELS) - 1])
+    axes = forecast.read(results, results.lead)
+    coords = {"time": tested.days.astype("datetime64[ns]"), "lat": axes["lat"], "lon": axes["lon"]}
+    low, high = (xr.DataArray(values, dims=("time", "lat", "lon"), coords=coords) for values in ends)
+    return low, high
+
+
 def forecast_rows(table: pd.DataFrame) -> tuple[dict[str, str], list[bool]]:
     """Rows of a forest plot of all forecasts, from top to bottom: their labels, and which are shaded.
 
-    `table`: experiment, model. A row's key is both names. Baselines come first; every other model is shaded.
+    `table`: experiment, model. A row's key is both names. Baselines come first; every other model is shaded. Scratch
+    with equal steps has those of pre-training and fine-tuning together.
     """
-    models = style.ordered(table.loc[~table["model"].isin(BASELINES), "model"], style.MODELS)
-    simple = [name for name in BASELINES if (table["model"] == name).any()]
-    rows = {f"{SCRATCH} {name}": name for name in simple}
+    there = set(zip(table["experiment"], table["model"], strict=True))
+    networks = (name.removesuffix(MATCHED) for name in table["model"] if name not in BASELINES)
+    rows = {f"{SCRATCH} {name}": name for name in BASELINES if (SCRATCH, name) in there}
     shaded = [False] * len(rows)
-    for turn, model in enumerate(models):
-        ways = [way for way in WAYS if ((table["experiment"] == way) & (table["model"] == model)).any()]
-        rows |= {f"{way} {model}": f"{model}, {WAYS[way]}" for way in ways}
-        shaded += [turn % 2 == 0] * len(ways)
+    for turn, model in enumerate(style.ordered(networks, style.MODELS)):
+        cases = {(SCRATCH, model): WAYS[SCRATCH], (SCRATCH, model + MATCHED): "scratch, equal steps"}
+        cases[TRANSFERRED, model] = WAYS[TRANSFERRED]
+        own = {f"{way} {name}": f"{model}, {label}" for (way, name), label in cases.items() if (way, name) in there}
+        rows |= own
+        shaded += [turn % 2 == 0] * len(own)
     return rows, shaded

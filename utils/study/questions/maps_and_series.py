@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure as Plot
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from utils import Drawmap
 from utils.common.cli import UserError
@@ -19,11 +21,11 @@ from utils.figures import style
 from utils.figures.style import UNITS
 from utils.scores import metrics
 from utils.study.html_page import Figure, Section
-from utils.study.questions.forecasts_shown import forecasts_shown
+from utils.study.questions.forecasts_shown import Forecast, forecasts_shown, interval_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 DAY = np.timedelta64(1, "D")
-_OBSERVED = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 1.2, "markeredgewidth": 0, "zorder": 3}
+_OBSERVED = {"marker": "o", "linestyle": "none", "color": "0.2", "markersize": 1.2, "markeredgewidth": 0, "zorder": 1.5}
 
 
 def cells(results: Results, figures: Path) -> Section:
@@ -41,7 +43,6 @@ def cells(results: Results, figures: Path) -> Section:
         "The R² of a cell is over time, against the cell's own mean. The pooled R² is mostly high because deserts are "
         "dry and humid regions are not. Median R² of the cells against pooled R²:",
         [Figure(path, "Maps of R² and RMSE per cell", f"Cells with at least {metrics.MIN_DAYS} days.")],
-        f"Seed {results.seeds[0]}.",
         points=said,
     )
 
@@ -63,9 +64,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
         said.append(f"{name}: {', '.join(shares)}")
     return Section(
         "Where does transfer help?",
-        "Of the cells called significant, at most 5 % are expected to be false discoveries. Share of cells whose error "
-        f"is lower with transfer, {ahead}; share where it is significantly lower; share where it is significantly "
-        "higher:",
+        f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
+        "where it is significantly higher (of the significant cells, at most 5 % are expected to be false):",
         [
             Figure(
                 path,
@@ -73,7 +73,6 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
                 "Dots: significant after false-discovery control.",
             )
         ],
-        f"Seed {seed}.",
         points=said,
     )
 
@@ -105,52 +104,57 @@ def days(results: Results, figures: Path) -> Section:
         f"The wettest day of the test period is {dates['wettest']}, the driest {dates['driest']} (mean over cells). On "
         f"{dates['median error']} the error over all cells is the median one.",
         [Figure(path, "Observed, predicted and error maps of three days", "One colour scale for all days.")],
-        f"Seed {results.seeds[0]}.",
     )
 
 
 def series(results: Results, figures: Path) -> Section:
     """How forecasts follow single places: the cell of median error in each climate region, over time."""
-    model, lead = results.detail, results.lead
-    run = results.predictions(TRANSFERRED, model, lead, results.seeds[0])
-    error, time = metrics.by_cell(run)["rmse"], run["time"].values
-    calendar = run.reindex(time=np.arange(time[0], time[-1] + DAY, DAY))  # lines break where days are missing
-    shown = []
+    lead, shown = results.lead, []
+    forecasts = forecasts_shown(results)[:-1]  # persistence is the observed line, later
+    runs = {forecast: forecast.read(results, lead) for forecast in forecasts}
+    first = next(iter(runs.values()))
+    error, time = metrics.by_cell(first)["rmse"], first["time"].values
+    band = interval_of(results, forecasts[0])
+    everything = xr.Dataset({forecast.model: run["predicted"] for forecast, run in runs.items()})
+    everything["observed"] = first["observed"]
+    if band is not None:
+        everything["low"], everything["high"] = band
+    calendar = everything.reindex(time=np.arange(time[0], time[-1] + DAY, DAY))  # lines break where days are missing
     for index, region in enumerate(metrics.REGIONS):
-        inside = error.where(run["region"] == index)
+        inside = error.where(first["region"] == index)
         if inside.notnull().any():
             distance = abs(inside - inside.median()).values
             row, column = np.unravel_index(int(np.nanargmin(distance)), distance.shape)
-            shown.append(_series_of(calendar.isel(lat=row, lon=column), region, model))
+            shown.append(_series_of(calendar.isel(lat=row, lon=column), region, forecasts))
     path = figures / "series.png"
-    title = f"The cell of median error in each climate region, {format_days(lead)} ahead"
+    title = f"The cell of median error in each climate region, {format_days(lead)} ahead; networks with transfer"
     draw_series(shown, results.title(title), path)
     return Section(
         "How do forecasts follow single places?",
-        f"In each region the figure shows the cell whose error is the region's median: "
-        f"{'; '.join(cell['name'] for cell in shown)}. Their errors stand in the figure.",
+        f"The figure shows the cell of median error in each region: {'; '.join(cell['name'] for cell in shown)}. Their "
+        "errors stand in it.",
         [
             Figure(
                 path,
                 "Time series of observed and predicted soil moisture of three cells",
-                "Every day of the test year.",
+                "Every day of the test period.",
             )
         ],
-        f"Seed {results.seeds[0]}.",
     )
 
 
-def _series_of(cell: xr.Dataset, region: str, model: str) -> dict[str, Any]:
+def _series_of(cell: xr.Dataset, region: str, forecasts: list[Forecast]) -> dict[str, Any]:
     """What `draw_series` shows of one cell."""
-    forecasts = {f"{model} with transfer": cell["predicted"].values, "persistence": cell["persistence"].values}
-    observed = cell["observed"].values
-    return {
+    shown = {
         "name": f"{region} cell, {_degrees(cell['lat'], 'N', 'S')} {_degrees(cell['lon'], 'E', 'W')}",
         "time": cell["time"].values,
-        "observed": observed,
-        "forecasts": forecasts,
-        "rmse": {name: float(np.sqrt(np.nanmean((values - observed) ** 2))) for name, values in forecasts.items()},
+        "observed": cell["observed"].values,
+        "forecasts": {forecast.model: cell[forecast.model].values for forecast in forecasts},
+        "lines": {forecast.model: forecast.line for forecast in forecasts},
     }
+    if "low" in cell:
+        shown["band"] = (cell["low"].values, cell["high"].values)
+    return shown
 
 
 def _degrees(value: xr.DataArray, positive: str, negative: str) -> str:
@@ -161,8 +165,9 @@ def _degrees(value: xr.DataArray, positive: str, negative: str) -> str:
 def draw_series(cells: list[dict[str, Any]], title: str, path: Path) -> None:
     """Draw observed and forecast soil moisture, m3 m-3, of a few cells over time, a panel a cell.
 
-    Each cell: name, time (datetime64, daily, gaps allowed), observed, forecasts (name → values), rmse (name → value).
-    No line crosses a missing day. Raises UserError when no cell has an observed value.
+    Each cell: name, time (datetime64, daily, gaps allowed), observed, forecasts (name → values), lines (name → look)
+    and, if known, band: the ends of the first forecast's 90 % interval. No line crosses a missing day. Each panel says
+    the RMSE and bias of each forecast. Raises UserError when no cell has an observed value.
     """
     style.save(_series_figure(cells, title), path, vector=True)
 
@@ -173,18 +178,13 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
     cells = [cell for cell in cells if np.isfinite(np.asarray(cell["observed"], float)).any()]
     if not cells:
         raise UserError("No time series can be drawn: no cell has an observed value.")
-    names = style.ordered([name for cell in cells for name in cell["forecasts"]], ())
+    lines = {name: look for cell in cells for name, look in cell["lines"].items()}
     times = np.concatenate([np.asarray(cell["time"], "datetime64[D]") for cell in cells])
-    figure = style.new_figure(style.DOUBLE, 0.5 + 1.4 * len(cells), title)
+    figure = style.new_figure(style.DOUBLE, 0.5 + 1.6 * len(cells), title)
     panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
     for ax, cell, letter in zip(panels, cells, ascii_lowercase, strict=False):
         ax.set_title(f"({letter}) {cell['name']}\n{_errors(cell)}")
-        values = pd.DataFrame({"observed": cell["observed"], **cell["forecasts"]}, pd.DatetimeIndex(cell["time"]))
-        values = values.astype(float).resample("D").mean()  # NaN on missing days
-        ax.plot(values.index, values["observed"], label="observed", **_OBSERVED)
-        for name in reversed(names):
-            if name in values:
-                ax.plot(values.index, values[name], label=name, **style.line_of(name, names))
+        _draw_cell(ax, cell)
         ax.set(xlim=(times.min(), times.max()), ylabel=f"soil moisture\n({UNITS})")
         ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
     locator = AutoDateLocator(minticks=5)
@@ -192,12 +192,34 @@ def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
     panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     figure.align_ylabels()
     keys = [Line2D([], [], label="observed", **_OBSERVED | {"markersize": 2.5})]
-    keys += [Line2D([], [], label=name, **style.line_of(name, names)) for name in names]
-    style.legend(figure, *style.in_rows(keys, 4))
+    keys += [Line2D([], [], label=name, **look) for name, look in lines.items()]
+    if any("band" in cell for cell in cells):
+        first = next(iter(lines))
+        keys.append(Patch(facecolor=lines[first]["color"], alpha=0.2, label=f"90 % interval of {first}"))
+    style.legend(figure, *style.in_rows(keys, 5 if len(keys) == 5 else 4))
     return figure
 
 
+def _draw_cell(ax: Axes, cell: dict[str, Any]) -> None:
+    """The lines of one cell; a missing day is a gap."""
+    columns = {"observed": cell["observed"], **cell["forecasts"]}
+    if "band" in cell:
+        columns |= dict(zip(("low", "high"), cell["band"], strict=True))
+    values = pd.DataFrame(columns, pd.DatetimeIndex(cell["time"])).astype(float).resample("D").mean()
+    if "band" in cell:
+        color = next(iter(cell["lines"].values()))["color"]
+        ax.fill_between(values.index, values["low"], values["high"], color=color, alpha=0.2, linewidth=0)
+    ax.plot(values.index, values["observed"], label="observed", **_OBSERVED)
+    for name in reversed(cell["forecasts"]):
+        ax.plot(values.index, values[name], label=name, **cell["lines"][name])
+
+
 def _errors(cell: dict[str, Any]) -> str:
-    """The RMSE of each forecast, in as many lines as a panel needs."""
-    scores = ", ".join(f"{name} {cell['rmse'][name]:.4f}" for name in cell["forecasts"] if name in cell["rmse"])
-    return "\n".join(style.wrap(f"RMSE ({UNITS}): {scores}", width=style.DOUBLE - 0.8, size=7))
+    """RMSE and bias of each forecast, in as many lines as a panel needs."""
+    observed = np.asarray(cell["observed"], float)
+    said = []
+    for name, values in cell["forecasts"].items():
+        error = np.asarray(values, float) - observed
+        bias = f"{np.nanmean(error):+.3f}".replace("-", "−")
+        said.append(f"{name} {np.sqrt(np.nanmean(error**2)):.3f}, {bias}")
+    return "\n".join(style.wrap(f"RMSE, bias ({UNITS}): {'; '.join(said)}", width=style.DOUBLE - 0.8, size=7))

@@ -1,9 +1,9 @@
 """The question about the models: how good their forecasts are, and whether they are better than simple ones."""
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -14,10 +14,11 @@ from utils.common.text import format_days, format_number
 from utils.figures import forest, style
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
+from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.plan import PAPERS_BEST
+from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Comparison, Results
 
 RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
@@ -28,17 +29,13 @@ def how_good(results: Results, figures: Path) -> Section:
     path = figures / "study.png"
     title = "Change of RMSE against persistence and against ridge_memory, on the same days"
     draw_study(_changes(results), results.title(title), path)
-    cases = [(model, lead) for model in results.models for lead in results.leads]
-    persistence = [results.rows.loc[(TRANSFERRED, *case), "vs_persistence"] for case in cases]
-    memory = [results.rows.loc[(TRANSFERRED, *case), "vs_ridge_memory"] for case in cases]
+    against_persistence, *others = _against_baselines(results)
     return Section(
         "How good are the forecasts, and are they better than simple ones?",
-        f"With transfer there are {len(cases)} cases (a model at a lead). Significantly better than persistence: "
-        f"{persistence.count('better')}; significantly worse: {persistence.count('worse')}. Significantly better than "
-        f"ridge_memory: {memory.count('better')}; significantly worse: {memory.count('worse')}. "
-        f"{_papers_claim(results)}Lowest RMSE (m³ m⁻³) of a network and of a baseline:",
+        against_persistence,
         [Figure(path, "Change of RMSE against two baselines of all models, by lead", "Left of 0: better than it.")],
-        points=[_lowest(results, lead) for lead in results.leads],
+        LEARNED_FROM,
+        points=[*others, *_papers_claim(results), *(_lowest(results, lead) for lead in results.leads)],
     )
 
 
@@ -46,6 +43,8 @@ def _changes(results: Results) -> pd.DataFrame:
     """The change of RMSE, per cent, of every baseline and model against each of RIVALS, over all seeds."""
     cases = [(SCRATCH, name) for name in BASELINES]
     cases += [(experiment, model) for model in results.models for experiment in WAYS]
+    matched = [(SCRATCH, model + MATCHED) for model in results.models]
+    cases += [case for case in matched if results.has(*case, results.leads[0])]
     rows = []
     for (experiment, model), lead, rival in product(cases, results.leads, RIVALS):
         row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}
@@ -59,21 +58,44 @@ def _lowest(results: Results, lead: int) -> str:
     """The best network with transfer and the best baseline at one lead, with their RMSE."""
     rmse = {name: results.rows.loc[(TRANSFERRED, name, lead), "rmse"] for name in [*results.models, *BASELINES]}
     best = (min(results.models, key=rmse.get), min(BASELINES, key=rmse.get))
-    return f"{format_days(lead)}: " + ", ".join(f"{name} {format_number(rmse[name], 4)}" for name in best)
+    network, baseline = (f"{name} {format_number(rmse[name], 4)}" for name in best)
+    return f"Lowest RMSE (m³ m⁻³), {format_days(lead)}: {network} of the networks, {baseline} of the baselines."
 
 
-def _papers_claim(results: Results) -> str:
-    """Whether the ConvLSTM with transfer is the best of the networks, as the paper has it."""
-    others = [model for model in results.models if model != PAPERS_BEST]
+def _against_baselines(results: Results) -> list[str]:
+    """How often the models with transfer are better than persistence, and than ridge_memory from the same days."""
+    networks = [model for model in results.models if model != COMPACT]
+    cases = [
+        ("a model with transfer", results.models, "persistence", "persistence"),
+        ("a network with transfer", networks, "ridge_memory_train", "ridge_memory_train, from the same days"),
+    ]
+    if COMPACT in results.models:
+        words = "ridge_memory, from the same days"
+        cases.append((f"{COMPACT} with transfer", [COMPACT], "ridge_memory", words))
+    return [_compare(results, subject, models, rival, words) for subject, models, rival, words in cases if models]
+
+
+def _compare(results: Results, subject: str, models: Sequence[str], rival: str, words: str) -> str:
+    """How often these models with transfer are better than a baseline, and by how much."""
+    cases = [(model, lead) for model in models for lead in results.leads]
+    changes = results.compare([Comparison(TRANSFERRED, model, lead, (SCRATCH, rival)) for model, lead in cases])
+    names = [f"{model}, {format_days(lead)}" for model, lead in cases]
+    return f"{count_verdicts(changes, subject=subject, rival=words)} {format_range(changes, names)}"
+
+
+def _papers_claim(results: Results) -> list[str]:
+    """How often the ConvLSTM with transfer is better than another network, as the paper has it.
+
+    The compact model is left out: it learned from more days.
+    """
+    others = [model for model in results.models if model not in (PAPERS_BEST, COMPACT)]
     if PAPERS_BEST not in results.models or not others:
-        return ""
-    cases = [(lead, model) for lead in results.leads for model in others]
-    verdicts = [results.verdict(TRANSFERRED, PAPERS_BEST, lead, (TRANSFERRED, model)) for lead, model in cases]
-    return (
-        f"The paper's best model, the {PAPERS_BEST} with transfer, is compared with the other networks with transfer "
-        f"{len(verdicts)} times. It is significantly better {verdicts.count('better')} times and significantly worse "
-        f"{verdicts.count('worse')} times. "
-    )
+        return []
+    cases = [(model, lead) for lead in results.leads for model in others]
+    changes = results.compare([Comparison(TRANSFERRED, PAPERS_BEST, at, (TRANSFERRED, m)) for m, at in cases])
+    subject = f"the {PAPERS_BEST} with transfer, the paper's best model,"
+    count = count_verdicts(changes, subject=subject, rival="another network with transfer")
+    return [f"{count} {format_range(changes, [f'against {model}, {format_days(lead)}' for model, lead in cases])}"]
 
 
 def draw_study(table: pd.DataFrame, title: str, path: Path) -> None:
@@ -100,12 +122,12 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
     clipped = False
     for ax, rival, letter in zip(panels, rivals, "ab", strict=False):
         here = table[table["rival"] == rival]
-        ax.set_xlim(style.axis_limits(np.append(here[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+        ax.set_xlim(forest.percent_limits(here))
         forest.prepare_rows(ax, list(rows.values()), shaded)
         clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
-        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%); negative is better")
+        ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%)\nnegative is better")
         _mark_rival(ax, list(rows), rival)
-    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([style.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([forest.CLIPPED] if clipped else []), 4))
     return figure
 
 

@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
 
 from utils.common.cli import UserError
-from utils.common.text import format_days, format_number, format_percent
+from utils.common.text import format_days, format_number
 from utils.figures import forest, scatter, style
+from utils.scores import score_table
+from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
+from utils.study.plan import MATCHED
 from utils.study.questions.forecasts_shown import SIMPLE, WAYS
-from utils.study.results import SCRATCH, TRANSFERRED, Results
+from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
 
 def transfer(results: Results, figures: Path) -> Section | None:
@@ -21,24 +23,39 @@ def transfer(results: Results, figures: Path) -> Section | None:
     rows = results.rows.loc[[(TRANSFERRED, *case) for case in cases]].reset_index()
     if rows["transfer_rmse_change"].isna().all():
         return None
+    rows = prefer_matched(rows)
     gains = rows[["model", "lead_days"]].copy()
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
     path = figures / "transfer_gain.png"
     draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
-    verdicts = list(rows["vs_scratch"])
-    lowest, highest = (rows.loc[at] for at in (gains["change"].idxmin(), gains["change"].idxmax()))
     return Section(
         "Does pre-training on ERA5-Land lower the error on SMAP?",
-        f"Of {len(cases)} cases (a model at a lead), it lowers the error significantly in {verdicts.count('better')} "
-        f"and raises it significantly in {verdicts.count('worse')}. The change of RMSE lies between "
-        f"{_change(lowest)} and {_change(highest)}.",
+        " ".join(_against_scratch(results, cases)),
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Left of 0: transfer helps.")],
     )
 
 
-def _change(row: pd.Series) -> str:
-    return f"{format_percent(row['transfer_rmse_change'])} ({row['model']}, {format_days(int(row['lead_days']))})"
+def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the columns of transfer against compute-matched scratch, where that was run."""
+    known = rows["matched_rmse_change"].notna()
+    preferred = rows.copy()
+    for matched, usual in zip(score_table.MATCHED, score_table.TRANSFER, strict=False):
+        preferred.loc[known, usual] = rows.loc[known, matched]
+    return preferred
+
+
+def _against_scratch(results: Results, cases: list[tuple[str, int]]) -> list[str]:
+    """How often transfer lowers the error: first against as many training steps from scratch, where those were run."""
+    rivals = {MATCHED: "from scratch with as many training steps as both of its trainings", "": "from scratch"}
+    sentences = []
+    for variant, words in rivals.items():
+        there = [(m, lead) for m, lead in cases if results.has(SCRATCH, m + variant, lead)]
+        if there:
+            changes = results.compare([Comparison(TRANSFERRED, m, at, (SCRATCH, m + variant)) for m, at in there])
+            sentences.append(count_verdicts(changes, subject="a model with transfer", rival=f"the same model {words}"))
+            sentences.append(format_range(changes, [f"{m}, {format_days(lead)}" for m, lead in there]))
+    return sentences
 
 
 def scatters(results: Results, figures: Path) -> Section:
@@ -66,10 +83,9 @@ def scatters(results: Results, figures: Path) -> Section:
     ]
     return Section(
         "Do predicted and observed soil moisture lie closer to y = x with transfer?",
-        f"With transfer the slope of the fitted line is closer to 1 in {sum(closer)} of {len(closer)} cases (a model "
-        f"at a lead). Slopes {ahead} ahead without and with transfer:",
-        [Figure(path, "Density of predicted against observed soil moisture, two networks and two baselines", "Colour: cell-days.")],
-        f"Seed {results.seeds[0]}.",
+        f"In {sum(closer) or 'none'} of {len(closer)} cases the slope of the fitted line is closer to 1 with transfer. "
+        f"Slopes {ahead} ahead without and with transfer:",
+        [Figure(path, "Density of predicted against observed, two networks and two baselines", "Colour: cell-days.")],
         points=shown,
     )
 
@@ -91,11 +107,11 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     models, looks = style.ordered(table["model"], style.MODELS), forest.lead_looks(table["lead_days"])
     figure = style.new_figure(style.SINGLE, 0.95 + forest.row_height(looks) * len(models), title)
     ax = figure.subplots()
-    ax.set_xlim(style.axis_limits(np.append(table[["change", "low", "high"]].to_numpy().ravel(), 0.0)))
-    forest.prepare_rows(ax, models)
     points = table.rename(columns={"model": "row", "change": "value"})
+    ax.set_xlim(forest.percent_limits(points))
+    forest.prepare_rows(ax, models)
     clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
     ax.set_xlabel("change of RMSE by transfer (%); negative is better")
-    keys = forest.keys(looks, table) + ([style.CLIPPED] if clipped else [])
+    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
     style.legend(figure, *style.in_rows(keys, 2))
     return figure

@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,21 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
+from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
+from utils.study.claims import count_verdicts, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten
 SIMPLE = (MEMORY, "persistence")
+COMPARED = {  # rival: columns of the change of RMSE, %, of its interval, and of p
+    "scratch": ("change", "change_low", "change_high", "p"),
+    MEMORY: ("memory_change", "memory_low", "memory_high", "memory_p"),
+}
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "target_days": Column("SMAP days", "days"),
@@ -37,7 +43,7 @@ COLUMNS = {
     "change_high": Column("to", "", ".1f"),
     "p": Column("p", "", ".3f"),
     "vs_scratch": Column("against scratch"),
-    "vs_ridge_memory": Column("against ridge with memory"),
+    "vs_ridge_memory": Column("against ridge_memory"),
     "replaces": Column("days from scratch for the same RMSE", "days"),
 }
 
@@ -52,7 +58,6 @@ LOOKS = {  # strategy: name, colour, marker, line style
     "l2sp": ("L2-SP", "#b59a00", "*", (0, (2, 1, 1, 1))),
 }
 _MARKED = {"markersize": 3.8, "markeredgecolor": "0.2", "markeredgewidth": 0.4, "linewidth": 1}
-DODGE = 1.03  # of one strategy's days against those of the one before
 
 
 @dataclass(frozen=True)
@@ -116,23 +121,29 @@ def strategies(results: Results, figures: Path) -> Section | None:
     if table is None:
         return None
     path = figures / "strategies.png"
-    draw_strategies(table, results.title("Strategies of transfer by the number of SMAP days"), path)
+    title = f"Strategies of transfer by the number of SMAP days, {format_days(results.lead)} ahead"
+    draw_strategies(table[table["lead_days"] == results.lead], results.title(title), path)
     tried = transferred(table)
-    scratch, memory = list(tried["vs_scratch"]), list(tried["vs_ridge_memory"])
+    scratch, memory = (read_changes(tried, COMPARED[rival]) for rival in ("scratch", MEMORY))
+    tried = tried.assign(vs_scratch=list(map(significance.verdict, scratch)))
+    names = [_case(row) for row in tried.itertuples()]
+    compared = {"from scratch on as many days of SMAP": scratch, f"{MEMORY} on as many days": memory}
     fewest = tried[tried["target_days"] == tried["target_days"].min()]
     said = [_words(rows) for _, rows in fewest.groupby(["model", "lead_days"], sort=False)]
     return Section(
         "Which strategy of transfer helps, with how many days of SMAP, and where does transfer hurt?",
-        f"{len(tried)} cases (a model, strategy, lead and number of SMAP days) are compared with training from scratch "
-        f"on as many days. Significantly better: {scratch.count('better')}; significantly worse: "
-        f"{scratch.count('worse')}. Against ridge with a memory, on as many days: {memory.count('better')} and "
-        f"{memory.count('worse')}. {_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) "
-        "and in brackets the days from scratch that reach it:",
+        "A case is a model, strategy, lead and number of SMAP days here. "
+        + "".join(
+            f"{count_verdicts(changes, subject='transfer', rival=rival)} {format_range(changes, names)} "
+            for rival, changes in compared.items()
+        )
+        + f"{_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) and in brackets the days "
+        "from scratch that reach it:",
         [
             Figure(
                 path,
-                "RMSE against the number of SMAP days for each strategy, a panel a model and lead",
-                "95 % intervals. Days on a logarithmic axis; each model has its own axis of RMSE.",
+                "RMSE against the number of SMAP days for each strategy, and its change against scratch",
+                "Each model has its own axes. Other leads are in the table.",
             )
         ],
         "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the logarithm "
@@ -188,11 +199,13 @@ def harm(tried: pd.DataFrame) -> list[str]:
     return said
 
 
+def _case(row: Any) -> str:
+    """A row of the table in words."""
+    return f"{row.model}, {_name(row.strategy)}, {format_days(row.lead_days)}, {row.target_days:,} SMAP days"
+
+
 def _harm(tried: pd.DataFrame) -> str:
-    places = harm(tried)
-    if not places:
-        return "Transfer hurts significantly in no case."
-    return f"Transfer hurts significantly in these cases: {'; '.join(places)}."
+    return f"Transfer hurts significantly in {'these cases: ' + '; '.join(harm(tried)) if harm(tried) else 'no case'}."
 
 
 def _words(rows: pd.DataFrame) -> str:
@@ -232,7 +245,7 @@ def _baseline_rows(results: Results, lengths: list[int | None], lead: int) -> li
 
 
 def _row(results: Results, case: Case, shortest: int | None) -> dict:
-    """Scores of one case over its seeds, against scratch and ridge with a memory on as many days."""
+    """Scores of one case over its seeds, against scratch and ridge_memory on as many days."""
 
     def estimate(score, rival: str | None = None) -> significance.Estimate:
         return results.estimate(
@@ -250,88 +263,87 @@ def _row(results: Results, case: Case, shortest: int | None) -> dict:
     row |= {"rmse": rmse.value, "low": rmse.low, "high": rmse.high}
     if case.strategy == "baseline":
         return row
-    if case.strategy != "scratch":
-        change = estimate(significance.rmse_change, rival=case.model)
-        row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
-        row |= {"p": change.p, "vs_scratch": significance.verdict(change)}
-    return row | {"vs_ridge_memory": significance.verdict(estimate(significance.rmse_change, rival=MEMORY))}
+    rivals = {MEMORY: MEMORY} if case.strategy == "scratch" else {"scratch": case.model, MEMORY: MEMORY}
+    for rival, name in rivals.items():
+        change = estimate(significance.rmse_change, rival=name)
+        numbers = (100 * change.value, 100 * change.low, 100 * change.high, change.p)
+        row |= dict(zip(COMPARED[rival], numbers, strict=True))
+        row |= {f"vs_{rival}": significance.verdict(change)}
+    return row
 
 
 def draw_strategies(table: pd.DataFrame, title: str, path: Path) -> None:
-    """Draw RMSE against the number of SMAP days, a row of panels, which share an axis, a model and a column a lead.
+    """Draw RMSE against the number of SMAP days and its change against scratch on as many days, a row of both a model.
 
-    `table`: model (or baseline), strategy (of LOOKS), lead_days, target_days, whole (true for the whole record), rmse,
-    low, high (95 %, m3 m-3; may be NaN). An RMSE that would ruin the axis is marked on its edge and written.
-    Raises UserError when the table holds no model with an RMSE.
+    `table`: model (or baseline), strategy (of LOOKS), target_days, whole (true for the whole record), rmse (m3 m-3),
+    and of strategies change, change_low, change_high (per cent, 95 %; negative is better). A value that would ruin an
+    axis is an arrow on its edge. Raises UserError when the table holds no model with an RMSE.
     """
     style.save(_strategies_figure(table, title), path, vector=True)
 
 
 @rc_context(style.STYLE)
 def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
-    """Axes in order: models from top to bottom, leads from left to right."""
-    table = style.finite_rows(table, "rmse", "low", "high")
+    """Axes in order: each model's RMSE and change."""
+    table = style.finite_rows(table, "rmse", "change", "change_low", "change_high")
     fitted, simple = table[~table["model"].isin(BASELINES)], table[table["model"].isin(BASELINES)]
     if fitted.empty:
         raise UserError("Strategies of transfer cannot be drawn: the table holds no model with an RMSE.")
-    models, leads = list(dict.fromkeys(fitted["model"])), sorted(fitted["lead_days"].unique())
     lengths = table.groupby("target_days")["whole"].any()
+    labels = {n: f"{n}\n(all)" if whole else str(n) for n, whole in lengths.items()}
     used = [name for name in LOOKS if name in set(fitted["strategy"])]
-    figure = style.new_figure(style.DOUBLE, 0.9 + 2.1 * len(models), title)
-    panels = figure.subplots(len(models), len(leads), sharex=True, sharey="row", squeeze=False)
-    margin = DODGE ** (len(LOOKS) / 2 + 4)
-    panels[0, 0].set(xscale="log", xlim=(lengths.index.min() / margin, lengths.index.max() * margin))
-    for ax, letter in zip(panels.flat, ascii_lowercase, strict=False):
-        ax.set_title(f"({letter})")
+    counts = fitted.groupby("model", sort=False)["strategy"].nunique()
+    heights = [max(len(lengths) * (forest.GAP + forest.PITCH * count), 1.8) for count in counts]
+    figure = style.new_figure(style.DOUBLE, 0.9 + sum(heights) + 0.3 * len(counts), title)
+    panels = figure.subplots(len(counts), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
     clipped = False
-    for model, row in zip(models, panels, strict=True):
-        shown = fitted.loc[fitted["model"] == model, ["rmse", "low", "high"]].to_numpy().ravel()
-        row[0].set(ylim=style.axis_limits(np.append(shown, simple["rmse"])), ylabel=f"RMSE ({UNITS})")
-        for ax, lead in zip(row, leads, strict=True):
-            rows = fitted[(fitted["model"] == model) & (fitted["lead_days"] == lead)]
-            clipped |= _draw_baselines(ax, simple[simple["lead_days"] == lead])
-            clipped |= _draw_models(ax, rows, used)
-            ax.set_title(f"{ax.get_title(loc='left')} {model}, {lead} d ahead")
-            ax.grid(**style.GRID)
-    panels[0, 0].set_xticks(lengths.index, [f"{n}\n(all)" if whole else str(n) for n, whole in lengths.items()])
-    panels[0, 0].set_xticks([], minor=True)
-    for ax in panels[-1]:
-        ax.set_xlabel("SMAP days (d)")
-    figure.align_ylabels()
+    for turn, (model, (errors, changes)) in enumerate(zip(counts.index, panels, strict=True)):
+        rows = fitted[fitted["model"] == model]
+        errors.set_title(f"({ascii_lowercase[2 * turn]}) {model}, RMSE")
+        changes.set_title(f"({ascii_lowercase[2 * turn + 1]}) {model}, against scratch")
+        clipped |= _draw_errors(errors, rows, simple, used)
+        clipped |= _draw_changes(changes, rows, labels)
+        errors.set_xticks(list(labels), list(labels.values()))
+        errors.set_xticks([], minor=True)
+    panels[-1, 0].set_xlabel("SMAP days (d)")
+    panels[-1, 1].set_xlabel("change of RMSE on as many days (%)\nnegative is better")
     keys = [Line2D([], [], **_look(name)) for name in used]
     keys += [
         Line2D([], [], label=name, **style.baseline_line(name, width=1.2)) for name in dict.fromkeys(simple["model"])
     ]
-    keys.append(Line2D([], [], color="0.4", linewidth=0.7, label="95 % interval"))
-    if clipped:
-        keys.append(style.CLIPPED)
-    style.legend(figure, *style.in_rows(keys, 5))
+    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
+    style.legend(figure, *style.in_rows([*keys, *notes], 4))
     return figure
 
 
-def _draw_baselines(ax: Axes, rows: pd.DataFrame) -> bool:
-    """A line a baseline; returns whether any RMSE lies off the axis."""
+def _draw_errors(ax: Axes, fitted: pd.DataFrame, simple: pd.DataFrame, used: list[str]) -> bool:
+    """A line a strategy and baseline; returns whether any RMSE lies off the axis."""
+    shown = pd.concat([fitted["rmse"], simple["rmse"]])
+    usual = shown[shown < 3 * shown.median()]  # the result with few days is not hidden
+    ax.set(xscale="log", ylim=style.axis_limits(shown.to_numpy(), inside=usual), ylabel=f"RMSE ({UNITS})")
+    ax.grid(**style.GRID)
     clipped = False
-    for name, part in rows.sort_values("target_days").groupby("model", sort=False):
+    for name, rows in simple.sort_values("target_days").groupby("model", sort=False):
         line = style.baseline_line(name, width=1.2)
-        x, y = part["target_days"].to_numpy(float), part["rmse"].to_numpy()
-        ax.plot(x, y, label=name, **line)
-        clipped |= style.mark_clipped(ax, x, y, [line["color"]] * len(x))
+        clipped |= style.draw_line(ax, rows["target_days"], rows["rmse"], label=name, **line)
+    for name in used:
+        rows = fitted[fitted["strategy"] == name].sort_values("target_days")
+        if len(rows):  # else this model does not have it
+            clipped |= style.draw_line(ax, rows["target_days"], rows["rmse"], zorder=4, **_look(name))
     return clipped
 
 
-def _draw_models(ax: Axes, rows: pd.DataFrame, used: list[str]) -> bool:
-    """A line with intervals a strategy, side by side; returns whether any RMSE lies off the axis."""
-    clipped = False
-    for turn, name in enumerate(used):
-        part, look = rows[rows["strategy"] == name].sort_values("target_days"), _look(name)
-        x = part["target_days"].to_numpy(float) * DODGE ** (turn - (len(used) - 1) / 2)
-        y = part["rmse"].to_numpy()
-        if len(part):  # else this model does not have it
-            ax.vlines(x, part["low"], part["high"], color=look["color"], linewidth=0.7, alpha=0.6, zorder=3)
-            ax.plot(x, y, zorder=4, **look)
-            clipped |= style.mark_clipped(ax, x, y, [look["color"]] * len(x))
-    return clipped
+def _draw_changes(ax: Axes, fitted: pd.DataFrame, labels: dict[int, str]) -> bool:
+    """A forest plot with a row for each number of days; returns whether any change lies off the axis."""
+    ends = {"change": "value", "change_low": "low", "change_high": "high"}
+    points = fitted[["strategy", "target_days", *ends]].rename(columns={"target_days": "row", **ends})
+    points = points.dropna(subset="value").astype({"row": str})
+    looks = [forest.Look(name, *LOOKS[name][:3]) for name in LOOKS if name in set(points["strategy"])]
+    if points.empty:
+        return False
+    ax.set_xlim(forest.percent_limits(points))
+    forest.prepare_rows(ax, [label.replace("\n", " ") + " days" for label in labels.values()])
+    return forest.draw_points(ax, points, [str(days) for days in labels], looks, by="strategy")
 
 
 def _look(strategy: str) -> dict:

@@ -9,20 +9,24 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.figures import style
+from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
+from utils.forecasts.climatology import Climatology
+from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
+from utils.study.questions.drought import DROUGHT, describe_drought, draw_drought, drought_columns
 from utils.study.results import TRANSFERRED, Results
 
 SIMPLE = ("persistence", "climatology")
@@ -36,16 +40,21 @@ COLUMNS = {
     "coverage": Column("coverage of the 90 % interval", "%", ".1f"),
     **{f"coverage_{season}": Column(season, "%", ".1f") for season in SEASONS},
     "width": Column("width of the 90 % interval", "m³ m⁻³", ".3f"),
+    **DROUGHT,
     "n": Column("cell-days"),
 }
 
 
 @lru_cache(maxsize=1)
 def probabilities(results: Results) -> pd.DataFrame | None:
-    """A row for each lead and forecast: models with transfer, simple ones; `reliability` by LEVELS. None: no runs."""
+    """A row for each lead and forecast: models with transfer, simple ones. None: no runs.
+
+    `reliability` holds a share for each of LEVELS; utils/study/questions/drought.py names the columns of drought.
+    """
     rows = []
     for lead in results.leads:
         found: dict[str, QuantileScores] = {}
+        events: dict[str, dict[str, EventScores]] = {}
         for model in dict.fromkeys((results.detail, COMPACT)):
             folders = [
                 results.out / "runs" / run_folder(TRANSFERRED, model, lead, seed)
@@ -57,9 +66,11 @@ def probabilities(results: Results) -> pd.DataFrame | None:
             weights = combination_weights(held)
             names = {model: "predicted"} | ({name: name for name in SIMPLE} if not found else {})
             for name, variable in names.items():
-                calibration = Calibration.of(OutOfSample.read(held, weights, variable))
+                held_out = OutOfSample.read(held, weights, variable)
+                calibration = Calibration.of(held_out)
                 tested = OutOfSample.read([folder / "predictions.nc" for folder in folders], weights, variable)
                 found[name] = QuantileScores.of(tested, calibration)
+                events[name] = score_events(tested, calibration, Climatology.of(held_out))
         for name, scores in found.items():
             change = significance.estimate([scores.daily_sums(found["climatology"])], significance.mse_difference)
             rows.append(
@@ -67,6 +78,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
                 | {"low": change.low, "high": change.high, "coverage": 100 * scores.coverage}
                 | {f"coverage_{season}": 100 * share for season, share in scores.by_season.items()}
                 | {"width": scores.width, "n": int(scores.n.sum()), "reliability": scores.below}
+                | drought_columns(events[name], events["persistence"])
             )
     return pd.DataFrame(rows) if rows else None
 
@@ -87,9 +99,28 @@ def how_sure(results: Results, figures: Path) -> Section | None:
         f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
-        "models that had not seen these days, in four blocks of time. Persistence and climatology are treated in the "
+        "models that were fine-tuned without these days, in four blocks of time. The pre-training may have seen the "
+        "same days of ERA5-Land. Persistence and climatology are treated in the "
         "same way.",
         points=ranked,
+    )
+
+
+def how_dry(results: Results, figures: Path) -> Section | None:
+    """How good the chances of unusually dry soil are; None where the runs learned from too few years to say it."""
+    scores = probabilities(results)
+    if scores is None or scores["dry_skill"].isna().all():
+        return None
+    path = figures / "drought.png"
+    draw_drought(scores, results.title("Chance of unusually dry soil: reliability and skill on the test days"), path)
+    answer, points = describe_drought(scores)
+    return Section(
+        "Do the forecasts warn of unusually dry soil?",
+        answer,
+        [Figure(path, "How often unusually dry soil came by the chance it was given, and Brier skill by lead", "")],
+        "With transfer. The chances come from the quantiles of the question above, those of persistence as well. The "
+        "percentiles come from training and validation days, each year compared with the cycle of the others.",
+        points=points,
     )
 
 
@@ -114,7 +145,7 @@ def _ranking(lead: int, rows: pd.DataFrame) -> str:
 def scores_of_quantiles(results: Results) -> pd.DataFrame | None:
     """The table behind the answer; None where there are no such runs."""
     found = probabilities(results)
-    return None if found is None else found.drop(columns="reliability")
+    return None if found is None else found.drop(columns=["reliability", "dry_bins"])
 
 
 def probability_tables(results: Results) -> list[Table]:
@@ -125,10 +156,10 @@ def probability_tables(results: Results) -> list[Table]:
 
 
 def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], title: str, path: Path) -> None:
-    """Draw a reliability diagram a lead, and the CRPS of every forecast by lead in the last panel; PNG and PDF.
+    """Draw how far quantiles are from reliable, a panel a lead, and CRPS less climatology's by lead; PNG and PDF.
 
-    `table`: model, lead_days, crps (m3 m-3) and reliability, the share of observations below the quantile at each of
-    `levels`. Raises UserError when it is empty.
+    `table`: model, lead_days, reliability, the share of observations (Estimate) below the quantile at each of `levels`,
+    and against_climatology, low, high (m3 m-3, 95 %; negative is better). Raises UserError when it is empty.
     """
     if table.empty:
         raise UserError("The reliability of quantiles cannot be drawn: there are none.")
@@ -138,27 +169,45 @@ def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], ti
 @rc_context(style.STYLE)
 def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
     """Axes in order: a diagram for each lead, the CRPS."""
-    leads, names = sorted(table["lead_days"].unique()), style.ordered(table["model"], BASELINES)
+    leads = sorted(table["lead_days"].unique())
+    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
+    names = style.ordered(table["model"], (*networks, *BASELINES))
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
-    figure = style.new_figure(style.DOUBLE, 0.75 + 5.4 / (len(leads) + 1), title)  # square panels
+    figure = style.new_figure(style.DOUBLE, 2.3, title)
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
     for ax, lead, letter in zip(diagrams, leads, ascii_lowercase, strict=False):
-        ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.6, zorder=1)
+        ax.sharey(diagrams[0])
+        ax.axhline(0, color="0.4", linewidth=0.6, zorder=1)
         for _, row in table[table["lead_days"] == lead].iterrows():
-            ax.plot(levels, row["reliability"], markersize=2.2, **looks[row["model"]])
-        ax.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+            shares = np.array([(share.value, share.low, share.high) for share in row["reliability"]]).T - levels
+            ax.plot(levels, shares[0], markersize=2.2, **looks[row["model"]])
+            ax.fill_between(levels, shares[1], shares[2], color=looks[row["model"]]["color"], alpha=0.2, linewidth=0)
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set(title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
+        ax.set(xlim=(0, 1), title=f"({letter}) {format_days(int(lead))} ahead", xlabel="level of the quantile (–)")
         ax.tick_params(labelleft=lead == leads[0])
-    diagrams[0].set_ylabel("observations below it (share, –)")
-    for name in names:
-        rows = table[table["model"] == name].sort_values("lead_days")
-        errors.plot(rows["lead_days"], rows["crps"], markersize=3, **looks[name])
-    errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS, lower is better")
-    errors.set(xlabel="lead (d)", ylabel=f"CRPS ({UNITS})", xticks=leads, box_aspect=1)
-    errors.set_ylim(bottom=0)
+        ax.grid(**style.GRID)
+    diagrams[0].set_ylabel("share of observations below\nthe quantile, less its level (–)")
+    _draw_crps(errors, table[table["model"] != "climatology"], looks)
+    errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS")
     keys = [Line2D([], [], markersize=3, label=name, **look) for name, look in looks.items()]
-    keys.append(Line2D([], [], color="0.6", linewidth=0.6, label="perfectly reliable"))
-    style.legend(figure, keys)
+    notes = [Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")]
+    notes += [forest.INTERVAL, style.FILLED, style.HOLLOW]
+    style.legend(figure, keys, notes)
     return figure
+
+
+def _draw_crps(ax: Axes, table: pd.DataFrame, looks: dict[str, dict]) -> None:
+    """CRPS less climatology's of every forecast by lead, side by side."""
+    table = style.finite_rows(table, "against_climatology", "low", "high")
+    ax.set_ylim(style.axis_limits(np.append(table[["against_climatology", "low", "high"]].to_numpy().ravel(), 0.0)))
+    ax.axhline(0, **style.baseline_line("climatology", width=0.8))
+    for turn, (name, rows) in enumerate(table.groupby("model", sort=False)):
+        x = rows["lead_days"].to_numpy(float) + 0.25 * (turn - 1)
+        style.draw_interval(ax, x, rows[["low", "high"]], looks[name]["color"])
+        for place, (value, low, high) in zip(x, rows[["against_climatology", "low", "high"]].to_numpy(), strict=True):
+            face = looks[name]["color"] if forest.excludes_zero(low, high) else "white"
+            ax.plot(place, value, **looks[name] | {"markersize": 3.5, "markerfacecolor": face, "zorder": 4})
+    ax.set(xlabel="lead (d)", ylabel=f"less climatology's ({UNITS});\nnegative is better")
+    ax.set_xticks(sorted(table["lead_days"].unique()))
+    ax.margins(x=0.15)
+    ax.grid(**style.GRID)

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure as Plot
 from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError, fold
-from utils.common.text import format_days, format_number, format_percent
+from utils.common.text import format_days, format_number
+from utils.dataset.prepared import in_brackets, label_of
 from utils.dataset.weather_forecasts import kind_of_run
-from utils.figures import style
+from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import significance
 from utils.settings import run_folder
+from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, WEATHER
 from utils.study.results import TRANSFERRED, Results
@@ -64,7 +66,7 @@ def weather(
 ) -> Section:
     """From evaluated runs of one model: blind to the weather ahead, with a degraded and with a perfect forecast.
 
-    Each sequence has the run directories of all leads and seeds; runs are paired by both, on the same samples. The
+    Each sequence has the run directories of all leads and seeds; runs of one lead are compared on the same samples. The
     figure is called `name`.
     Raises UserError where a run is not what it is given for, or runs cannot be paired.
     """
@@ -75,21 +77,16 @@ def weather(
     leads = sorted({lead for lead, _ in runs["none"]})
     table = pd.DataFrame([row for lead in leads for row in _rows(runs, lead)])
     first = next(iter(runs["none"].values()))
-    model, synthetic = first.attrs["model"], first.attrs["synthetic"] == "true"
+    model = first.attrs["model"]
     path = figures / f"{name}.png"
-    title = f"What knowing the weather ahead is worth: {model}" + (" (SYNTHETIC sample)" if synthetic else "")
+    title = f"What knowing the weather ahead is worth: {model}" + in_brackets(label_of(first.attrs))
     draw_weather(table, title, path)
-    by = table.set_index(["kind", "lead_days"])
-    said = []
-    for lead in leads:
-        without = format_number(by.loc[("none", lead), "rmse"], 4)
-        degraded_, perfect_ = (_words(by.loc[(kind, lead)]) for kind in ("degraded", "perfect"))
-        said.append(f"{model}, {format_days(lead)} ahead: {without}, {degraded_} and {perfect_}")
+    said = _points(model, table)
     known = next(iter(runs["degraded"].values())).attrs["future"]
     return Section(
         "What is knowing the weather of the days ahead worth?",
-        "In brackets stands the change from the model without the weather ahead. n.s. (not significant): the change "
-        "may be chance. RMSE (m³ m⁻³) without the weather ahead, with degraded forecasts of it, and with perfect ones:",
+        "RMSE (m³ m⁻³) without the weather ahead; with degraded forecasts of it, and the change; with perfect "
+        "forecasts, and the change:",
         [Figure(path, "RMSE by lead without, with degraded and with perfect forecasts of the weather", "95 % bars.")],
         f"A perfect forecast is an upper bound that nobody has. The degraded one {known}.",
         points=said,
@@ -105,11 +102,12 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
         score = significance.estimate([_sums(run, run, "persistence") for run in own], significance.rmse)
         row = {"kind": kind, "lead_days": lead, "rmse": score.value, "low": score.low, "high": score.high}
         if kind != "none":
-            sums = [_sums(run, runs["none"][lead, seed]) for run, seed in zip(own, seeds, strict=True)]
+            others = [runs["none"][lead, seed] for seed in seeds]
+            sums = [np.stack([_sums(run, other) for other in others]) for run in own]  # each learned independently
             change = significance.estimate(sums, significance.rmse_change)
             verdict = significance.verdict(change)
             row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
-            row |= {"significant": verdict in ("better", "worse")}
+            row |= {"p": change.p, "significant": verdict in ("better", "worse")}
         rows.append(row)
     blind = runs["none"][lead, seeds[0]]
     persistence = blind["persistence"].values
@@ -126,9 +124,19 @@ def _sums(one: xr.Dataset, other: xr.Dataset, against: str = "predicted") -> np.
     return significance.daily_sums(*fields, days=one["time"].values)
 
 
-def _words(row: pd.Series) -> str:
-    chance = "" if row["significant"] else ", n.s."
-    return f"{format_number(row['rmse'], 4)} ({format_percent(row['change'] / 100)}{chance})"
+def _points(model: str, table: pd.DataFrame) -> list[str]:
+    """The errors of each lead in words, and their changes, corrected for the number of all of them."""
+    known = table[table["kind"].isin(["degraded", "perfect"])]
+    changes = read_changes(known, ("change", "change_low", "change_high", "p"))
+    words = dict(zip(known.index, map(format_change, changes), strict=True))
+    points = []
+    for lead, rows in table[table["kind"] != "persistence"].groupby("lead_days"):
+        errors = [
+            format_number(row.rmse, 4) + (f", {words[row.Index]}" if row.Index in words else "")
+            for row in rows.itertuples()
+        ]
+        points.append(f"{model}, {format_days(int(lead))} ahead: {'; '.join(errors)}")
+    return points
 
 
 def _read(run_dirs: Sequence[Path], kind: str) -> dict[tuple[int, int], xr.Dataset]:
@@ -156,8 +164,8 @@ def draw_weather(table: pd.DataFrame, title: str, path: Path) -> None:
     """Draw RMSE against lead for each kind of weather ahead, and the change of RMSE by knowing it, per cent.
 
     `table`: kind (none, degraded, perfect, persistence), lead_days, rmse, low, high (95 %, m3 m-3; may be NaN), and of
-    degraded and perfect: change, change_low, change_high (per cent; negative: better), significant (filled marker;
-    hollow where not). Raises UserError when no RMSE is there.
+    degraded and perfect: change, change_low, change_high (per cent; negative: better). Raises UserError when no RMSE is
+    there.
     """
     style.save(_weather_figure(table, title), path, vector=True)
 
@@ -180,9 +188,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
     if len(simple):
         line = style.baseline_line("persistence", width=0.8)
         handles += error.plot(simple["lead_days"], simple["rmse"], label="persistence", **line)
-    notes = [Line2D([], [], color="0.4", linewidth=1, label="95 % interval")]
-    if not table["significant"].fillna(True).astype(bool).all():
-        notes.append(style.HOLLOW)
+    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW]
     error.set_ylim(*style.axis_limits(table[["rmse", "low", "high"]].to_numpy().ravel()))
     error.set(title="(a) RMSE", xlabel="lead (d)", ylabel=f"RMSE ({UNITS})")
     change.set(title="(b) what knowing the weather changes", xlabel="lead (d)", ylabel="change of RMSE (%)")
@@ -204,6 +210,7 @@ def _draw_kind(error: Axes, change: Axes, rows: pd.DataFrame, kind: str, dodge: 
     if kind != "none":
         change.vlines(x, rows["change_low"], rows["change_high"], color=look["color"], linewidth=1, zorder=3)
         change.plot(x, rows["change"], color=look["color"], linewidth=1.2)
-        for place, value, sure in zip(x, rows["change"], rows["significant"], strict=True):
-            change.plot(place, value, markerfacecolor=look["color"] if sure else "white", **line)
+        for place, (value, low, high) in zip(x, rows[["change", "change_low", "change_high"]].to_numpy(), strict=True):
+            face = look["color"] if forest.excludes_zero(low, high) else "white"
+            change.plot(place, value, markerfacecolor=face, **line)
     return Line2D([], [], label=name, **line)

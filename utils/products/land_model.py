@@ -1,7 +1,8 @@
 """A small land-surface model, vectorised over cells: two soil layers, snow, frozen ground, soil temperature.
 
 Evaporation is limited by water and by energy, drainage follows the soil's conductivity, saturated and frozen ground
-sheds water. Every step closes the water balance to round-off. It makes the synthetic sample (data/make_sample.py).
+sheds water. Every step closes the water balance to round-off. It makes the synthetic sample (data/make_sample.py), and
+the simulated source over the United States (data/prepare_smap_conus.py).
 """
 
 from collections.abc import Iterator

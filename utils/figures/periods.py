@@ -1,0 +1,115 @@
+"""Which days of the two products a study learns from, and what comes of them: a calendar above a flow diagram."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from utils.common.periods import Span
+from utils.figures import style
+
+BODY = 3.15  # height below the title, inches
+BAR = 0.28  # height of a record's bar, inches
+SOURCE_Y, TARGET_Y = 2.5, 1.9  # lower edges of the bars, inches
+LEFT, RIGHT = 0.8, style.DOUBLE - 0.1  # of the calendar, inches
+STEPS_Y = 0.95  # middle of the steps below the calendar, inches
+BEFORE = np.timedelta64(6 * 366, "D")  # days of the source that are drawn before the target's record begins, at most
+PARTS = {"train": "learn", "val": "validate", "test": "test"}  # what a period is for
+COLOURS = {"train": "#9ecae1", "val": "#deebf7", "test": "#fdae6b"}
+ROOM = 0.45  # inches that a date needs
+ARROW = {"arrowstyle": "-|>", "color": "0.2", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+STEP = {"boxstyle": "round,pad=0,rounding_size=0.05", "facecolor": "white", "edgecolor": "0.2", "linewidth": 0.6}
+
+
+@rc_context(style.STYLE)
+def draw_periods(periods: Mapping[str, Mapping[str, Sequence[str]]], path: Path, title: str) -> None:
+    """Write the diagram as `path` (.png).
+
+    `periods`: first and last day (ISO) of train, val and test of ERA5test and SMAPtest, as study.json has them.
+    """
+    source, target = (_spans(periods[experiment]) for experiment in ("ERA5test", "SMAPtest"))
+    figure = style.new_figure(style.DOUBLE, BODY, title)
+    figure.set_layout_engine("none")  # every place is in inches
+    ax = figure.add_axes((0, 0, 1, BODY / figure.get_figheight()), xlim=(0, style.DOUBLE), ylim=(0, BODY))
+    ax.axis("off")
+    first = max(source["train"][0], target["train"][0] - BEFORE)
+    calendar = _Calendar(first, max(source["test"][1], target["test"][1]))
+    _draw_record(ax, calendar, source, SOURCE_Y, "ERA5-Land\n(source)", dates=(SOURCE_Y + BAR + 0.03, "bottom"))
+    _draw_record(ax, calendar, target, TARGET_Y, "SMAP\n(target)", dates=(TARGET_Y - 0.03, "top"))
+    line = calendar.place(target["val"][0])
+    ax.plot([line, line], [TARGET_Y - 0.04, SOURCE_Y + BAR + 0.04], color="0.2", linewidth=1, linestyle=(0, (3, 2)))
+    _draw_flow(ax, calendar, target)
+    style.save(figure, path)
+
+
+class _Calendar:
+    """Places of days on the page, inches."""
+
+    def __init__(self, first: np.datetime64, last: np.datetime64):
+        self.first, self.days = first, (last - first).astype(int) + 1
+
+    def place(self, day: np.datetime64) -> float:
+        """Where a day begins; what lies before the calendar is at its edge."""
+        share = max((day - self.first).astype(int), 0) / self.days
+        return LEFT + share * (RIGHT - LEFT)
+
+    def middle(self, span: Span) -> float:
+        return (self.place(span[0]) + self.place(span[1] + 1)) / 2
+
+
+def _spans(periods: Mapping[str, Sequence[str]]) -> dict[str, Span]:
+    return {part: (np.datetime64(periods[part][0], "D"), np.datetime64(periods[part][1], "D")) for part in PARTS}
+
+
+def _draw_record(
+    ax: Axes, calendar: _Calendar, record: dict[str, Span], y: float, name: str, dates: tuple[float, str]
+) -> None:
+    """A bar with the parts of a record; `dates`: where the days of each part stand, and their alignment."""
+    ax.text(LEFT - 0.08, y + BAR / 2, name, ha="right", va="center", fontweight="bold")
+    for part, (first, last) in record.items():
+        left, right = calendar.place(first), calendar.place(last + 1)
+        ax.add_patch(Rectangle((left, y), right - left, BAR, facecolor=COLOURS[part], edgecolor="0.2", linewidth=0.6))
+        ax.text((left + right) / 2, y + BAR / 2, PARTS[part], ha="center", va="center")
+        if right - left > ROOM:
+            ax.text(left + 0.02, dates[0], f"{first}\nto {last}", va=dates[1], fontsize=5.5, linespacing=1.1)
+    if record["train"][0] < calendar.first:  # the bar is not to scale: it is broken
+        ax.text(LEFT + 0.2, y + BAR / 2, "//", ha="center", va="center", fontsize=14, color="white", fontweight="bold")
+
+
+def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Span]) -> None:
+    """What learns from which record, and what is scored."""
+    learn, test = calendar.middle(target["train"]), calendar.middle(target["test"])
+    forecasts = ("fine-tuned models", "models from scratch", "baselines")
+    width, height = 1.2, 0.22
+    scores = (RIGHT - 1.35, STEPS_Y - 0.3 - height / 2)
+    left = min(learn - width / 2, scores[0] - 0.25 - width)
+    for number, name in enumerate(forecasts):
+        _box(ax, (left, STEPS_Y + 0.3 * (1 - number) - height / 2), (width, height), name)
+    pretrained = (LEFT + 0.1, STEPS_Y + 0.3 - height / 2)
+    _box(ax, pretrained, (1.1, height), "pre-trained models")
+    _box(ax, scores, (1.35, 0.6 + height), "scores, intervals, tests:\nall forecasts on the\nsame cells and days")
+    down = {"arrowprops": ARROW, "annotation_clip": False}
+    top = STEPS_Y + 0.3 + height / 2
+    ax.annotate("", (pretrained[0] + 0.5, top), (pretrained[0] + 0.5, SOURCE_Y), **down)
+    ax.annotate("", (left, STEPS_Y + 0.3), (pretrained[0] + 1.1, STEPS_Y + 0.3), **down)
+    ax.text((left + pretrained[0] + 1.1) / 2, STEPS_Y + 0.33, "weights", ha="center", va="bottom", fontsize=6)
+    ax.annotate("", (min(learn, left + width - 0.1), top), (learn, TARGET_Y - 0.25), **down)
+    ax.annotate("", (test, top), (test, TARGET_Y - 0.25), **down)
+    for number in range(len(forecasts)):
+        y = STEPS_Y + 0.3 * (1 - number)
+        ax.annotate("", (scores[0], y), (left + width, y), **down)
+    note = (
+        "Nothing is learned or chosen from the source's days right of the dashed line: its own test is only scored. "
+        "Validation days choose the\nepoch of a network; compact and ridge_memory learn from SMAP's too. "
+        "No model learns from, or is chosen by, SMAP's test days."
+    )
+    ax.text(0.1, 0.08, note, va="bottom", fontsize=6, linespacing=1.2)
+
+
+def _box(ax: Axes, corner: tuple[float, float], size: tuple[float, float], text: str) -> None:
+    """A step, `corner` is its lower left one, inches."""
+    ax.add_patch(FancyBboxPatch(corner, *size, **STEP))
+    ax.text(corner[0] + size[0] / 2, corner[1] + size[1] / 2, text, ha="center", va="center", linespacing=1.2)

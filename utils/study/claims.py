@@ -1,0 +1,50 @@
+"""How the study's comparisons are put into words: how often one forecast is better, and by how much.
+
+The p values of the changes are corrected for their number before they come here (Results.compare).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from utils.common.text import format_percent
+from utils.scores import significance
+from utils.scores.significance import Estimate
+
+
+def count_verdicts(changes: Sequence[Estimate], *, subject: str, rival: str, noun: str = "case") -> str:
+    """A sentence: "In 4 of 18 cases a model is significantly better than persistence, in 8 significantly worse."."""
+    verdicts = [significance.verdict(change) for change in changes]
+    better, worse = (verdicts.count(word) or "none" for word in ("better", "worse"))
+    cases = f"{len(changes)} {noun}{'' if len(changes) == 1 else 's'}"
+    return f"In {better} of {cases} {subject} is significantly better than {rival}, in {worse} significantly worse."
+
+
+def format_range(changes: Sequence[Estimate], names: Sequence[str]) -> str:
+    """A sentence with the lowest and the highest change, and whose they are."""
+    order = np.argsort([change.value for change in changes])
+    lowest, highest = (format_change(changes[at], names[at]) for at in (order[0], order[-1]))
+    if len(changes) == 1:
+        return f"The change of RMSE is {lowest}."
+    return f"The change of RMSE goes from {lowest} to {highest}."
+
+
+def format_change(change: Estimate, name: str = "") -> str:
+    """A relative change of RMSE with its 95 % interval and p: "−3.6 % (−5.0 % to −2.2 %, p < 0.001)"."""
+    said = "too few days for a test"
+    if np.isfinite(change.p):
+        p = "p < 0.001" if change.p < 0.001 else f"p = {change.p:.2g}"
+        said = f"{_format_signed(change.low)} to {_format_signed(change.high)}, {p}"
+    return f"{_format_signed(change.value)} ({said}{'; ' if name else ''}{name})"
+
+
+def read_changes(table: pd.DataFrame, columns: Sequence[str]) -> list[Estimate]:
+    """Relative changes from a table: its columns of value, low and high, %, and p, which is corrected here."""
+    rows = table[list(columns)].to_numpy(float)
+    return significance.correct([Estimate(value / 100, low / 100, high / 100, p) for value, low, high, p in rows])
+
+
+def _format_signed(share: float) -> str:
+    rounded = round(share, 3) + 0.0  # no −0.0 %
+    return ("+" if rounded > 0 else "") + format_percent(rounded)
