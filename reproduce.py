@@ -3,6 +3,7 @@
     python reproduce.py                                  the synthetic sample: minutes
     python reproduce.py --era5-land era5_land.nc --smap smap_l4.nc --published-epochs      your own pair
     python reproduce.py --strategies --weather           ways of transfer, known weather: docs/transfer.md
+    python reproduce.py --worlds 5 --controls            other SYNTHETIC worlds, and why transfer helps
     python reproduce.py --scheduler tcp://node1:8786     on the workers of a Dask scheduler
     python reproduce.py --job-array > runs.txt           as a job array, round by round: docs/cluster.md
 
@@ -15,7 +16,7 @@ import math
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -32,10 +33,12 @@ from utils.products.synthetic.forecast_file import ForecastSettings, are_of, mak
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
 from utils.products.synthetic.sample import SampleSettings, make_sample
 from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
+from utils.study.controls import make_controls
 from utils.study.jobs import Study, side_by_side
 from utils.study.periods import PARTS
-from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
+from utils.study.plan import COMPACT, PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
 from utils.study.report import print_results, write_report
+from utils.study.worlds import make_world, world_folder, world_seeds
 from utils.training.run_directory import epochs_done
 
 ASKED = ("input_days", "epochs", "batch_size")  # settings of the runs that the study can take instead of the scripts
@@ -65,6 +68,8 @@ class Settings:
     matched: bool = False  # also from scratch with as many steps as pre-training and fine-tuning took together
     strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
     weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead
+    controls: bool = False  # also these two with transfer from control sources, which tell why transfer helps
+    worlds: int = 0  # also these two in so many other SYNTHETIC worlds, at the first lead unless others are given
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
     jobs: int | None = None  # runs side by side, which share the cores; None: one a core, as far as memory allows
     scheduler: str | None = None  # address of a Dask scheduler, whose workers do the runs instead
@@ -86,6 +91,7 @@ def main(settings: Settings) -> None:
     run(study, settings)
     if settings.only:
         return
+    run_worlds(study, settings)
     seconds = round(time.monotonic() - start)
     write_study_file(study, settings, seconds)
     print_results(write_report(settings.out))
@@ -105,6 +111,12 @@ def make_study(settings: Settings) -> Study:
     if settings.jobs and settings.scheduler:
         raise UserError("--jobs is of this machine; with --scheduler there are as many runs as it has workers.")
     refuse_age(settings.max_input_age)
+    if settings.worlds < 0 or settings.worlds == 1:
+        raise UserError(f"--worlds is {settings.worlds}, expected at least 2, or 0 for none.")
+    if settings.worlds and settings.smap:
+        raise UserError(
+            "--worlds makes SYNTHETIC worlds: leave out --era5-land and --smap."
+        )
     for name in ASKED:
         if getattr(settings, name) is not None and getattr(settings, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected 1 or more.")
@@ -126,6 +138,9 @@ def make_study(settings: Settings) -> Study:
             PRETRAINING: degraded_forecasts(source, PRETRAINING, settings),
             TRANSFERRED: degraded_forecasts(target, SCRATCH, settings),
         }
+    if settings.controls:
+        folder = settings.out.resolve() / "controls"
+        plan.controls = make_controls(source, plan.periods[PRETRAINING], folder)
     return Study(
         plan=plan,
         models=settings.models,
@@ -153,6 +168,7 @@ def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
         "target_days": study.plan.target_days,
         "periods": study.plan.periods,
         "data_sha256": {name: data_hash(path) for name, path in study.plan.data.items()},
+        "worlds": world_seeds(settings.worlds),
         "runs": study.runs,
         "baselines": study.baseline_runs,
     }
@@ -196,6 +212,32 @@ def run(study: Study, settings: Settings) -> None:
         at_once = min(settings.jobs or side_by_side(study.plan, settings.models), len(jobs))
         with cluster(settings.scheduler) if settings.scheduler else processes(at_once) as executor:
             finish(jobs, executor, math.inf if settings.scheduler else at_once, on_result, on_glance)
+
+
+def run_worlds(study: Study, settings: Settings) -> None:
+    """Make other worlds, and in each a small study of one network and the compact model, as far as they are missing."""
+    models = tuple(model for model in dict.fromkeys((study.detail, COMPACT)) if model in study.models)
+    leads = settings.lead_days if settings.lead_days != Settings.lead_days else settings.lead_days[:1]
+    for seed in world_seeds(settings.worlds):
+        start = time.monotonic()
+        source, target = make_world(settings.out, seed)
+        own = replace(
+            settings,
+            era5_land=source,
+            smap=target,
+            models=models,
+            lead_days=leads,
+            seeds=study.seeds[:1],
+            details=False,
+            strategies=False,
+            weather=False,
+            controls=False,
+            worlds=0,
+            out=world_folder(settings.out, seed),
+        )
+        world = make_study(own)
+        run(world, own)
+        write_study_file(world, own, round(time.monotonic() - start))
 
 
 class Progress:

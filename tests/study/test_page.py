@@ -105,7 +105,7 @@ def full(tmp_path):
         "sections": sections,
         "tables": [TABLE, Table("Wide", "and long", wide)],
         "provenance": provenance,
-        "protocol": "One.\n\n- two\n- three\n\n1. four",
+        "protocol": f"One.\n\n- two\n- three\n\n1. four\n\n|{9 * 'a_long_column|'}\n|{9 * '---|'}\n|{9 * '0|'}",
         "notice": "SYNTHETIC sample",
         "summary": ["3 days ahead, cnn is best."],
         "caveats": "Reduced study.",
@@ -332,8 +332,20 @@ def test_sorting_and_filtering_in_a_browser(page, tmp_path):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_never_scrolls_sideways(page, tmp_path, width):
     text = page(**full(tmp_path))
-    script = "const whole = page.documentElement, box = page.querySelectorAll('.box')[1];"
+    script = "const whole = page.documentElement, box = page.querySelectorAll('.table .box')[1];"
     script += "return [whole.scrollWidth, whole.clientWidth, box.scrollWidth];"
     seen = in_browser(tmp_path, text, script, width)
     assert seen[0] <= seen[1] and width - 20 <= seen[1] <= width
     assert seen[2] > seen[1]  # the wide table is as wide as it needs, in its own box
+
+
+def test_the_first_sentence_of_an_answer_is_set_off(page):
+    text = page(sections=[Section("?", "It falls by 7.5 % on average. In 3 of 4 cases."), Section("??", "No.")])
+    assert "<strong>It falls by 7.5 % on average.</strong> In 3 of 4 cases." in text
+    assert '<p class="answer"><strong>No.</strong></p>' in text
+
+
+@browser
+def test_tables_of_the_protocol_do_not_stop_the_script(page, tmp_path):
+    text = page(**full(tmp_path))
+    assert in_browser(tmp_path, text, "return page.querySelectorAll('button.copy').length;") == 1

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from utils.common.cli import UserError
 from utils.figures import periods as diagram
 from utils.study.publish import publish_all, publish_study
+from utils.study.results import Results
 
 PERIODS = {
     "ERA5test": {
@@ -31,17 +32,26 @@ def studies(tmp_path):
     study = tmp_path / "evidence" / "worlds"
     (study / "figures").mkdir(parents=True)
     content = {"command": "python reproduce.py --worlds 5", "seconds": 7260, "periods": PERIODS}
+    content |= {"models": ["cnn"], "lead_days": [3], "seeds": [0], "detail": "cnn", "best": "cnn"}
     (study / "study.json").write_text(json.dumps(content))
-    (study / "provenance.json").write_text(json.dumps({"runs": [{"synthetic_data": True}]}))
-    for name in ("table.csv", "answers.md", "report.html", "figures/one.png", "figures/two.png", "figures/one.pdf"):
+    for name in (
+        "table.csv",
+        "provenance.json",
+        "answers.md",
+        "report.html",
+        "figures/one.png",
+        "figures/two.png",
+        "figures/one.pdf",
+    ):
         (study / name).write_text(name)
     return tmp_path / "evidence"
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """The titles of the diagrams that would have been drawn."""
+    """The titles of the diagrams that would have been drawn, of studies without forecasts."""
     titles = []
+    monkeypatch.setattr(Results, "label", "SYNTHETIC sample")
     monkeypatch.setattr("utils.study.publish.draw_periods", lambda periods, path, title: titles.append(title))
     return titles
 
@@ -87,7 +97,7 @@ def test_the_diagram_of_the_periods_is_to_scale_and_tidy(start, tmp_path, monkey
         for first, last in record.values():
             assert f"{first}\nto {last}" in words
     assert ("//" in words) == (start == "1980-01-01")
-    bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+    bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle) and bar.get_height() == diagram.BAR]
     assert len(bars) == 6
     days = [np.diff(np.array(span, "M8[D]"))[0].astype(int) + 1 for span in [*source.values()][1:]]
     days += [np.diff(np.array(span, "M8[D]"))[0].astype(int) + 1 for span in PERIODS["SMAPtest"].values()]

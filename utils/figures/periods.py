@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from utils.common.periods import Span
+from utils.common.periods import Span, spans
 from utils.figures import style
 
 BODY = 3.15  # height below the title, inches
@@ -17,8 +17,10 @@ SOURCE_Y, TARGET_Y = 2.5, 1.9  # lower edges of the bars, inches
 LEFT, RIGHT = 0.8, style.DOUBLE - 0.1  # of the calendar, inches
 STEPS_Y = 0.95  # middle of the steps below the calendar, inches
 BEFORE = np.timedelta64(6 * 366, "D")  # days of the source that are drawn before the target's record begins, at most
+Spans = tuple[Span, ...]
 PARTS = {"train": "learn", "val": "validate", "test": "test"}  # what a period is for
 COLOURS = {"train": "#9ecae1", "val": "#deebf7", "test": "#fdae6b"}
+CLOSED = {"facecolor": "0.9", "edgecolor": "none", "zorder": 0}  # where the source may not learn
 ROOM = 0.45  # inches that a date needs
 ARROW = {"arrowstyle": "-|>", "color": "0.2", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
 STEP = {"boxstyle": "round,pad=0,rounding_size=0.05", "facecolor": "white", "edgecolor": "0.2", "linewidth": 0.6}
@@ -28,19 +30,24 @@ STEP = {"boxstyle": "round,pad=0,rounding_size=0.05", "facecolor": "white", "edg
 def draw_periods(periods: Mapping[str, Mapping[str, Sequence[str]]], path: Path, title: str) -> None:
     """Write the diagram as `path` (.png).
 
-    `periods`: first and last day (ISO) of train, val and test of ERA5test and SMAPtest, as study.json has them.
+    `periods`: the days (ISO START END, or several pairs) of train, val and test of ERA5test and SMAPtest, as study.json
+    has them.
     """
-    source, target = (_spans(periods[experiment]) for experiment in ("ERA5test", "SMAPtest"))
+    source, target = (
+        {part: spans(part, tuple(periods[experiment][part])) for part in PARTS}
+        for experiment in ("ERA5test", "SMAPtest")
+    )
     figure = style.new_figure(style.DOUBLE, BODY, title)
     figure.set_layout_engine("none")  # every place is in inches
     ax = figure.add_axes((0, 0, 1, BODY / figure.get_figheight()), xlim=(0, style.DOUBLE), ylim=(0, BODY))
     ax.axis("off")
-    first = max(source["train"][0], target["train"][0] - BEFORE)
-    calendar = _Calendar(first, max(source["test"][1], target["test"][1]))
+    first = max(source["train"][0][0], target["train"][0][0] - BEFORE)
+    calendar = _Calendar(first, max(record["test"][-1][1] for record in (source, target)))
     _draw_record(ax, calendar, source, SOURCE_Y, "ERA5-Land\n(source)", dates=(SOURCE_Y + BAR + 0.03, "bottom"))
     _draw_record(ax, calendar, target, TARGET_Y, "SMAP\n(target)", dates=(TARGET_Y - 0.03, "top"))
-    line = calendar.place(target["val"][0])
-    ax.plot([line, line], [TARGET_Y - 0.04, SOURCE_Y + BAR + 0.04], color="0.2", linewidth=1, linestyle=(0, (3, 2)))
+    for first, last in (*target["val"], *target["test"]):
+        left, right = calendar.place(first), calendar.place(last + 1)
+        ax.add_patch(Rectangle((left, TARGET_Y + BAR), right - left, SOURCE_Y - TARGET_Y, **CLOSED))
     _draw_flow(ax, calendar, target)
     style.save(figure, path)
 
@@ -56,30 +63,26 @@ class _Calendar:
         share = max((day - self.first).astype(int), 0) / self.days
         return LEFT + share * (RIGHT - LEFT)
 
-    def middle(self, span: Span) -> float:
-        return (self.place(span[0]) + self.place(span[1] + 1)) / 2
-
-
-def _spans(periods: Mapping[str, Sequence[str]]) -> dict[str, Span]:
-    return {part: (np.datetime64(periods[part][0], "D"), np.datetime64(periods[part][1], "D")) for part in PARTS}
+    def middle(self, part: Spans) -> float:
+        return (self.place(part[0][0]) + self.place(part[-1][1] + 1)) / 2
 
 
 def _draw_record(
-    ax: Axes, calendar: _Calendar, record: dict[str, Span], y: float, name: str, dates: tuple[float, str]
+    ax: Axes, calendar: _Calendar, record: dict[str, Spans], y: float, name: str, dates: tuple[float, str]
 ) -> None:
     """A bar with the parts of a record; `dates`: where the days of each part stand, and their alignment."""
     ax.text(LEFT - 0.08, y + BAR / 2, name, ha="right", va="center", fontweight="bold")
-    for part, (first, last) in record.items():
+    for part, (first, last) in [(key, span) for key in record for span in record[key]]:
         left, right = calendar.place(first), calendar.place(last + 1)
         ax.add_patch(Rectangle((left, y), right - left, BAR, facecolor=COLOURS[part], edgecolor="0.2", linewidth=0.6))
         ax.text((left + right) / 2, y + BAR / 2, PARTS[part], ha="center", va="center")
         if right - left > ROOM:
             ax.text(left + 0.02, dates[0], f"{first}\nto {last}", va=dates[1], fontsize=5.5, linespacing=1.1)
-    if record["train"][0] < calendar.first:  # the bar is not to scale: it is broken
+    if record["train"][0][0] < calendar.first:  # the bar is not to scale: it is broken
         ax.text(LEFT + 0.2, y + BAR / 2, "//", ha="center", va="center", fontsize=14, color="white", fontweight="bold")
 
 
-def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Span]) -> None:
+def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans]) -> None:
     """What learns from which record, and what is scored."""
     learn, test = calendar.middle(target["train"]), calendar.middle(target["test"])
     forecasts = ("fine-tuned models", "models from scratch", "baselines")
@@ -102,8 +105,8 @@ def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Span]) -> None:
         y = STEPS_Y + 0.3 * (1 - number)
         ax.annotate("", (scores[0], y), (left + width, y), **down)
     note = (
-        "Nothing is learned or chosen from the source's days right of the dashed line: its own test is only scored. "
-        "Validation days choose the\nepoch of a network; compact and ridge_memory learn from SMAP's too. "
+        "Grey: days on which SMAP is validated or tested. The source learns from none of them; its own test is only "
+        "scored. Validation days choose\nthe epoch of a network; compact and ridge_memory learn from SMAP's too. "
         "No model learns from, or is chosen by, SMAP's test days."
     )
     ax.text(0.1, 0.08, note, va="bottom", fontsize=6, linespacing=1.2)

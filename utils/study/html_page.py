@@ -134,8 +134,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["picture"] = _embed_png
+    environment.filters["sentences"] = _split_first_sentence
     environment.tests["code"] = _is_code
     return environment
+
+
+def _split_first_sentence(text: str) -> list[str]:
+    """The first sentence, which the page sets off, and the rest if there is any."""
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z0-9])", text.strip(), maxsplit=1)
 
 
 def _list_contents(sections: Sequence[Section], **parts: Any) -> dict[str, str]:
@@ -244,6 +250,8 @@ def _render_markdown(text: str) -> Markup:
     reader = MarkdownIt("commonmark", {"html": False}).disable(["image", "autolink"]).enable("table")
     for rule in ("link_open", "link_close"):
         reader.add_render_rule(rule, lambda *_: "")
+    reader.add_render_rule("table_open", lambda *_: '<div class="box" role="region" tabindex="0">\n<table>\n')
+    reader.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     tokens = reader.parse(re.sub(r"\A\s*# .*", "", text))
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):

@@ -31,6 +31,7 @@ from utils.study.plan import (
     TRANSFERRED,
     Plan,
     Task,
+    plan_controls,
     plan_leads,
     plan_main,
     plan_matched,
@@ -167,6 +168,8 @@ class Study:
                 self.closer += plan_strategies(model, self.leads, self.seeds, record_days)
             if self.weather:
                 self.closer += plan_weather(model, self.leads, self.seeds)
+            if model in self.models:
+                self.closer += plan_controls(model, self.leads[0], self.seeds, self.plan.controls)
 
     def jobs(self) -> list[Job]:
         """All jobs that are known by now.
@@ -210,7 +213,7 @@ class Study:
         metrics = read_json(self.plan.runs / name / "metrics.json")
         folder = name.split("/")[0]
         expected = {
-            "data_sha256": data_hash(self.plan.data[folder]),
+            "data_sha256": self.runs.get(name, {}).get("data_sha256", data_hash(self.plan.data[folder])),
             "scoring": hash_scoring(),
             "test": [list(self.plan.periods[folder]["test"])],
         }
@@ -234,6 +237,8 @@ class Study:
                 row["baseline_suffix"] = suffix(task.target_days)
             if task.note:
                 row["note"] = task.note
+            if (data := self.plan.data_of(task)) != self.plan.data[task.experiment]:
+                row["data_sha256"] = data_hash(data)
             runs[task.folder.as_posix()] = row
         for task, predictor in product(self._permuted, VARIABLES):
             runs[permuted_folder(task, predictor)] = {"note": f"{predictor} shuffled among the test days"}

@@ -7,7 +7,7 @@ function compare(a, b, sign, numeric) {  // a missing value is last, whatever th
   return sign * (numeric ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true }));
 }
 
-for (const table of document.querySelectorAll("table")) {
+for (const table of document.querySelectorAll(".table table")) {
   const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     const sorter = button("");

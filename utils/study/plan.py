@@ -4,10 +4,11 @@ The main study is every model in every experiment at every lead. Some questions 
 name: convlstm_without_precipitation and convlstm_with_season; convlstm_30days, which learns from the last 30 SMAP days
 before the test; and more leads of the best model. Two flags add more: convlstm_l2sp_90days (strategies of transfer by
 SMAP days) and convlstm_forecast_rain (the rain of the days ahead is known from forecasts). convlstm_matched learns from
-scratch, for as many steps as its pre-training and its fine-tuning took together.
+scratch, for as many steps as its pre-training and its fine-tuning took together. convlstm_other_world starts from
+another source than the study's (CONTROLS).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -49,6 +50,10 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
 OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
 MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
+CONTROLS = {  # sources of control runs, which add their name to the model's (utils/study/controls.py)
+    "other_world": "pre-trained on the SYNTHETIC weather of another seed",
+    "shuffled_source": "pre-trained on soil moisture that was shuffled in time",
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Task:
     strategy: str = "full"  # of STRATEGIES
     weather: str = ""  # of WEATHER; empty: nothing is known of the days ahead
     matched: bool = False  # as many steps as pre-training and fine-tuning took together
+    control: str = ""  # of CONTROLS; empty: pre-trained on the study's own source
 
     @property
     def folder(self) -> Path:
@@ -91,7 +97,9 @@ class Task:
 
     @property
     def note(self) -> str:
-        """For the table: what was matched, or the strategy as flags of the train script."""
+        """For the table: what was matched, what a control learned from, or the strategy as flags of the script."""
+        if self.control:
+            return CONTROLS[self.control]
         if self.matched:
             return "as many steps as pre-training and fine-tuning together"
         return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())
@@ -186,6 +194,14 @@ def plan_weather(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list
     ]
 
 
+def plan_controls(model: str, lead: int, seeds: Sequence[int], controls: Iterable[str]) -> list[Task]:
+    """With transfer from each control source."""
+    return [
+        Task(experiment=experiment, model=model, lead_days=lead, seed=seed, variant=f"_{control}", control=control)
+        for seed, control, experiment in product(seeds, controls, (PRETRAINING, TRANSFERRED))
+    ]
+
+
 def variant_of(strategy: str, days: int | None) -> str:
     """What a strategy and the days it learns from add to a model's name."""
     return ("" if strategy == "full" else f"_{strategy}") + suffix(days)
@@ -216,6 +232,7 @@ class Plan:
     forecasts: dict[str, Path] = field(default_factory=dict)  # degraded, of each experiment; where they are asked for
     settings: dict[str, int] = field(default_factory=dict)  # input_days, epochs, batch_size: instead of the scripts'
     max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
+    controls: dict[str, Path] = field(default_factory=dict)  # sources of control runs; where they are asked for
 
     @classmethod
     def of(
@@ -238,7 +255,7 @@ class Plan:
         script = read_train_script(task.experiment, task.model)
         settings = replace(
             script.settings,
-            data=self.data[task.experiment],
+            data=self.data_of(task),
             **self.periods[task.experiment],
             lead_days=task.lead_days,
             seed=task.seed,
@@ -255,6 +272,12 @@ class Plan:
             fixed = self.full or "epochs" in self.settings
             set_budget(settings, task.target_days, published=fixed, exactly=steps)
         return replace(script, settings=settings)
+
+    def data_of(self, task: Task) -> Path:
+        """The data set that a task learns from."""
+        if task.control and task.experiment == PRETRAINING:
+            return self.controls[task.control]
+        return self.data[task.experiment]
 
     def steps_with_transfer(self, task: Task) -> int:
         """The steps that pre-training and fine-tuning took together, of the finished runs."""

@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import read_json, whole_file
 from utils.figures.periods import draw_periods
+from utils.study.results import Results
 
 KEPT = ("*.csv", "answers.md", "provenance.json")
 
@@ -41,11 +42,8 @@ def publish_study(study: Path, into: Path, figures: tuple[str, ...]) -> None:
         path.unlink()
     for path in files:
         shutil.copyfile(path, into / path.name)
-    content = read_json(study / "study.json")
-    if "periods" in content:
-        synthetic = all(run["synthetic_data"] for run in read_json(study / "provenance.json")["runs"])
-        title = "Data and periods of the study" + (" of the SYNTHETIC sample" if synthetic else "")
-        draw_periods(content["periods"], into / "periods.png", title)
+    results = Results(study)
+    draw_periods(results.study["periods"], into / "periods.png", results.title("Data and periods of the study"))
 
 
 def publish_all(folder: Path, into: Path) -> None:

@@ -1,6 +1,7 @@
 """What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
-A study of transfer strategies leaves strategies.csv too, one with days held out uncertainty.csv.
+A study of transfer strategies leaves strategies.csv too, one with days held out uncertainty.csv, one with other worlds
+worlds.csv.
 
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
@@ -31,7 +32,9 @@ from utils.study.questions.predictability import share_tables
 from utils.study.questions.predictors_and_record_length import compare_record_lengths, compare_variants
 from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
+from utils.study.questions.worlds import world_tables
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
+from utils.study.worlds import compare_worlds
 
 FIRST = ("model", "experiment", "lead_days", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias")  # columns of scores
 FIRST += ("vs_persistence", "vs_ridge_memory", "vs_scratch")
@@ -65,6 +68,7 @@ def write_report(out: Path) -> Results:
     _write_csv(out / "comparisons.csv", compared)
     _write_csv(out / "strategies.csv", scores(results))
     _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
+    _write_csv(out / "worlds.csv", compare_worlds(results))
     sections = answers(results, out / "figures")
     with whole_file(out / "answers.md") as partial:
         partial.write_text(_write_markdown(results, sections), encoding="utf-8")
@@ -217,6 +221,7 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
         *share_tables(results),
         *probability_tables(results),
         *strategy_tables(results),
+        *world_tables(results),
     ]
 
 

@@ -325,13 +325,14 @@ class Results:
         experiment, model, lead_folder = folder.split("/")[:3]
         evaluated = metrics.get("state", metrics)  # baselines have what they were made from in a part of its own
         same_days = evaluated.get("test") == [list(self.study["periods"][experiment]["test"])]
-        same_data = evaluated.get("data_sha256") == self.study["data_sha256"][experiment]
+        own = self.study["runs"].get(folder, {})  # a control run has learned from another source
+        same_data = evaluated.get("data_sha256") == own.get("data_sha256", self.study["data_sha256"][experiment])
         same_age = evaluated.get("max_input_age") == self.study.get("max_input_age")
         if not (same_days and same_data and same_age):
             raise UserError(
                 f"{path.parent} was evaluated on other days, ages or data; restore it with: {self.study['command']}"
             )
-        metrics |= {"model": model} | self.study["runs"].get(folder, {})
+        metrics |= {"model": model} | own
         lead = int(lead_folder.removeprefix("lead"))
         if len(self.seeds_of(experiment, model, lead)) == 1:
             metrics |= self._compare_with_scratch(experiment, model, lead)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from utils.common.cli import UserError
 from utils.dataset.open import SAMPLES
-from utils.dataset.prepared import read_prepared, write_prepared
+from utils.dataset.prepared import open_prepared, read_prepared, write_prepared
 from utils.products.land_model import Days
 from utils.products.synthetic.world import PRODUCTS, Product, china, make_products
 
@@ -53,6 +53,22 @@ def make_sample(settings: SampleSettings) -> None:
             f"{paths[product.name]}: SYNTHETIC {product.name}, {product.first_day} to {product.last_day}, "
             f"{land.grid}, {land.lat.size} of them land"
         )
+
+
+def make_source_of_other_weather(sample: Path, weather_seed: int, out: Path, **attributes: str) -> None:
+    """Write the ERA5-Land of a sample once more, over the same soils and in the same climate: other weather alone.
+
+    `sample` is a file of the sample; `attributes` are added to those of the new file.
+    """
+    with open_prepared(sample) as ds:
+        settings = SampleSettings(resolution=float(abs(ds["lat"][1] - ds["lat"][0])), seed=int(ds.attrs["seed"]))
+    product, source = next(make_products(china(settings.resolution), settings.seed, weather_seed))
+    own = {
+        "title": f"SYNTHETIC control: the sample's {product.name} under the weather of seed {weather_seed}",
+        "history": "python reproduce.py --controls",
+        "weather_seed": weather_seed,
+    }
+    write_prepared(source.assign_attrs(_attributes(product, settings) | own | attributes), out)
 
 
 def _attributes(product: Product, settings: SampleSettings) -> dict[str, str | int]:

@@ -253,10 +253,15 @@ def draw_textures(rng: np.random.Generator, land: Land) -> dict[str, Cells]:
     return {name: field[0] for name, field in fields.items()}
 
 
-def make_products(land: Land, seed: int) -> Iterator[tuple[Product, xr.Dataset]]:
-    """Each product in the form of a prepared data set, NaN outside land."""
+def make_products(land: Land, seed: int, weather_seed: int | None = None) -> Iterator[tuple[Product, xr.Dataset]]:
+    """Each product in the form of a prepared data set, NaN outside land.
+
+    With `weather_seed` the weather is that of this seed, over the soils of `seed`.
+    """
     days = weather_days()
     weather_rng, texture_rng = random_numbers(seed)
+    if weather_seed is not None:
+        weather_rng, _ = random_numbers(weather_seed)
     texture = draw_textures(texture_rng, land)
     latent, _ = Waves.of(WEATHER, land.grid, land.mask).history(weather_rng, len(days))
     for product in PRODUCTS:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from utils.common.cli import UserError
 from utils.study.html_page import Section
+from utils.study.questions.controls import why_transfer_helps
 from utils.study.questions.error_by_lead import leads
 from utils.study.questions.learning_curves import curves
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
@@ -16,11 +17,12 @@ from utils.study.questions.transfer_strategies import strategies
 from utils.study.questions.uncertainty import how_dry, how_sure
 from utils.study.questions.weather_forecasts import weather_of_study
 from utils.study.questions.wetting_and_drying import events
+from utils.study.questions.worlds import other_worlds
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
 FIGURES += ["strategies", "weather", "weather_compact", "reliability", "drought"]
-FIGURES += ["curves", "conditions", "events"]
+FIGURES += ["curves", "conditions", "events", "worlds", "controls"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
@@ -29,6 +31,8 @@ def answers(results: Results, figures: Path) -> list[Section]:
         how_good,
         curves,
         transfer,
+        why_transfer_helps,
+        other_worlds,
         scatters,
         conditions,
         cells,

@@ -151,8 +151,14 @@ def scores_of_quantiles(results: Results) -> pd.DataFrame | None:
 def probability_tables(results: Results) -> list[Table]:
     """The same for the page."""
     found = scores_of_quantiles(results)
+    if found is None:
+        return []
     caption = "Conformal quantiles on the test days. CRPS less climatology's with its 95 % interval."
-    return [] if found is None else [Table("Uncertainty", caption, found, COLUMNS)]
+    tables = [Table("Uncertainty", caption, found.drop(columns=list(DROUGHT)), COLUMNS)]
+    if found["dry_skill"].notna().any():
+        caption = "Chances of unusually dry and wet soil. Skills with their 95 % intervals."
+        tables.append(Table("Drought", caption, found[["model", "lead_days", *DROUGHT]], COLUMNS))
+    return tables
 
 
 def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], title: str, path: Path) -> None:
