@@ -41,7 +41,7 @@ def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
     known = rows["matched_rmse_change"].notna()
     preferred = rows.copy()
     for matched, usual in zip(score_table.MATCHED, score_table.TRANSFER, strict=False):
-        preferred.loc[known, usual] = rows.loc[known, matched]
+        preferred[usual] = rows[matched].where(known, rows[usual])  # the columns are empty where none was run
     return preferred
 
 
