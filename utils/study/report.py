@@ -271,7 +271,7 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
 
 
 def _describe_periods(periods: dict[str, list[str]]) -> str:
-    return ", ".join(f"{name} {format_periods(spans(name, days))}" for name, days in periods.items())
+    return ", ".join(f"{name} {format_periods(spans(name, tuple(days)))}" for name, days in periods.items())
 
 
 def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
