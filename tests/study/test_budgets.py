@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import PERIODS, tiny
+from conftest import PERIODS, ROOT, tiny
 from torch import nn
 
 from utils.common.grid import Grid
@@ -222,3 +222,9 @@ def test_what_pretraining_is_worth_is_stated_against_compute_matched_scratch():
     assert rows["vs_scratch"][0] == "better"
     without = rows.assign(matched_rmse_change=np.nan)
     pd.testing.assert_frame_equal(prefer_matched(without), without)
+
+
+def test_the_protocol_names_the_budget():
+    text = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    assert f"after {budgets.PATIENCE_STEPS} steps of the optimiser without a better one" in text
+    assert f"after {budgets.CAP_STEPS:,} steps at the latest" in text

@@ -10,7 +10,7 @@ from utils.common.periods import Span
 from utils.settings import RunSettings, complete, split_of
 
 CAP_STEPS = 3000  # of a run, at most: generous, so that hardly a run ends there
-PATIENCE_STEPS = 160  # without a better validation RMSE, after which a run ends
+PATIENCE_STEPS = 100  # without a better validation RMSE, after which a run ends
 
 
 def set_budget(settings: RunSettings, target_days: int | None, published: bool, exactly: int | None = None) -> None:

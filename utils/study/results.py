@@ -80,7 +80,7 @@ class Results:
     def _mean_over_seeds(self, rows: pd.DataFrame) -> dict[str, Any]:
         """The table's row of a model with several seeds."""
         first = rows.iloc[0]
-        experiment, model, lead = first["experiment"], first["model"], first["lead_days"]
+        experiment, model, lead = first["experiment"], first["model"], int(first["lead_days"])
         row = first.to_dict() | rows.mean(numeric_only=True).to_dict()
         row |= dict.fromkeys(TRAINING)
         row |= {"seed": None, "n": first["n"], "note": f"mean of {len(rows)} seeds"}
