@@ -263,11 +263,17 @@ def _shorten_provenance(results: Results, provenance: dict[str, Any]) -> dict[st
         "models": ", ".join(results.models),
         "leads (days)": ", ".join(map(str, results.leads)),
         "seeds": ", ".join(map(str, results.seeds)),
-        "training": "published epochs" if study["full"] else "until the validation RMSE stopped improving",
+        "training": _describe_training(study),
         "periods": {name: _describe_periods(periods) for name, periods in study["periods"].items()},
         "versions": runs[0].get("versions", {}),
         "machine": runs[0].get("machine", {}),
     }
+
+
+def _describe_training(study: dict[str, Any]) -> str:
+    if epochs := study.get("settings", {}).get("epochs"):
+        return f"{epochs} epochs"
+    return "published epochs" if study["full"] else "until the validation RMSE stopped improving"
 
 
 def _describe_periods(periods: dict[str, list[str]]) -> str:
