@@ -26,6 +26,8 @@ evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample
 	$(BIN)/python reproduce.py --details --models convlstm compact --out results-evidence/details
 	$(BIN)/python reproduce.py --strategies --weather --lead-days 3 --models convlstm compact \
 		--out results-evidence/transfer
+	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact \
+		--out results-evidence/worlds
 
 docs-results: .venv/installed  ## copy the finished studies, and a forecast from one, to docs/results
 	$(BIN)/python -m utils.study.publish $(RESULTS) docs/results --figures study limit

@@ -114,9 +114,7 @@ def make_study(settings: Settings) -> Study:
     if settings.worlds < 0 or settings.worlds == 1:
         raise UserError(f"--worlds is {settings.worlds}, expected at least 2, or 0 for none.")
     if settings.worlds and settings.smap:
-        raise UserError(
-            "--worlds makes SYNTHETIC worlds: leave out --era5-land and --smap."
-        )
+        raise UserError("--worlds makes SYNTHETIC worlds: leave out --era5-land and --smap.")
     for name in ASKED:
         if getattr(settings, name) is not None and getattr(settings, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected 1 or more.")

@@ -43,7 +43,7 @@ def make_controls(source: Path, periods: dict[str, Periods], folder: Path) -> di
         shuffled = shuffle_soil_moisture(read_prepared(source), periods, np.random.default_rng(SEED))
         title = f"CONTROL, soil moisture shuffled in time: {attributes.get('title', source.name)}"
         comment = "CONTROL: soil moisture stands on days that are not its own; for reproduce.py --controls alone."
-        own = {"title": title, "comment": comment, "made_from": origin}
+        own = {"title": title, "comment": comment, "label": "shuffled in time", "made_from": origin}
         write_prepared(shuffled.assign_attrs(attributes | own), paths["shuffled_source"])
     return paths
 

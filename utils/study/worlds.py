@@ -20,12 +20,12 @@ from utils.products.synthetic.world import PRODUCTS
 from utils.scores import significance
 from utils.scores.significance import LEVEL, Estimate
 from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
-from utils.study.results import Results
+from utils.study.results import Comparison, Results
 
 FIRST_SEED = 2  # of the first world; the study's own sample has 1
 RIVALS = ("persistence", "ridge_memory")  # baselines that the models are compared with
 NO_TRANSFER = "no transfer"  # the other comparison: with the same model from scratch
-COMPUTE_MATCHED = "compute-matched scratch"  # and with as many steps, where the study has such runs
+EQUAL_STEPS = "no transfer, equal steps"  # and with it after as many steps, where the study has such runs
 MEAN, THIS = "mean", "this study"  # in the column `world`: the row over all worlds, and the study's own world
 
 
@@ -53,8 +53,8 @@ def compare_worlds(results: Results) -> pd.DataFrame | None:
     """Changes of RMSE in each world of a study, and over all of them; None where the study has none.
 
     Columns: world (the seed, MEAN or THIS), experiment, model, against, lead_days; rmse_change with low and high, per
-    cent; verdict. Rows of the mean also have worlds (how many), better (in how many the model is significantly better),
-    between (the standard deviation between worlds, per cent) and within (that of one world's own interval, per cent).
+    cent; p; verdict. Rows of the mean also have worlds (how many), better (in how many the model is significantly
+    better), between (the standard deviation between worlds, per cent) and within (that of one world's own interval).
     The interval of the mean is Student's over the worlds. The study's own world does not count in it.
     """
     worlds = {str(seed): Results(world_folder(results.out, seed)) for seed in results.study.get("worlds", [])}
@@ -77,13 +77,13 @@ def _compare_in_world(
         cases += [(place, model, rival, rival) for place, rival in product((SCRATCH, TRANSFERRED), RIVALS)]
         cases += [
             (TRANSFERRED, model, model, NO_TRANSFER),
-            (TRANSFERRED, model, model + MATCHED, COMPUTE_MATCHED),
+            (TRANSFERRED, model, model + MATCHED, EQUAL_STEPS),
         ]
     rows = []
     for lead, (experiment, model, rival, against) in product(leads or results.leads, cases):
-        if against == COMPUTE_MATCHED and not results.has(SCRATCH, rival, lead):
+        if against == EQUAL_STEPS and not results.has(SCRATCH, rival, lead):
             continue
-        change = results.estimate(significance.rmse_change, experiment, model, lead, rival=(SCRATCH, rival))
+        change = results.rmse_change(Comparison(experiment, model, lead, (SCRATCH, rival)))
         in_per_cent = change.transform(lambda share: 100 * share)
         rows.append(
             {
@@ -95,6 +95,7 @@ def _compare_in_world(
                 "rmse_change": in_per_cent.value,
                 "low": in_per_cent.low,
                 "high": in_per_cent.high,
+                "p": change.p,
                 "verdict": significance.verdict(change),
             }
         )
@@ -114,6 +115,7 @@ def average_worlds(rows: pd.DataFrame) -> dict[str, object]:
         "rmse_change": mean.value,
         "low": mean.low,
         "high": mean.high,
+        "p": mean.p,
         "verdict": significance.verdict(mean),
         "worlds": len(rows),
         "better": int((rows["verdict"] == "better").sum()),

@@ -1,6 +1,7 @@
 """The question about other worlds: whether other weather over other soils would give the same answers."""
 
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
@@ -8,14 +9,17 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
 
 from utils.common.cli import UserError
-from utils.common.text import format_days, format_number
+from utils.common.text import format_days, format_number, format_percent
 from utils.figures import forest, style
+from utils.scores.significance import Estimate
+from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
 from utils.study.results import Results
-from utils.study.worlds import MEAN, NO_TRANSFER, RIVALS, THIS, compare_worlds
+from utils.study.worlds import EQUAL_STEPS, MEAN, NO_TRANSFER, RIVALS, THIS, compare_worlds
 
-PANELS = (*RIVALS, NO_TRANSFER)
+PANELS = (*RIVALS, NO_TRANSFER, EQUAL_STEPS)
+CHANGE = ("rmse_change", "low", "high", "p")
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "rmse_change": Column("RMSE change", "%", ".1f"),
@@ -45,21 +49,23 @@ def other_worlds(results: Results, figures: Path) -> Section | None:
         [Figure(path, "Change of RMSE in each world and on the mean over worlds", "Left of 0: the lower error.")],
         "The interval within one world is about its test days. It does not know the spread between worlds. All leads "
         "are in worlds.csv.",
-        points=[_describe(row, shown) for _, row in means.iterrows()],
+        points=[
+            _describe(row, change, shown)
+            for (_, row), change in zip(means.iterrows(), read_changes(means, CHANGE), strict=True)
+        ],
     )
 
 
-def _describe(mean: pd.Series, table: pd.DataFrame) -> str:
+def _describe(mean: pd.Series, change: Estimate, table: pd.DataFrame) -> str:
     """A comparison over all worlds, and in the study's own."""
     names = ["experiment", "model", "against"]
     (here,) = table.loc[(table["world"] == THIS) & (table[names] == mean[names]).all(axis=1), "rmse_change"]
-    numbers = {name: format_number(mean[name], 1) for name in ("rmse_change", "low", "high", "between", "within")}
-    way = "" if mean["model"] == "ridge_memory" else f", {WAYS[mean['experiment']]},"
+    between, within = (format_number(mean[name], 1) for name in ("between", "within"))
+    way = "" if mean["model"] == "ridge_memory" else f" {WAYS[mean['experiment']]}"
     return (
-        f"{mean['model']}{way} against {mean['against']}: {numbers['rmse_change']} % ({numbers['low']} to "
-        f"{numbers['high']} %); standard deviation {numbers['between']} % between worlds and {numbers['within']} % "
-        f"within one; significantly better in {int(mean['better'])} of {int(mean['worlds'])}; "
-        f"{format_number(here, 1)} % in this study"
+        f"{mean['model']}{way} against {mean['against']}: {format_change(change)}; standard deviation {between} % "
+        f"between worlds and {within} % within one; better in {int(mean['better'])} of {int(mean['worlds'])}; "
+        f"{format_percent(here / 100)} in this study"
     )
 
 
@@ -98,10 +104,10 @@ def _worlds_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xlim(style.axis_limits(np.append(part[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
         forest.prepare_rows(ax, list(names.values()), shaded)
         forest.draw_points(ax, part, list(names), looks, by="world")
-        ax.set_title(f"({'abc'[i]}) against {against}")
+        ax.set_title(f"({ascii_lowercase[i]}) against {against}")
         ax.set_xlabel("change of RMSE (%)")
         ax.tick_params(labelleft=i == 0)
-    style.legend(figure, *style.in_rows(forest.keys(keys, table), 6))
+    style.legend(figure, *style.in_rows(forest.keys(keys, table), 3))
     return figure
 
 
