@@ -280,7 +280,7 @@ def quoted(results):
     lines = [line.removeprefix("- ") for part in parts for line in part.splitlines()[1:]]
     said = [line for line in lines if line and not line.startswith("*")]  # answers and their lists, without notes
     if (results / "report.html").exists():
-        page = html.unescape((results / "report.html").read_text())
+        page = html.unescape(re.sub("</?strong>", "", (results / "report.html").read_text()))
         assert all(line in page for line in said)
     said = re.sub(r"p [=<] [\d.e−-]+\d", "", " ".join(said))  # they are corrected: those of the tables are not
     return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", said))
