@@ -183,7 +183,7 @@ def test_the_study_ends_with_table_figures_and_report(study):
     for _, group in long.groupby(["experiment", "lead_days"]):
         assert group["n"].nunique() == 1  # every model and baseline on the same samples
     names = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads".split()
-    names += ["reliability", "conditions"]
+    names += ["reliability", "conditions", "curves", "events"]
     assert {p.name for p in (folder / "results" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
