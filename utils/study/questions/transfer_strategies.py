@@ -139,13 +139,7 @@ def strategies(results: Results, figures: Path) -> Section | None:
         )
         + f"{_harm(tried)} With {fewest['target_days'].iloc[0]} days of SMAP, RMSE (m³ m⁻³) and in brackets the days "
         "from scratch that reach it:",
-        [
-            Figure(
-                path,
-                "RMSE against the number of SMAP days for each strategy, and its change against scratch",
-                "Each model has its own axes. Other leads are in the table.",
-            )
-        ],
+        [Figure(path, "RMSE of each strategy by the number of SMAP days", "Other leads are in the table.")],
         "The best strategy is chosen on the test days themselves. Days from scratch are interpolated in the logarithm "
         "of days, to where the curve first reaches the RMSE. With fewer days a deep model gets at most as many "
         "training steps as with the whole record.",
@@ -308,9 +302,8 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
     panels[-1, 0].set_xlabel("SMAP days (d)")
     panels[-1, 1].set_xlabel("change of RMSE on as many days (%)\nnegative is better")
     keys = [Line2D([], [], **_look(name)) for name in used]
-    keys += [
-        Line2D([], [], label=name, **style.baseline_line(name, width=1.2)) for name in dict.fromkeys(simple["model"])
-    ]
+    for name in dict.fromkeys(simple["model"]):
+        keys.append(Line2D([], [], label=name, **style.baseline_line(name, width=1.2)))
     notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
     style.legend(figure, *style.in_rows([*keys, *notes], 4))
     return figure
