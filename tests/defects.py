@@ -25,7 +25,7 @@ class Defect(NamedTuple):
     test: str  # pytest selection
 
 
-SPLIT_CHECK = """    for first, second in (("train", "val"), ("val", "test")):"""
+SPLIT_CHECK = """    for first, second in pairwise(("train", "val", "test")):"""
 DEFECTS = [
     Defect(
         "the LSTM's batch and time axes are swapped",
@@ -79,15 +79,15 @@ DEFECTS = [
     Defect(
         "dropout of everything: a constant forecast",
         "utils/models/cnn.py",
-        "torch.relu(self.conv(features.flatten(1, 2)))",
-        "torch.dropout(torch.relu(self.conv(features.flatten(1, 2))), 1.0, True)",
+        "self.relu(self.conv(features.flatten(1, 2)))",
+        "torch.dropout(self.relu(self.conv(features.flatten(1, 2))), 1.0, True)",
         "models/test_models.py -k test_forecasts_vary",
     ),
     Defect(
         "dropout is never switched off",
         "utils/models/cnn.py",
-        "torch.relu(self.conv(features.flatten(1, 2)))",
-        "torch.dropout(torch.relu(self.conv(features.flatten(1, 2))), 0.2, True)",
+        "self.relu(self.conv(features.flatten(1, 2)))",
+        "torch.dropout(self.relu(self.conv(features.flatten(1, 2))), 0.2, True)",
         "models/test_models.py -k test_forecasts_vary",
     ),
     Defect(
@@ -106,7 +106,7 @@ DEFECTS = [
     ),
     Defect(
         "periods may overlap",
-        "utils/settings.py",
+        "utils/common/periods.py",
         SPLIT_CHECK,
         "    for first, second in ():",
         "dataset/test_windows.py -k test_periods_that_are_empty",

@@ -422,7 +422,7 @@ def test_the_figure_of_the_weather_is_tidy_and_tells_chance_from_gain():
     assert_tidy(figure)
     marked = [line for line in figure.axes[1].get_lines() if line.get_marker() not in ("None", None)]
     assert [line.get_markerfacecolor() == "white" for line in marked] == [True] * 3 + [False] * 3
-    assert "not significant" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "hollow: it does not" in [text.get_text() for text in figure.legends[0].get_texts()]
     with pytest.raises(UserError, match="holds no RMSE"):
         _weather_figure(pd.DataFrame([{"kind": "none", "lead_days": 3, "rmse": np.nan}]), "A title")
 

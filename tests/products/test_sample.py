@@ -10,7 +10,8 @@ from conftest import subprocess_script
 from utils.common.files import ROOT, file_hash
 from utils.common.grid import Grid
 from utils.dataset.prepared import VARIABLES, is_synthetic, read_prepared
-from utils.products.synthetic import land_model, world
+from utils.products import land_model
+from utils.products.synthetic import world
 from utils.products.synthetic.sample import REGIONS, land_values, standardise
 from utils.products.synthetic.weather_generator import Field, Waves
 

@@ -289,14 +289,16 @@ def quoted(results):
 def in_table(results):
     """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
     shares as per cent with one."""
-    names = ("table.csv", "uncertainty.csv", "comparisons.csv")
-    long, quantiles, compared = (pd.read_csv(results / name) for name in names)
+    long, compared = (pd.read_csv(results / name) for name in ("table.csv", "comparisons.csv"))
     columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
-    columns[".1f"] = ["transfer_rmse_change", "matched_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
+    columns[".1f"] += ["matched_rmse_change", "matched_low", "matched_high"]
     forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
     forms[".1f"] *= 100
-    forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])
-    forms[".1f"] = np.append(forms[".1f"], quantiles["coverage"])
+    if (results / "uncertainty.csv").exists():  # a part of the details
+        quantiles = pd.read_csv(results / "uncertainty.csv")
+        forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])
+        forms[".1f"] = np.append(forms[".1f"], quantiles["coverage"])
     forms[".1f"] = np.append(forms[".1f"], np.abs(compared[["rmse_change", "low", "high"]]))
     return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
 

@@ -149,7 +149,7 @@ def cluster(address: str) -> Iterator[Executor]:
     from distributed import Client  # a second to import, for those who ask for it
 
     try:
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=20, set_as_default=False)  # nothing but these jobs is meant for it
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(f"No Dask scheduler answers at {address}: {fold(error)[:150]}.") from error
     with client:
