@@ -21,13 +21,14 @@ paper: .venv/installed  ## the paper's setting on the real pair, with the seeds 
 	$(BIN)/python reproduce.py --full $(PAPER) --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
 
 evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample, each a study: results-evidence/
-	$(BIN)/python reproduce.py --seeds 0 1 2 3 4 --matched --out results-evidence/networks \
+	$(BIN)/python reproduce.py --matched --out results-evidence/matched
+	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact \
+		--out results-evidence/worlds
+	$(BIN)/python reproduce.py --seeds 0 1 2 3 4 --lead-days 3 --out results-evidence/seeds \
 		--models cnn lstm convlstm convlstm_conv convlstm_no_relu conv3d_lstm compact
 	$(BIN)/python reproduce.py --details --models convlstm compact --out results-evidence/details
 	$(BIN)/python reproduce.py --strategies --weather --lead-days 3 --models convlstm compact \
 		--out results-evidence/transfer
-	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact \
-		--out results-evidence/worlds
 
 docs-results: .venv/installed  ## copy the finished studies, and a forecast from one, to docs/results
 	$(BIN)/python -m utils.study.publish $(RESULTS) docs/results --figures study limit

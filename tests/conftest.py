@@ -27,6 +27,12 @@ from utils.dataset.prepared import write_prepared  # noqa: E402
 
 torch.set_num_threads(1)
 REAL = ROOT.parent / "shared" / "realdata"
+LONGEST = ("test_study.py", "test_jobs.py", "test_transfer_study.py", "test_tour.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first: a long one at the end would leave the other cores idle."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

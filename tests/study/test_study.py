@@ -222,7 +222,7 @@ def test_the_study_ends_with_what_the_table_says(study):
         assert said in page
         assert f"ahead, {models['rmse'].idxmin()} has" in said and f"{models['rmse'].min():.4f} m³" in said
         assert f"against {rows.loc['persistence', 'rmse']:.4f} of persistence" in said
-        p = against_persistence.loc[["cnn", "convlstm_conv"], lead]
+        p = against_persistence.xs(lead, level="lead_days").loc[["cnn", "convlstm_conv"]]
         better = p["rmse_change"] < 0
         p = pd.Series(false_discovery_control(p["p"]), better.index)  # the sentence counts two comparisons
         verdicts = list(np.where(p >= 0.05, "not significant", np.where(better, "better", "worse")))
@@ -269,14 +269,18 @@ def test_table_and_metrics_agree_with_a_recomputation_from_predictions(study):
             assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
 
 
+WITHOUT_TABLE = ("When and where are forecasts better", "How do forecasts follow a wetting")  # only the figures have it
+
+
 def quoted(results):
     """Numbers with a decimal point in the answers of a study, places apart; the page says the same as the text."""
     parts = (results / "answers.md").read_text().split("## ")[1:]
-    assert len(parts) == (12 if results == ROOT / "docs" / "results" else 11)  # the limit is known there
+    assert len(parts) > 10
+    parts = [part for part in parts if not part.startswith(WITHOUT_TABLE)]
     lines = [line.removeprefix("- ") for part in parts for line in part.splitlines()[1:]]
     said = [line for line in lines if line and not line.startswith("*")]  # answers and their lists, without notes
     if (results / "report.html").exists():
-        page = html.unescape((results / "report.html").read_text())
+        page = html.unescape(re.sub("</?strong>", "", (results / "report.html").read_text()))
         assert all(line in page for line in said)
     said = re.sub(r"p [=<] [\d.e−-]+\d", "", " ".join(said))  # they are corrected: those of the tables are not
     return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", said))

@@ -15,7 +15,7 @@ from utils.settings import EXPERIMENTS
 from utils.study import worlds
 from utils.study.controls import make_controls, shuffle_soil_moisture
 from utils.study.plan import CONTROLS, Plan, plan_controls
-from utils.study.questions.controls import why_transfer_helps
+from utils.study.questions.controls import _controls_figure, why_transfer_helps
 from utils.study.questions.worlds import _worlds_figure
 from utils.study.results import Comparison, Results
 
@@ -108,6 +108,17 @@ def test_the_answer_compares_each_control_with_no_transfer_and_with_the_own_sour
     assert (tmp_path / "controls.png").exists()
     del changes["convlstm_other_world"], changes["convlstm_shuffled_source"]
     assert why_transfer_helps(results, tmp_path) is None
+
+
+def test_the_figure_of_controls_has_a_point_for_each_model_and_source():
+    sources = ("own source", "other weather", "shuffled source")
+    rows = [
+        (m, s, -5.0 * k, -5.0 * k - 2, -5.0 * k + 2) for m in ("convlstm", "compact") for k, s in enumerate(sources)
+    ]
+    table = pd.DataFrame(rows, columns=["model", "row", "value", "low", "high"])
+    figure = _controls_figure(table, "Change of RMSE by transfer from the study's own source and from controls")
+    assert_tidy_plot(figure)
+    assert sum(line.get_gid() == "point" for line in figure.axes[0].lines) == 6
 
 
 # --- worlds

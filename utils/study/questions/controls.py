@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure as Plot
 
 from utils.common.text import format_days
+from utils.figures import forest, style
 from utils.scores.significance import Estimate
 from utils.study.claims import format_change
 from utils.study.html_page import Figure, Section
 from utils.study.plan import CONTROLS
-from utils.study.questions.transfer_gain import draw_transfer_gain
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
 SOURCES = {  # what stands behind a model's name → how its source is called
@@ -38,7 +41,7 @@ def why_transfer_helps(results: Results, figures: Path) -> Section | None:
     changes = results.compare([Comparison(TRANSFERRED, m + s, lead, (TRANSFERRED, m)) for m, s in controlled])
     path = figures / "controls.png"
     title = results.title("Change of RMSE by transfer from the study's own source and from controls")
-    draw_transfer_gain(_tabulate(cases, gains, lead), title, path)
+    draw_controls(_tabulate(cases, gains), title, path)
     return Section(
         "Does transfer help for the right reason?",
         f"Change of RMSE {format_days(lead)} ahead, against no transfer and against transfer from the own source:",
@@ -55,11 +58,37 @@ def why_transfer_helps(results: Results, figures: Path) -> Section | None:
     )
 
 
-def _tabulate(cases: Sequence[tuple[str, str]], gains: Sequence[Estimate], lead: int) -> pd.DataFrame:
-    """The table that the figure of transfer takes: a row for each model and source."""
+def _tabulate(cases: Sequence[tuple[str, str]], gains: Sequence[Estimate]) -> pd.DataFrame:
+    """What draw_controls takes."""
     numbers = [[100 * gain.value, 100 * gain.low, 100 * gain.high] for gain in gains]
-    table = pd.DataFrame(numbers, columns=["change", "low", "high"])
-    return table.assign(model=[f"{model}, {SOURCES[source]}" for model, source in cases], lead_days=lead)
+    rows = [(model, SOURCES[source], *values) for (model, source), values in zip(cases, numbers, strict=True)]
+    return pd.DataFrame(rows, columns=["model", "row", "value", "low", "high"])
+
+
+def draw_controls(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw the change of RMSE by transfer, per cent, from each source, with a point a model; PNG and PDF.
+
+    `table`: model, row (the source), value, low, high (95 %; may be NaN).
+    """
+    style.save(_controls_figure(table, title), path, vector=True)
+
+
+@rc_context(style.STYLE)
+def _controls_figure(table: pd.DataFrame, title: str) -> Plot:
+    """Axes: the one panel."""
+    models, rows = list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["row"]))
+    looks = [
+        forest.Look(key=model, label=model, colour=style.line_of(model, models)["color"], marker=marker)
+        for model, marker in zip(models, style.MARKERS, strict=False)
+    ]
+    figure = style.new_figure(style.SINGLE, 1.1 + forest.row_height(looks) * len(rows), title)
+    ax = figure.subplots()
+    ax.set_xlim(style.axis_limits(np.append(table[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+    forest.prepare_rows(ax, rows)
+    forest.draw_points(ax, table, rows, looks, by="model")
+    ax.set_xlabel("change of RMSE by transfer (%)")
+    style.legend(figure, *style.in_rows(forest.keys(looks, table), 2))
+    return figure
 
 
 def _describe(cases: Sequence[tuple[str, str]], changes: Sequence[Estimate], rival: str) -> list[str]:
