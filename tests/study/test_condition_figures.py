@@ -38,8 +38,9 @@ def some_logs() -> pd.DataFrame:
 
 
 def test_learning_curves_mark_the_epoch_that_is_kept_and_how_the_run_ended():
+    more = [some_logs().replace("cnn", name) for name in ("convlstm_conv", "conv3d_lstm", "convlstm_no_relu")]
+    assert_tidy_plot(_curves_figure(pd.concat([some_logs(), *more]), "SYNTHETIC sample"))
     figure = _curves_figure(some_logs(), "SYNTHETIC sample")
-    assert_tidy_plot(figure)
     losses, errors = figure.axes[:2], figure.axes[2:]
     assert losses[0].get_yscale() == "log" and errors[0].get_ylabel() == "validation RMSE (m³ m⁻³)"
     for ax in errors:

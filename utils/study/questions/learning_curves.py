@@ -20,8 +20,8 @@ from utils.study.html_page import Figure, Section
 from utils.study.results import Results
 
 ENDS = {  # how a run stopped, as metrics.json has it: name in the legend, marker of its last epoch
-    "validation": ("stopped: no more improvement", "|"),
-    "cap": ("cut by the cap of steps", "x"),
+    "validation": ("stopped by itself", "|"),
+    "cap": ("cut by the cap", "x"),
     "planned": ("planned end", "_"),
 }
 _BEST = {"marker": "o", "markersize": 3.5, "linestyle": "none", "zorder": 4}
@@ -94,11 +94,11 @@ def _curves_figure(logs: pd.DataFrame, title: str) -> Plot:
         lower.set_xlabel("epoch")
         lower.locator_params(axis="x", integer=True)
     keys = [Line2D([], [], label=model, **look) for model, look in looks.items()]
-    notes = [Line2D([], [], color="0.3", label="lowest validation error: kept", **_BEST)]
+    notes = [Line2D([], [], color="0.3", label="epoch that is kept", **_BEST)]
     for end, (label, marker) in ENDS.items():
         if (logs["stopped"] == end).any():
             notes.append(Line2D([], [], label=label, **_end(marker)))
-    style.legend(figure, *style.in_rows(keys, 5), notes)
+    style.legend(figure, *style.in_rows([*keys, *notes], 4))
     return figure
 
 
