@@ -457,7 +457,7 @@ def test_a_record_of_less_than_two_years_is_refused(smap, era5, tmp_path, script
 
 def test_the_committed_results_say_where_they_come_from():
     provenance = json.loads((ROOT / "docs" / "results" / "provenance.json").read_text())
-    assert provenance["command"] and len(provenance["runs"]) == 79
+    assert provenance["command"] and len(provenance["runs"]) == 36
     assert all(run["synthetic_data"] for run in provenance["runs"])
     assert "/work" not in json.dumps(provenance) and "/tmp" not in json.dumps(provenance)
 
