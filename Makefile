@@ -5,10 +5,29 @@ ERA5_LAND ?= data/era5_land.nc
 SMAP ?= data/smap_l4.nc
 RESULTS ?= results
 
-.PHONY: reproduce paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
+RAW ?=
+
+.PHONY: reproduce conus paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
+
+# Real SMAP L3 over the United States. The year from April 2016 is the test where it is there, else the last three months
+# of the first year. The source learns on both sides of the test, and from no day that SMAP is validated or tested on.
+CONUS := --era5-land data/land_model_conus.nc --smap data/smap_l3_conus.nc
+CONUS_YEAR := --train 2015-05-01 2016-01-31 --val 2016-02-01 2016-03-31 --test 2016-04-01 2017-03-31 \
+	--source-train 2015-04-01 2016-01-31 2017-04-01 2017-12-31
+CONUS_MONTHS := --train 2015-05-01 2015-11-30 --val 2015-12-01 2015-12-31 --test 2016-01-01 2016-03-31 \
+	--source-train 2015-04-01 2015-11-30 2017-04-01 2017-12-31
+CONUS_SOURCE := --source-val 2018-01-01 2018-02-14 --source-test 2018-02-15 2018-03-31
+
+conus: .venv/installed  ## real SMAP L3 over the United States: results-conus/; RAW=FOLDER takes files that are there
+	$(BIN)/python data/download_smap_conus.py $(if $(RAW),--raw $(RAW))
+	$(BIN)/python data/prepare_smap_conus.py
+	periods='$(CONUS_MONTHS)'; [ ! -f data/raw/smap_conus/2016/SMAP_AM.csv ] || periods='$(CONUS_YEAR)'; \
+	$(BIN)/python reproduce.py $(CONUS) $$periods $(CONUS_SOURCE) --out results-conus/all-ages && \
+	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/7-days/ && \
+	$(BIN)/python reproduce.py $(CONUS) $$periods $(CONUS_SOURCE) --max-input-age 7 --out results-conus/7-days
 
 # The paper's own setting, but for its leak: its source was validated on SMAP's test year. Here the source learns from no
 # day that SMAP is validated or tested on. Its own test year is scored, and nothing is learned from it. A period is cut

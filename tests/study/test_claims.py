@@ -24,7 +24,7 @@ def test_a_change_stands_with_its_interval_and_p():
     ("changes", "said"),
     [
         ([WORSE, BETTER, BETTER, UNCLEAR, SHORT], "In 2 of 5 cases a model is significantly better than x, in 1"),
-        ([UNCLEAR], "In none of 1 case a model is significantly better than x, in none"),
+        ([UNCLEAR], "In 0 of 1 case a model is significantly better than x, in 0"),
     ],
 )
 def test_cases_are_counted(changes, said):

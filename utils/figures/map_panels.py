@@ -207,7 +207,7 @@ def colour_bar(
         **size,
     )
     bar.outline.set_linewidth(0.5)
-    bar.locator = MaxNLocator(ticks, steps=[1, 2, 5, 10])
+    bar.locator = MaxNLocator(ticks, steps=[1, 2, 4, 5, 10])
     bar.ax.set_label("colour bar")
     return bar.ax
 

@@ -16,7 +16,7 @@ from utils.scores.significance import Estimate
 def count_verdicts(changes: Sequence[Estimate], *, subject: str, rival: str) -> str:
     """A sentence: "In 4 of 18 cases a model is significantly better than persistence, in 8 significantly worse."."""
     verdicts = [significance.verdict(change) for change in changes]
-    better, worse = (verdicts.count(word) or "none" for word in ("better", "worse"))
+    better, worse = (verdicts.count(word) for word in ("better", "worse"))
     cases = f"{len(changes)} case{'' if len(changes) == 1 else 's'}"
     return f"In {better} of {cases} {subject} is significantly better than {rival}, in {worse} significantly worse."
 

@@ -104,7 +104,7 @@ def _worlds_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xlim(style.axis_limits(np.append(part[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
         forest.prepare_rows(ax, list(names.values()), shaded)
         forest.draw_points(ax, part, list(names), looks, by="world")
-        ax.set_title(f"({ascii_lowercase[i]}) against {against}")
+        ax.set_title(f"({ascii_lowercase[i]}) against\n{against}")
         ax.set_xlabel("change of RMSE (%)")
         ax.tick_params(labelleft=i == 0)
     style.legend(figure, *style.in_rows(forest.keys(keys, table), 3))
