@@ -89,6 +89,11 @@ def evaporate(demand: Cells, available: Cells) -> Cells:
     return available * -np.expm1(-demand / available)
 
 
+def supply(wetness: Cells, driest: Cells, unstressed: Cells) -> Cells:
+    """The share of the demand that soil of this wetness can meet: none at `driest`, all of it where `unstressed`."""
+    return np.clip((wetness - driest) / (unstressed - driest), 0, 1)
+
+
 def land_step(state: State, soil: Soil, day: Forcing) -> tuple[State, Fluxes]:
     """One day: precipitation = evaporation + runoff + drainage + change of surface, root and snow, to round-off."""
     pores, root_pores = soil.porosity * soil.depth, soil.porosity * (ROOT_DEPTH - soil.depth)
@@ -119,9 +124,6 @@ def land_step(state: State, soil: Soil, day: Forcing) -> tuple[State, Fluxes]:
     surface, root = surface + rise, root - rise
 
     # Bare soil dries the surface to a quarter of the wilting point, roots dry both layers to the wilting point.
-    def supply(wetness: Cells, driest: Cells, unstressed: Cells) -> Cells:
-        return np.clip((wetness - driest) / (unstressed - driest), 0, 1)
-
     wetness, root_wetness = surface / soil.depth, root / (ROOT_DEPTH - soil.depth)
     unstressed = 0.3 * soil.wilting_point + 0.7 * soil.field_capacity
     energy = day.potential_evaporation * (1 - 0.8 * frozen)
