@@ -13,9 +13,9 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from calls_of_processes import refuse
 from conftest import ROOT, quick_study, subprocess_script, tiny
 from distributed import LocalCluster
-from refusing_job import refuse
 
 from utils.common import parallel
 from utils.common.cli import UserError

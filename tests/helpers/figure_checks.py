@@ -54,8 +54,8 @@ def drawn_texts(figure: Figure) -> list[tuple[str, Bbox, float]]:
     return [(t.get_text(), t.get_window_extent(), t.get_rotation()) for t in texts]
 
 
-def assert_tidy(figure: Figure) -> None:
-    """No text leaves the page, and no upright one touches another."""
+def assert_tidy(figure: Figure) -> list[tuple[str, Bbox, float]]:
+    """No text leaves the page, and no upright one touches another; returns the texts."""
     page = figure.bbox.padded(0.5)
     texts = drawn_texts(figure)
     for text, box, _ in texts:
@@ -64,12 +64,13 @@ def assert_tidy(figure: Figure) -> None:
     upright = [(text, box) for text, box, rotation in texts if rotation % 90 == 0]
     for (text, box), (other, place) in combinations(upright, 2):
         assert not box.overlaps(place), f"{text!r} touches {other!r}"
+    return texts
 
 
 def assert_tidy_plot(figure: Figure) -> None:
     """Tidy, and slanting names and panels stay clear of the legends."""
-    assert_tidy(figure)
-    page, texts = figure.bbox.padded(0.5), drawn_texts(figure)
+    texts = assert_tidy(figure)
+    page = figure.bbox.padded(0.5)
     legends = [legend.get_window_extent() for legend in figure.legends]
     assert all(page.containsx(legend.x0) and page.containsx(legend.x1) for legend in legends), "a legend is cut off"
     slanted = [box for _, box, rotation in texts if rotation % 90]

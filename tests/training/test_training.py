@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from calls_of_processes import hold
 from conftest import ERA5_PERIODS, PERIODS, ROOT, subprocess_script, tiny
 
 from utils.common.cli import one_sentence
@@ -19,7 +20,6 @@ from utils.data_processing import Batch
 from utils.dataset.prepared import write_prepared
 from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import sum_squared_errors
-from utils.training.run_directory import hold_run_directory
 
 CNN = "SMAPtest/train_cnn.py"
 
@@ -224,12 +224,6 @@ def test_an_output_in_another_encoding_does_not_end_a_training(tmp_path, smap):
     assert result.code == 0, result.err
     refusal = subprocess_script(CNN, "--nope", 3, env=environment)
     assert refusal.sentence().startswith("error: Unrecognized options: --nope, 3 (--help")
-
-
-def hold(path, ready, done):
-    with hold_run_directory(path):
-        ready.set()
-        done.wait(60)
 
 
 def test_a_directory_in_use_by_a_living_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path, smap, script):
