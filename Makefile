@@ -7,7 +7,7 @@ RESULTS ?= results
 
 RAW ?=
 
-.PHONY: reproduce conus paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
+.PHONY: reproduce conus conus-data paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -20,14 +20,16 @@ CONUS_YEAR := --train 2015-05-01 2016-01-31 --val 2016-02-01 2016-03-31 --test 2
 CONUS_MONTHS := --train 2015-05-01 2015-11-30 --val 2015-12-01 2015-12-31 --test 2016-01-01 2016-03-31 \
 	--source-train 2015-04-01 2015-11-30 2017-04-01 2017-12-31
 CONUS_SOURCE := --source-val 2018-01-01 2018-02-14 --source-test 2018-02-15 2018-03-31
+CONUS_PERIODS = $(if $(shell ls data/raw/smap_conus/2016/SMAP_AM.csv 2>/dev/null),$(CONUS_YEAR),$(CONUS_MONTHS))
 
-conus: .venv/installed  ## real SMAP L3 over the United States: results-conus/; RAW=FOLDER takes files that are there
+conus-data: .venv/installed
 	$(BIN)/python data/download_smap_conus.py $(if $(RAW),--raw $(RAW))
 	$(BIN)/python data/prepare_smap_conus.py
-	periods='$(CONUS_MONTHS)'; [ ! -f data/raw/smap_conus/2016/SMAP_AM.csv ] || periods='$(CONUS_YEAR)'; \
-	$(BIN)/python reproduce.py $(CONUS) $$periods $(CONUS_SOURCE) --out results-conus/all-ages && \
-	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/7-days/ && \
-	$(BIN)/python reproduce.py $(CONUS) $$periods $(CONUS_SOURCE) --max-input-age 7 --out results-conus/7-days
+
+conus: conus-data  ## real SMAP L3 over the United States: results-conus/; RAW=FOLDER takes files that are there
+	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) --out results-conus/all-ages
+	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/7-days/
+	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) --max-input-age 7 --out results-conus/7-days
 
 # The paper's own setting, but for its leak: its source was validated on SMAP's test year. Here the source learns from no
 # day that SMAP is validated or tested on. Its own test year is scored, and nothing is learned from it. A period is cut

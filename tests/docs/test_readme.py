@@ -14,6 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
 RESULTS = ROOT / "docs" / "results"
 LEADS = (3, 5, 7)
+REAL = "## A first look at real SMAP L3"
+SIMULATED = "soil moisture SIMULATED by a land model with real weather"
 PAPERS = ["cnn", "lstm", "convlstm"]
 SCRATCH, TRANSFER = "SMAPtest", "finetune-SMAPtest"
 
@@ -27,8 +29,12 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def rows() -> list[tuple[str, list[str]]]:
-    """The README's table of RMSE: a model or baseline, and its cells at the three leads."""
-    found = re.findall(r"^\| (\**\w+[^|]*) \|((?: \**0\.\d{4}[^|]* \|){3})$", README, re.MULTILINE)
+    """The README's table of RMSE on the sample: a model or baseline, and its cells at the three leads."""
+    return rows_of(README[: README.index(REAL)])
+
+
+def rows_of(text: str) -> list[tuple[str, list[str]]]:
+    found = re.findall(r"^\| (\**\w+[^|]*) \|((?: \**0\.\d{4}[^|]* \|){3})$", text, re.MULTILINE)
     return [(name.strip("* "), re.split(r" \|", cells)[:3]) for name, cells in found]
 
 
@@ -46,6 +52,20 @@ def test_numbers_are_those_of_the_committed_table(table, rows):
             experiments = (SCRATCH, TRANSFER) if model in (*PAPERS, "compact") else (SCRATCH,)
             expected = [f"{run_of(table, experiment, model, lead_days).rmse:.4f}" for experiment in experiments]
             assert re.findall(r"0\.\d{4}", cell) == expected, (model, lead_days)
+
+
+def test_numbers_of_real_smap_are_those_of_the_committed_table():
+    table = pd.read_csv(RESULTS / "conus" / "7-days" / "table.csv")
+    found = rows_of(README[README.index(REAL) :])
+    assert [name for name, _ in found] == ["persistence", "ridge_memory", "convlstm", "compact"]
+    for model, cells in found:
+        experiments = (SCRATCH, TRANSFER) if model in ("convlstm", "compact") else (SCRATCH,)
+        for lead_days, cell in zip(LEADS, cells, strict=True):
+            expected = [f"{run_of(table, name, model, lead_days).rmse:.4f}" for name in experiments]
+            assert re.findall(r"0\.\d{4}", cell) == expected, (model, lead_days)
+    assert set(table.data) == {"REAL SMAP L3 over the United States", SIMULATED} and (table.max_input_age == 7).all()
+    networks = table[(table.experiment == TRANSFER) & table.model.isin(PAPERS)]
+    assert (networks.skill_over_persistence < 0).all() and "the networks of the paper lose to persistence" in TEXT
 
 
 def test_the_row_in_bold_is_the_best(rows):

@@ -103,7 +103,10 @@ def test_the_source_may_be_scored_where_the_target_is_validated(pair):
 def commands() -> list[list[str]]:
     """The arguments of every call of reproduce.py in the Makefile; a path is the name of its variable."""
     calls = re.findall(r"reproduce\.py(.*)$", MAKEFILE, re.MULTILINE)
-    return [shlex.split(re.sub(r"\$\((\w+)\)", r"\1", call.replace("$(PAPER)", PAPER))) for call in calls]
+    calls += [call.replace("CONUS_PERIODS", "CONUS_YEAR") for call in calls if "CONUS_PERIODS" in call]
+    values = dict(re.findall(r"^(\w+) := (.*)$", MAKEFILE, re.MULTILINE))
+    values["CONUS_PERIODS"] = values["CONUS_MONTHS"]
+    return [shlex.split(re.sub(r"\$\((\w+)\)", lambda name: values.get(name[1], name[1]), call)) for call in calls]
 
 
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
