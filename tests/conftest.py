@@ -45,6 +45,30 @@ def runs_of_this_test(tmp_path, monkeypatch):
     monkeypatch.setattr(utils.evaluation, "RUNS", tmp_path / "runs")
 
 
+SAVEFIG = Figure.savefig
+
+
+@pytest.fixture(autouse=True, scope="session")
+def blank_pictures():
+    """What runs in this process saves blank pictures: to draw them took a quarter of the time of all tests.
+
+    Processes of their own draw in full, and so does a test that asks for `real_pictures`.
+    """
+
+    def save_blank(figure: Figure, file: Path, **how: object) -> None:
+        Image.new("L", (4, 4)).save(file, format="png")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_blank)
+        yield
+
+
+@pytest.fixture
+def real_pictures(monkeypatch):
+    """Pictures are drawn in full."""
+    monkeypatch.setattr(Figure, "savefig", SAVEFIG)
+
+
 def tiny(days: int = 120, start: str = "2015-03-31", shape: tuple[int, int] = (7, 8), seed: int = 0) -> xr.Dataset:
     """A data set of red-noise soil moisture in the form of a prepared data set, with a corner of sea."""
     rng = np.random.default_rng(seed)
@@ -129,21 +153,11 @@ def script(capfd):
     return run
 
 
-def quicken(patch: pytest.MonkeyPatch) -> None:
-    """Let a study do its jobs in this process and save blank pictures: for tests of its numbers and words."""
-
-    def save_blank(figure: Figure, file: Path, **how: object) -> None:
-        Image.new("L", (4, 4)).save(file, format="png")
-
-    patch.setattr(Figure, "savefig", save_blank)
-    patch.setattr(parallel, "processes", lambda number: ThreadPoolExecutor(1))
-
-
 def quick_study(*arguments: object) -> Result:
-    """Run reproduce.py in this process, without pictures."""
+    """Run reproduce.py in this process, which does the jobs one after the other."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        quicken(patch)
+        patch.setattr(parallel, "processes", lambda number: ThreadPoolExecutor(1))
         code = run_script("reproduce.py", *arguments)
     return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 

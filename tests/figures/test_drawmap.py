@@ -16,6 +16,7 @@ from utils.common.cli import UserError
 from utils.dataset.prepared import read_prepared
 from utils.Drawmap import draw_cell_maps, draw_days, draw_maps, draw_transfer_maps
 
+pytestmark = pytest.mark.usefixtures("real_pictures")
 REAL = REAL_DATA / "conus" / "smap_l3_conus.nc"
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days, 2018-07-14"
 UNEVEN = np.array(

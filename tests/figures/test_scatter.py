@@ -14,6 +14,7 @@ from utils.figures import scatter, style
 from utils.figures.scatter import draw_scatter, draw_scatters
 from utils.scores.baselines import BASELINES
 
+pytestmark = pytest.mark.usefixtures("real_pictures")
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"
 
 

@@ -324,6 +324,7 @@ def test_damaged_files_get_a_sentence(forecast, trained, tmp_path, what):
     assert "damaged" in result.sentence()
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_a_moving_picture_shows_each_lead(forecast):
     result, out = forecast("--gif", runs=["compact2", "compact3"])
     assert result.code == 0, result.err

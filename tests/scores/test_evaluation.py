@@ -183,6 +183,7 @@ def test_predicted_is_finite_wherever_observed_is_and_missing_outside_the_scored
     assert np.isnan(predicted[:, -1, 0]).all() and np.isnan(observed[:, -1, 0]).all()
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_metrics_json_agrees_with_a_recomputation_from_predictions(evaluated):
     run_dir, _, result = evaluated
     metrics = json.loads((run_dir / "metrics.json").read_text())

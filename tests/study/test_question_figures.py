@@ -202,6 +202,7 @@ def test_scratch_with_as_many_steps_stands_between_scratch_and_transfer():
     ],
     ids="7 models 5 leads,one run,no baseline,gaps,no intervals".split(","),
 )
+@pytest.mark.usefixtures("real_pictures")
 def test_the_study_is_tidy_whatever_has_run(table, tmp_path, saved):
     draw_study(table, TITLE, tmp_path / "study.png")
     assert imread(tmp_path / "study.png").shape[1] == pytest.approx(17 / 2.54 * 300, abs=1)
@@ -383,5 +384,6 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_figures_and_settings_do_not_pile_up(tmp_path, monkeypatch):
     assert_nothing_piles_up(monkeypatch, lambda: draw_leads(lead_scores(), TITLE, tmp_path / "leads.png"), figures=1)

@@ -2,13 +2,14 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import ROOT, quicken, tiny
+from conftest import ROOT, tiny
 from figure_checks import assert_tidy_plot, curve, forest_points, marks
 
 from utils.common.cli import UserError
@@ -125,8 +126,8 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, predictors_and_record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
-        quicken(patch)
         script = load_script(ROOT / "reproduce.py")
+        patch.setattr(script, "processes", lambda number: ThreadPoolExecutor(1))
         patch.setattr("sys.argv", ["reproduce.py"])
         script.main(script.Settings(**given))
     return folder / "results"
