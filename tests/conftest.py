@@ -50,7 +50,7 @@ SAVEFIG = Figure.savefig
 
 @pytest.fixture(autouse=True, scope="session")
 def blank_pictures():
-    """What runs in this process saves blank pictures: to draw them took a quarter of the time of all tests.
+    """What runs in this process saves blank pictures: to draw them took half of the time of test_forecast.py.
 
     Processes of their own draw in full, and so does a test that asks for `real_pictures`.
     """
