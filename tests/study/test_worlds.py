@@ -43,6 +43,19 @@ def test_shuffling_changes_the_order_of_soil_moisture_within_each_period_and_not
         np.testing.assert_array_equal(old[np.lexsort(old.T)], new[np.lexsort(new.T)])  # whole maps, each once
 
 
+def test_the_parts_of_a_period_are_shuffled_together_and_what_lies_between_stays():
+    ds = tiny(days=120)
+    both = PERIODS | {"train": ("2015-04-10", "2015-04-30", "2015-05-11", "2015-05-31")}
+    shuffled = shuffle_soil_moisture(ds, both, np.random.default_rng(0))
+    between = slice("2015-05-01", "2015-05-10")
+    xr.testing.assert_identical(shuffled.sel(time=between), ds.sel(time=between))
+    train = np.concatenate([np.arange(start, end) for start, end in ((10, 31), (41, 62))])  # days of the record
+    old, new = (d["soil_moisture"].isel(time=train).values[:, 0] for d in (ds, shuffled))
+    np.testing.assert_array_equal(old[np.lexsort(old.T)], new[np.lexsort(new.T)])
+    first = new[:21]
+    assert any(not (day == old[:21]).all(axis=1).any() for day in first)  # some come from the other part
+
+
 def test_a_control_is_labelled_made_once_and_made_again_for_another_source(tmp_path):
     source, folder = tmp_path / "era5.nc", tmp_path / "controls"
     write_prepared(tiny(), source)

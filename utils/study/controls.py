@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import file_hash
-from utils.common.periods import Periods
+from utils.common.periods import Periods, in_spans, spans
 from utils.dataset.prepared import is_synthetic, open_prepared, read_prepared, write_prepared
 from utils.products.synthetic.sample import make_source_of_other_weather
 
@@ -55,8 +55,8 @@ def shuffle_soil_moisture(ds: xr.Dataset, periods: dict[str, Periods], random: n
     """
     days = ds["time"].values.astype("datetime64[D]")
     order = np.arange(len(days))
-    for first, last in periods.values():
-        within = np.flatnonzero((days >= np.datetime64(first)) & (days <= np.datetime64(last)))
+    for part, words in periods.items():
+        within = np.flatnonzero(in_spans(days, spans(part, words)))
         order[within] = random.permutation(within)
     moisture = ds["soil_moisture"]
     return ds.assign(soil_moisture=moisture.copy(data=moisture.values[order]))
