@@ -17,6 +17,7 @@ from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
+from utils.models.change import build_model
 from utils.settings import RENAMED, FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.inference import model_maker
@@ -94,14 +95,14 @@ def run(
 
     experiment, script = name.split("/")
     complete(settings)
-    model_name = script + settings.variant + settings.future_variant
+    model_name = settings.model_name(script)
     split = split_of(settings)
     run_dir = settings.out or default_run_dir(experiment, model_name, settings)
     source = None
     if isinstance(settings, FinetuneSettings):
         settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
         source = load_pretraining(settings, script, model_name, split)
-    make = partial(build, settings) if build else model_maker(source, settings.init_from)
+    make = partial(build_model, build, settings) if build else model_maker(source, settings.init_from)
     checkpoint = new_checkpoint(
         experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
     )

@@ -69,6 +69,16 @@ class RunSettings:
         known = "weather" if len(self.future) > 1 else {"precipitation": "rain"}.get(self.future[0], "temperature")
         return f"{PERFECT if self.future_from is None else FROM_FILE}{known}"
 
+    @property
+    def forecast_variant(self) -> str:
+        """What `forecast` adds to the model's name: nothing where it is what the script has by itself."""
+        forecast, own = (getattr(owner, "forecast", "") for owner in (self, type(self)))
+        return "" if forecast == own else f"_{forecast}"
+
+    def model_name(self, script: str) -> str:
+        """The model's name in run folders and tables: its script's, and what these settings add to it."""
+        return script + self.variant + self.forecast_variant + self.future_variant
+
 
 @dataclass(kw_only=True)
 class ERA5Settings(RunSettings):
@@ -108,6 +118,7 @@ class NetworkSettings:
 
     predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; "season" can be added
     future_temperature: bool = False  # see the soil temperature of the days up to the target too
+    forecast: Literal["value", "change"] = "value"  # of soil moisture: itself, or its change since the last input day
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
 
     @property
@@ -224,6 +235,8 @@ def complete(settings: RunSettings) -> None:
         if strange := [name for name in settings.predictors if name not in known]:
             raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
         settings.predictors = tuple(name for name in known if name in settings.predictors)
+        if settings.forecast == "change" and "soil_moisture" not in settings.predictors:
+            raise UserError("--forecast change counts from the last soil moisture, which --predictors does not have.")
     if settings.future_from and not settings.future:
         flags = " nor ".join(f"--{name.replace('_', '-')}" for name in FUTURE.values() if hasattr(settings, name))
         raise UserError(f"--future-from names a file of forecasts, but neither {flags} asks for any.")

@@ -4,6 +4,7 @@ cnn, lstm, convlstm, conv3d_lstm   the published models, bound to the grid that 
 convlstm --head no_relu            ours, the same without the ReLU before its dense map
 pixel_lstm, convlstm --head pixel  free of the grid: their weights serve any region and resolution
 compact                            ours, free of the grid as well
+change                             --forecast change: any network's output as the change since the last input day
 reference                          the same models as a textbook writes them, to read and to test against
 fast_layers                        the layers that make ours faster
 """
@@ -32,6 +33,11 @@ class ForecastModel(nn.Module):
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         """The soil moisture `lead_days` after the last day, scaled if the model is, else in m3 m-3."""
         raise NotImplementedError
+
+    @property
+    def core(self) -> nn.Module:
+        """The network whose parts --freeze and the strategies of transfer name."""
+        return self
 
     def receptive_radius(self, input_days: int) -> int | None:
         """How many cells beyond a cell its forecast looks; None: over the whole map, and it is bound to its grid."""

@@ -18,6 +18,7 @@ from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
 from utils.evaluation import current_metrics, evaluate
 from utils.forecasts.cross_validation import cross_validate
+from utils.models.change import build_model
 from utils.scores.baseline_runs import evaluate_baselines
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
@@ -57,6 +58,7 @@ CHOSEN = (  # settings that the study chooses instead of the train script
     "out",
     "init_from",
     "head",
+    "forecast",
     "unfreeze_every",
 )
 ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
@@ -319,4 +321,5 @@ def _count_weights(plan: Plan, model: str, grid: Grid) -> int:
     script = plan.configure(Task(experiment=SCRATCH, model=model, lead_days=1, seed=0))
     complete(script.settings)
     with torch.device("meta"):  # shapes without values
-        return sum(weights.numel() for weights in script.build(script.settings, grid).parameters())
+        model = build_model(script.build, script.settings, grid)
+    return sum(weights.numel() for weights in model.parameters())

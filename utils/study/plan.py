@@ -8,7 +8,7 @@ scratch, for as many steps as its pre-training and its fine-tuning took together
 another source than the study's (CONTROLS).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -134,6 +134,8 @@ def plan_predictors(model: str, lead: int, seeds: Sequence[int]) -> list[Task]:
     """With transfer, without each predictor and with the season added."""
     choices = {f"_without_{name}": tuple(v for v in VARIABLES if v != name) for name in VARIABLES}
     choices["_with_season"] = (*VARIABLES, SEASON)
+    if getattr(read_train_script(PRETRAINING, model).settings, "forecast", "") == "change":
+        del choices["_without_soil_moisture"]  # a change counts from it
     return [
         Task(
             experiment=experiment,
@@ -314,16 +316,23 @@ class Plan:
 def read_train_script(name: str, model: str) -> TrainScript:
     """A model's train script in the folder `name`, with its own settings.
 
-    A model is named by its script, train_<model>.py, or by the script and one of its heads: convlstm_conv. Raises
-    UserError where there is neither.
+    A model is named by its script, train_<model>.py, alone or with the settings that tell its variants apart:
+    convlstm_conv has another head, convlstm_conv_change also forecasts changes. Raises UserError where there is none.
     """
     parts = model.split("_")
     names = ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
     script = next((found for found in names if (ROOT / name / f"train_{found}.py").exists()), "")
-    head = model[len(script) + 1 :]
     module = load_script(ROOT / name / f"train_{script}.py") if script else None
-    heads = get_args(get_type_hints(module.Settings).get("head")) if module else ()
-    if module is None or (head and head not in heads):
-        raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py and no such --head.")
-    settings = module.Settings(**({"head": head} if head else {}))
-    return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))
+    for settings in _variants(module.Settings) if module else ():
+        if settings.model_name(script) == model:
+            return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))
+    file = f"{name}/train_{model}.py"
+    raise UserError(f"--models has {model!r}, but there is no {file} and no such --head or --forecast.")
+
+
+def _variants(kind: type[RunSettings]) -> Iterator[RunSettings]:
+    """A train script's settings with each value of those that tell its variants apart."""
+    hints = get_type_hints(kind)
+    choices = {name: get_args(hints[name]) for name in ("head", "forecast") if name in hints}
+    for values in product(*choices.values()):
+        yield kind(**dict(zip(choices, values, strict=True)))

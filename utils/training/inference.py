@@ -20,6 +20,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
+from utils.models.change import build_model
 from utils.training.checkpoint import Checkpoint, check_weights
 
 BATCH = 64  # samples of a forecast's batch
@@ -85,7 +86,7 @@ def model_maker(checkpoint: Checkpoint, run_dir: Path) -> Callable[[Grid], Forec
     module = script_of(checkpoint, run_dir)
     if not hasattr(module, "build"):
         module = _script("ERA5test", checkpoint.script, run_dir)
-    return partial(module.build, checkpoint.restored_settings(module.Settings))
+    return partial(build_model, module.build, checkpoint.restored_settings(module.Settings))
 
 
 def _script(experiment: str, name: str, run_dir: Path):

@@ -170,6 +170,8 @@ def _pretraining_command(settings: FinetuneSettings, script: str, model: str) ->
         command += f" --input-days {settings.input_days}"
     if settings.variant:
         command += f" --head {settings.head}"
+    if settings.forecast_variant:
+        command += f" --forecast {settings.forecast}"
     if settings.seed:
         command += f" --seed {settings.seed}"
     predictors = getattr(settings, "predictors", tuple(VARIABLES))

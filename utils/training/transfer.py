@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.common.cli import UserError
+from utils.models import ForecastModel
 from utils.models.fast_layers import BLOCK
 from utils.settings import FinetuneSettings, RunSettings
 
@@ -30,7 +31,7 @@ class Transfer:
     @classmethod
     def of(
         cls,
-        model: nn.Module,
+        model: ForecastModel,
         settings: RunSettings,
         source: dict[str, Tensor] | None = None,
         device: torch.device | None = None,
@@ -91,10 +92,10 @@ class Transfer:
                     gradient.add_(own - there, alpha=self.strength)
 
 
-def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+def parts_of(model: ForecastModel) -> dict[str, list[nn.Parameter]]:
     """The weights of each top-level part, from the input to the head."""
     parts: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.core.named_parameters():
         parts.setdefault(name.partition(".")[0], []).append(parameter)
     return parts
 
