@@ -73,7 +73,7 @@ def test_it_is_a_variant_of_its_script_in_the_study(name):
 
 
 def test_there_is_no_change_of_the_compact_model_and_none_without_soil_moisture():
-    with pytest.raises(UserError, match="no such --head or --forecast"):
+    with pytest.raises(UserError, match="with such --head and --forecast"):
         read_train_script(TRANSFERRED, "compact_change")
     variants = [[task.variant for task in plan_predictors(name, 3, (0,))] for name in ("convlstm_change", "convlstm")]
     assert set(variants[1]) - set(variants[0]) == {"_without_soil_moisture"}

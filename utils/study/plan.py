@@ -326,8 +326,7 @@ def read_train_script(name: str, model: str) -> TrainScript:
     for settings in _variants(module.Settings) if module else ():
         if settings.model_name(script) == model:
             return TrainScript(name=script, settings=settings, build=getattr(module, "build", None))
-    file = f"{name}/train_{model}.py"
-    raise UserError(f"--models has {model!r}, but there is no {file} and no such --head or --forecast.")
+    raise UserError(f"--models has {model!r}, but there is no {name}/train_{model}.py with such --head and --forecast.")
 
 
 def _variants(kind: type[RunSettings]) -> Iterator[RunSettings]:
