@@ -33,7 +33,8 @@ class Settings(ERA5Settings):
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:
-    return Compact(settings.lead_days * settings.future_precipitation, settings.members, settings.hidden)
+    ahead = settings.lead_days * len(settings.known_ahead)
+    return Compact(ahead, settings.members, settings.hidden, settings.variables.daily, settings.static)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Missing values
 
 What else a model may see
     - A variable that is not among the predictors is OUTSIDE everywhere, so that the model keeps its shape and its first
-      weights. The season, if it is a predictor, adds two channels.
+      weights. Further predictors and static maps add channels (utils/dataset/predictors.py).
     - Nothing after the last input day is seen. The one exception is known weather of the days up to the target
       (utils/dataset/weather_forecasts.py): each of its maps is one more channel, the same on every input day.
     - With bias correction (utils/dataset/bias_correction.py), soil moisture is mapped to the source's product before it
@@ -43,6 +43,7 @@ from utils.common.grid import WHOLE, Tile, tiles
 from utils.common.parallel import prefetch
 from utils.common.periods import Span, format_periods, in_spans
 from utils.dataset.blocks import DataSet
+from utils.dataset.predictors import channels_of_day
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
@@ -73,7 +74,7 @@ class Windows:
     statistics        of the training period; None: those of the record
     periods           spans of target days; None: all days with a full window
     name              of the period, for error messages
-    predictors        what the model sees of each input day
+    predictors        what the model sees of each input day, and `static`, which maps (utils/dataset/predictors.py)
     receptive_radius  cells that a forecast sees beyond its own; None: all, so that the whole map is held in memory
     patch             side in cells of what the model learns from; None: whole maps, or PATCH where the map is in blocks
     hidden            where the inputs lack soil moisture
@@ -93,13 +94,14 @@ class Windows:
         periods: tuple[Span, ...] | None = None,
         name: str = "",
         predictors: tuple[str, ...] = tuple(VARIABLES),
+        static: tuple[str, ...] = (),
         receptive_radius: int | None = None,
         patch: int | None = None,
         hidden: Bool[np.ndarray, "time lon"] | None = None,
         weather: KnownWeather | None = None,
     ):
         self.data, self.lead_days, self.input_days = data, lead_days, input_days
-        self.predictors, self.receptive_radius = predictors, receptive_radius
+        self.predictors, self.static, self.receptive_radius = predictors, static, receptive_radius
         self.hidden, self.weather = hidden, weather
         self._in_memory: dict[str, Any] = {}  # of the only block; periods of the same windows share it
         if isinstance(data, Record):
@@ -116,7 +118,7 @@ class Windows:
             self._choose_periods(periods, name)
 
     def _choose_blocks(self, data: DataSet, patch: int | None) -> None:
-        maps = len(VARIABLES) + (self.weather.maps if self.weather else 0)
+        maps = len(channels_of_day(self.predictors)) + (self.weather.maps if self.weather else 0)
         in_blocks = self.receptive_radius is not None and data.large(maps)
         self.patch = PATCH if in_blocks and patch is None else patch
         if in_blocks:
@@ -256,6 +258,7 @@ class Windows:
             ds,
             statistics,
             predictors=self.predictors,
+            static=self.static,
             own=block.mask(),
             hidden=None if self.hidden is None else self.hidden[:, None, block.columns],
             weather=self.weather.read(ds, statistics, block.window) if self.weather else None,
@@ -275,9 +278,7 @@ class Windows:
         """The samples of these numbers, 0 to len - 1."""
         target = self.record.target[torch.from_numpy(self.target_index[samples])]
         features = self.record.features[torch.from_numpy(self.input_index(samples))]
-        if self.record.weather:
-            features = self.record.weather.beside(features, self.last_index(samples))
-        return scaled_batch(features, target, self.record.statistics)
+        return scaled_batch(self.record.beside(features, self.last_index(samples)), target, self.record.statistics)
 
 
 class _Permuted(Windows):
@@ -321,9 +322,7 @@ class _Patches(Windows):
         for sample, (days, day, number) in enumerate(zip(inputs, targets, patch, strict=True)):
             cells = self.tiles[number].window
             maps = record.features[int(days[0]) : int(days[-1]) + 1, :, *cells]
-            if record.weather:
-                maps = record.weather.beside(maps[None], days[-1:], cells)[0]
-            features.append(maps)
+            features.append(record.beside(maps[None], days[-1:], cells)[0])
             target[sample] = record.target[int(day), *cells]
         target[~self.masks[torch.from_numpy(patch)]] = torch.nan
         return scaled_batch(torch.stack(features), target, record.statistics)

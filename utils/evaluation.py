@@ -86,7 +86,8 @@ def evaluate(
         attributes = run_attributes(checkpoint)
         if permuted:
             attributes["model"] += f"_permuted_{permuted}"
-        climate = training_statistics(checkpoint, model, open_data_set(learn_from, start_of(checkpoint)))
+        source = open_data_set(learn_from, start_of(checkpoint), variables=checkpoint.variables)
+        climate = training_statistics(checkpoint, model, source)
         baselines = _fit_baselines(checkpoint, climate, samples, learn_from, max_input_age)
         with open_predictions(folder, samples, attributes, climate, max_input_age) as out:
             _forecast_blocks(out, model, samples, baselines, permuted)
@@ -143,7 +144,7 @@ def _open_samples(
     """
     weather = KnownWeather.of(checkpoint.settings)
     check_weather(weather, checkpoint, run_dir)
-    data = open_data_set(path, start_of(checkpoint))
+    data = open_data_set(path, start_of(checkpoint), variables=checkpoint.variables)
     check_grid(checkpoint, data.grid, path, run_dir)
     return restore_windows(checkpoint, model, data, weather).in_periods(periods, "test")
 
@@ -163,6 +164,7 @@ def _fit_baselines(
         input_days=samples.input_days,
         start=start_of(checkpoint),
         in_blocks=samples.receptive_radius is not None,
+        variables=checkpoint.variables,
         max_input_age=max_input_age,
     )
 

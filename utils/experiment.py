@@ -18,7 +18,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.models.change import build_model
-from utils.settings import RENAMED, FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
+from utils.settings import FLAGS, FinetuneSettings, RunSettings, complete, groups_of, plain, split_of
 from utils.training.checkpoint import Checkpoint, write_log
 from utils.training.inference import model_maker
 from utils.training.run_directory import clear, hold_run_directory, resumable_run, words, write_config
@@ -54,8 +54,8 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
             stack.enter_context(redirect_stdout(nowhere))
         arguments = sys.argv[1:]
         chosen = parse(settings, arguments, sys.modules["__main__"].__doc__, groups_of(settings))
-        given = given_on_command_line([*plain(chosen), *RENAMED], arguments)
-        given = {RENAMED.get(name, name) for name in given}
+        given = given_on_command_line([*plain(chosen), *FLAGS], arguments)
+        given = {FLAGS.get(name, name) for name in given}
         _echo(chosen, settings(), sorted(given))
         result = run(name, chosen, build, dict.fromkeys(given, "command line"))
         checkpoint = result.checkpoint
@@ -116,7 +116,8 @@ def run(
         if begun and begun.finished:
             write_log(run_dir, begun)
             return RunResult(run_dir, begun, trained=False)
-        data = open_data_set(settings.data, split.train[0][0] if getattr(settings, "target_days", None) else None)
+        start = split.train[0][0] if getattr(settings, "target_days", None) else None
+        data = open_data_set(settings.data, start, variables=settings.variables)
         model = new_model(make, settings, data, source)
         if getattr(settings, "patch", None) and model.receptive_radius(settings.input_days) is None:
             raise UserError(f"--patch asks for a model free of the grid, {model_name} is bound to it.")

@@ -5,6 +5,7 @@ NetworkSettings and the two classes behind it hold what the networks have beside
 scripts; a script may declare a field again, and the command line overrides both.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,9 @@ import numpy as np
 from utils.common.cli import INTERNAL, UserError
 from utils.common.files import ROOT
 from utils.common.periods import Period, Periods, Split, refuse_disorder, spans
-from utils.dataset.prepared import SEASON, VARIABLES
-from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, future_variables
+from utils.dataset.predictors import channel_names, in_order, variables_of
+from utils.dataset.prepared import VARIABLES, VariableNames
+from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, SHORT
 
 RUNS = ROOT / "runs"
 SAMPLE_ERA5 = ROOT / "data" / "sample" / "era5_land_1deg.nc"
@@ -36,7 +38,10 @@ class RunSettings:
     test: Period  # target days that score the model; only eval.py reads them
     lead_days: int = 3  # forecast this many days after the last input day
     input_days: int | None = None  # days in the window; None: as many as lead_days
-    future_precipitation: bool = False  # see the rain of the days up to the target too, as a perfect forecast
+    predictors: tuple[str, ...] = tuple(VARIABLES)  # daily variables of the data set; also season, observation_age
+    static: tuple[str, ...] = ()  # maps of the data set that the model sees too, such as clay
+    known_ahead: tuple[str, ...] = ()  # predictors whose days up to the target are seen too, as a perfect forecast
+    future_precipitation: bool = False  # the same as --known-ahead precipitation
     future_from: Path | None = None  # a file of weather forecasts (docs/weather_forecasts.md); None: the data set
     epochs: int | None = None  # passes over the training days; None: the published number
     batch_size: int = 128  # samples per step
@@ -45,6 +50,13 @@ class RunSettings:
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16-mixed where the processor has it
     out: Path | None = None  # run directory; None: runs/<experiment>/<model>/lead<d>/seed<s>
     overwrite: bool = False  # start again in a directory that holds another run
+
+    def __post_init__(self):
+        known = {name for name, alias in FUTURE.items() if getattr(self, alias, False)} | {*self.known_ahead}
+        self.known_ahead = in_order(known)
+        for name, alias in FUTURE.items():
+            if hasattr(self, alias):
+                setattr(self, alias, name in known)
 
     @property
     def variant(self) -> str:
@@ -57,16 +69,22 @@ class RunSettings:
         return None
 
     @property
-    def future(self) -> tuple[str, ...]:
-        """Variables whose days up to the target are seen too."""
-        return future_variables(vars(self))
+    def variables(self) -> VariableNames:
+        """The variables that the data set must hold."""
+        return variables_of(self.predictors, self.static)
+
+    @property
+    def channels(self) -> int:
+        """Number of input maps of a day: those of the three variables, seen or not, and of all else that is seen."""
+        return len(channel_names(self.predictors, self.static, self.known_ahead, self.lead_days))
 
     @property
     def future_variant(self) -> str:
-        """What future weather adds to the model's name: _future_… where it is perfect, _forecast_… from a file."""
-        if not self.future:
+        """What known weather adds to the model's name: _future_… where it is perfect, _forecast_… from a file."""
+        if not self.known_ahead:
             return ""
-        known = "weather" if len(self.future) > 1 else {"precipitation": "rain"}.get(self.future[0], "temperature")
+        names = "_".join(SHORT.get(name, re.sub(r"\W", "_", name)) for name in self.known_ahead)
+        known = "weather" if names == "rain_temperature" else names
         return f"{PERFECT if self.future_from is None else FROM_FILE}{known}"
 
     @property
@@ -116,19 +134,9 @@ class FinetuneSettings(SMAPSettings):
 class NetworkSettings:
     """What a network has beside the settings of its experiment."""
 
-    predictors: tuple[str, ...] = tuple(VARIABLES)  # what the model sees at each input day; "season" can be added
-    future_temperature: bool = False  # see the soil temperature of the days up to the target too
+    future_temperature: bool = False  # the same as --known-ahead soil_temperature
     forecast: Literal["value", "change"] = "value"  # of soil moisture: itself, or its change since the last input day
     patience: int = 0  # stop after this many epochs without a better validation RMSE; 0: never, as published
-
-    @property
-    def channels(self) -> int:
-        """Number of input maps of a day.
-
-        One for each variable, whether the model sees it or not; two for the season, if it is a predictor; and one for
-        each known variable and each day up to the target.
-        """
-        return len(VARIABLES) + 2 * (SEASON in self.predictors) + self.lead_days * len(self.future)
 
 
 @dataclass(kw_only=True)
@@ -161,6 +169,8 @@ GROUPS = {
         "lead_days",
         "input_days",
         "predictors",
+        "static",
+        "known_ahead",
         "future_precipitation",
         "future_temperature",
         "future_from",
@@ -186,6 +196,8 @@ GROUPS = {
 }
 RENAMED = {"episodes": "pseudo_satellite_years"}  # settings in older checkpoints, and their names of today
 FORMER = {"part_lr": [], "lr_decay": 2.6}  # settings of earlier versions: values of no effect
+FLAGS = RENAMED | dict.fromkeys(FUTURE.values(), "known_ahead")  # other flags, and the settings that they set
+OPTIONAL = ("freeze", "static", "known_ahead")  # settings that may be empty
 _PATHS = ("data", "out", "init_from", "future_from")
 
 
@@ -230,16 +242,15 @@ def complete(settings: RunSettings) -> None:
         if getattr(settings, name, None) is not None:
             setattr(settings, name, getattr(settings, name).expanduser().resolve())
     _refuse_numbers(settings)
-    if isinstance(settings, NetworkSettings):
-        known = (*VARIABLES, SEASON)
-        if strange := [name for name in settings.predictors if name not in known]:
-            raise UserError(f"--predictors has {strange[0]!r}, expected some of {', '.join(known)}.")
-        settings.predictors = tuple(name for name in known if name in settings.predictors)
-        if settings.forecast == "change" and "soil_moisture" not in settings.predictors:
-            raise UserError("--forecast change counts from the last soil moisture, which --predictors does not have.")
-    if settings.future_from and not settings.future:
-        flags = " nor ".join(f"--{name.replace('_', '-')}" for name in FUTURE.values() if hasattr(settings, name))
-        raise UserError(f"--future-from names a file of forecasts, but neither {flags} asks for any.")
+    for name in ("predictors", "static", "known_ahead"):
+        setattr(settings, name, in_order(getattr(settings, name)))
+    if getattr(settings, "forecast", "") == "change" and "soil_moisture" not in settings.predictors:
+        raise UserError("--forecast change counts from the last soil moisture, which --predictors does not have.")
+    possible = {*VARIABLES, *settings.variables.daily}
+    if strange := [name for name in settings.known_ahead if name not in possible]:
+        raise UserError(f"--known-ahead has {strange[0]!r}, expected some of {', '.join(in_order(possible))}.")
+    if settings.future_from and not settings.known_ahead:
+        raise UserError("--future-from names a file of forecasts, but --known-ahead asks for none.")
 
 
 def _refuse_numbers(settings: RunSettings) -> None:
@@ -249,7 +260,7 @@ def _refuse_numbers(settings: RunSettings) -> None:
     for setting in fields(settings):
         value, flag = getattr(settings, setting.name), f"--{setting.name.replace('_', '-')}"
         numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers and setting.name != "freeze":
+        if not numbers and setting.name not in OPTIONAL:
             raise UserError(f"{flag} has no value, expected at least one.")
         for number in numbers:
             if type(number) is int and not least.get(setting.name, 1) <= number < 2**31:
@@ -262,8 +273,16 @@ def _refuse_numbers(settings: RunSettings) -> None:
 
 
 def plain(settings: RunSettings) -> dict[str, Any]:
-    """The settings as JSON and checkpoints hold them: paths as text, tuples as lists."""
-    return {setting.name: _to_plain(getattr(settings, setting.name)) for setting in fields(settings)}
+    """The settings as JSON and checkpoints hold them: paths as text, tuples as lists. Aliases are left out."""
+    names = [setting.name for setting in fields(settings) if setting.name not in FUTURE.values()]
+    return {name: _to_plain(getattr(settings, name)) for name in names}
+
+
+def modernise(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint of any version, by their names of today."""
+    ahead = [name for name, alias in FUTURE.items() if values.get(alias)]
+    today = {RENAMED.get(name, name): value for name, value in values.items() if name not in FUTURE.values()}
+    return {"known_ahead": ahead} | today
 
 
 def _to_plain(value: Any) -> Any:

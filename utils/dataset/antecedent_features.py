@@ -13,7 +13,7 @@ that it fades while nothing is observed. The mean of rain is over the days since
 square root is taken: the second half of a downpour wets the surface less.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -23,12 +23,13 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
 from utils.common.periods import annual_harmonics, starts_of_runs
+from utils.dataset.predictors import OLDEST
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record, last_valid
 from utils.dataset.statistics import MOISTURE, Statistics
 from utils.dataset.upwind_rain import root_rain, upwind_rain
 
-OLDEST = 30  # days: the age of an older observation, and of none
+RECENT = 10  # days: e-folding time of the mean of a further variable
 STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
 WEST, BOX = 2, 3  # cells: in earlier versions, the mean of BOX × BOX cells whose middle lies this far to the west
 REACH = WEST + BOX // 2  # cells: how far these looked
@@ -104,10 +105,15 @@ def last_anomaly(past: Past, _: int) -> Maps:
     return np.where(past.last >= 0, values, np.float32(0))
 
 
-def temperature_anomaly(past: Past, _: int) -> Maps:
-    """Soil temperature less the cell's training mean."""
-    channel = list(VARIABLES).index("soil_temperature")
-    return past.record.physical("soil_temperature") - past.record.statistics.cell_mean[channel]
+def variable_anomaly(past: Past, name: str) -> Maps:
+    """A daily variable less the cell's training mean."""
+    statistics = past.record.statistics
+    return past.record.physical(name) - statistics.cell_mean[statistics.number(name)]
+
+
+def past_variable_anomaly(past: Past, name: str) -> Maps:
+    """Weighted mean of such anomalies so far, with RECENT as its scale."""
+    return decayed_mean(variable_anomaly(past, name), past.starts, RECENT, prior=0)
 
 
 def rain_since_observation(past: Past, _: int) -> Maps:
@@ -159,8 +165,9 @@ def season(days: np.ndarray, wave: int) -> Float[np.ndarray, "time"]:
     return annual_harmonics(days, 1)[:, 1 + wave]
 
 
-def training_mean(statistics: Statistics, variable: int) -> Float[np.ndarray, "lat lon"]:
-    return statistics.cell_mean[variable]
+def training_mean(statistics: Statistics, variable: str) -> Float[np.ndarray, "lat lon"]:
+    """The mean of a daily variable, or a static map itself, in its unit."""
+    return statistics.cell_mean[statistics.number(variable)]
 
 
 def training_std(statistics: Statistics, _: int) -> Float[np.ndarray, "lat lon"]:
@@ -179,10 +186,11 @@ class Feature:
     unit: str
     kind: Literal["past", "season", "static"]  # other maps every day; one number every day; the same map every day
     function: Callable
-    argument: int = 0  # of the function: an e-folding time, a lag or an age in days, or a number of a wave or variable
+    argument: int | str = 0  # of the function: an e-folding time, a lag or an age in days, a wave, or a variable
     shift: int = 0  # what the feature changes by where the cell's training mean of soil moisture is 1 m3 m-3 too low
 
 
+OF_A_VARIABLE = {"_anomaly": variable_anomaly, "_anomaly_10": past_variable_anomaly}  # what its names end in
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -198,7 +206,7 @@ FEATURES = {
         Feature("last_anomaly", "m3 m-3", "past", last_anomaly, shift=1),
         Feature("last_anomaly_age", "day", "past", Past.age, OLDEST),
         Feature("last_anomaly_age_7", "day", "past", Past.age, STALE),
-        Feature("soil_temperature_anomaly", "K", "past", temperature_anomaly),
+        Feature("soil_temperature_anomaly", "K", "past", variable_anomaly, "soil_temperature"),
         Feature("root_rain_since", ROOT_RAIN, "past", rain_since_observation),
         Feature("season_cosine_anomaly", "1", "past", season_anomaly, 0),
         Feature("season_sine_anomaly", "1", "past", season_anomaly, 1),
@@ -208,23 +216,44 @@ FEATURES = {
         Feature("root_rain_west_3", ROOT_RAIN, "past", past_rain_to_the_west, 3),
         Feature("season_cosine", "1", "season", season, 0),
         Feature("season_sine", "1", "season", season, 1),
-        Feature("mean_precipitation", "mm day-1", "static", training_mean, list(VARIABLES).index("precipitation")),
-        Feature("mean_soil_moisture", "m3 m-3", "static", training_mean, MOISTURE, shift=-1),
-        Feature("mean_soil_temperature", "K", "static", training_mean, list(VARIABLES).index("soil_temperature")),
+        Feature("mean_precipitation", "mm day-1", "static", training_mean, "precipitation"),
+        Feature("mean_soil_moisture", "m3 m-3", "static", training_mean, "soil_moisture", shift=-1),
+        Feature("mean_soil_temperature", "K", "static", training_mean, "soil_temperature"),
         Feature("deviation", "m3 m-3", "static", training_std),
     )
 }
 
 
+def find_feature(name: str) -> Feature:
+    """A row of FEATURES, or one that `features_of` names: of a further variable of the data set, or a static map."""
+    if name in FEATURES:
+        return FEATURES[name]
+    for suffix, function in OF_A_VARIABLE.items():
+        if name.endswith(suffix):
+            return Feature(name, "", "past", function, name.removesuffix(suffix))
+    return Feature(name, "", "static", training_mean, name)
+
+
+def features_of(daily: Iterable[str]) -> tuple[str, ...]:
+    """The names of the features of further daily variables. The feature of a static map has the name of the map."""
+    return tuple(name + suffix for name in daily if name not in VARIABLES for suffix in OF_A_VARIABLE)
+
+
+def follows_season(name: str) -> bool:
+    """Whether a feature follows the season: a regression from part of a year would take its own for the year's."""
+    row = find_feature(name)
+    return row.kind == "season" or row.unit == "K" or row.function in (season_anomaly, *OF_A_VARIABLE.values())
+
+
 def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:
     """The `shift` of each of these features: its change, m3 m-3, where the cell's training mean is 1 m3 m-3 too low."""
-    return np.array([float(FEATURES[name].shift) for name in names])
+    return np.array([float(find_feature(name).shift) for name in names])
 
 
 def memory_days(names: tuple[str, ...]) -> int:
     """The days that hold 95 % of the weight of the longest of these means: three times its e-folding time."""
-    means = (past_anomaly, past_rain, past_rain_upwind, past_rain_to_the_west)
-    return 3 * max(FEATURES[name].argument for name in names if FEATURES[name].function in means)
+    means = (past_anomaly, past_rain, past_rain_upwind, past_rain_to_the_west)  # others are shorter
+    return 3 * max(find_feature(name).argument for name in names if find_feature(name).function in means)
 
 
 class AntecedentFeatures:
@@ -237,12 +266,12 @@ class AntecedentFeatures:
 
     def __init__(self, record: Record, names: tuple[str, ...], upwind: Maps | None = None):
         self.record, self.names = record, names
-        self._past_names = [name for name in names if FEATURES[name].kind == "past"]
+        self._past_names = [name for name in names if find_feature(name).kind == "past"]
         shape = (len(record.days), len(self._past_names), *record.statistics.scored.shape)
         self.past: Float32[np.ndarray, "time feature lat lon"] = np.empty(shape, np.float32)
         past = Past(record, upwind)
         for channel, name in enumerate(self._past_names):
-            feature = FEATURES[name]
+            feature = find_feature(name)
             self.past[:, channel] = feature.function(past, feature.argument)
         self.past[:, :, ~record.statistics.scored] = 0
 
@@ -255,7 +284,7 @@ class AntecedentFeatures:
         statistics = self.record.statistics
         maps = np.empty((len(index), len(self.names), *statistics.scored.shape), np.float32)
         for channel, name in enumerate(self.names):
-            feature = FEATURES[name]
+            feature = find_feature(name)
             if feature.kind == "past":
                 maps[:, channel] = self[name][index]
             elif feature.kind == "season":
@@ -268,7 +297,7 @@ class AntecedentFeatures:
 
 def static_maps(statistics: Statistics, names: tuple[str, ...]) -> Float32[np.ndarray, "feature lat lon"]:
     """These static features, 0 in cells that are not scored."""
-    rows = [FEATURES[name] for name in names]
+    rows = [find_feature(name) for name in names]
     maps = np.stack([row.function(statistics, row.argument) for row in rows])
     return np.where(statistics.scored, maps, 0).astype(np.float32)
 

@@ -23,7 +23,9 @@ from utils.common.periods import Split
 from utils.dataset.prepared import (
     DAYS_ENCODING,
     SYNTHETIC,
-    VARIABLES,
+    THREE,
+    VariableNames,
+    check_values,
     grid_of,
     label_of,
     no_value,
@@ -42,7 +44,7 @@ class DataSet:
     """A prepared data set on disk from day `start` to day `end`. Its axes are read now, its values later.
 
     Where forecasts are to be made, `beyond` days without values follow the last one. Raises UserError as
-    `open_prepared` does.
+    `open_prepared` does. `variables` are those that are read.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class DataSet:
         made_by: str = "",
         end: np.datetime64 | None = None,
         beyond: int = 0,
+        variables: VariableNames = THREE,
     ):
-        self.path, self.start, self.made_by = path, start, made_by
-        with open_prepared(path, made_by) as ds:
+        self.path, self.start, self.made_by, self.variables = path, start, made_by, variables
+        with open_prepared(path, made_by, variables) as ds:
             days = ds["time"].values.astype("datetime64[D]")
             self.grid, self.label = grid_of(ds), label_of(ds.attrs)
         self.first = days[0]  # of the file, whatever `start` says
@@ -71,8 +74,9 @@ class DataSet:
     def synthetic(self) -> bool:
         return self.label == SYNTHETIC
 
-    def large(self, maps: int = len(VARIABLES)) -> bool:
-        """Whether this many maps a day are too much to be held in memory."""
+    def large(self, maps: int | None = None) -> bool:
+        """Whether this many maps a day, or those of its variables, are too much to be held in memory."""
+        maps = len(self.variables.daily) if maps is None else maps
         return BYTES * maps * len(self.days) * math.prod(self.grid.shape) > MEMORY
 
     def read(self, window: tuple[slice, slice] = WHOLE) -> xr.Dataset:
@@ -85,18 +89,31 @@ class DataSet:
         return self._read(window)
 
     def _read(self, window: tuple[slice, slice]) -> xr.Dataset:
-        path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size)
-        ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path, end=self.end)
+        daily = VariableNames(self.variables.daily)
+        path = self.path if window == WHOLE else in_tiles(self.path, self.blocks()[0].mask().size, daily)
+        names = self.variables if path == self.path else daily
+        ds = read_prepared(path, self.start, self.made_by, window, copy_of=self.path, end=self.end, variables=names)
+        if names != self.variables:
+            ds = ds.assign(self._read_static(window))
         if len(ds["time"]) == len(self.days):
             return ds
         return ds.reindex(time=self.days.astype("datetime64[ns]"))
 
-    def blocks(self, halo: int = 0, multiple: int = 1, maps: int = len(VARIABLES)) -> list[Tile]:
+    def _read_static(self, window: tuple[slice, slice]) -> xr.Dataset:
+        """The static maps alone, which a copy does not have."""
+        with open_prepared(self.path, variables=self.variables) as ds:
+            maps = ds[list(self.variables.static)].isel(lat=window[0], lon=window[1]).astype(np.float32).load()
+        for name in self.variables.static:
+            check_values(maps[name], self.path)
+        return maps
+
+    def blocks(self, halo: int = 0, multiple: int = 1, maps: int | None = None) -> list[Tile]:
         """The whole map as one tile, or tiles of at most BLOCK bytes whose side is a multiple of this many cells.
 
         `halo` is the width in cells of the neighbours that are read with a tile, `maps` the number of maps that a day
-        has in memory.
+        has in memory; None: those of its variables.
         """
+        maps = len(self.variables.daily) if maps is None else maps
         side = max(self.grid.shape)
         if self.large(maps):
             cells = BLOCK // (BYTES * maps * len(self.days))
@@ -109,14 +126,14 @@ class DataSet:
         Raises UserError as `read_prepared` does, and where the training period has no valid value of a variable.
         """
         blocks = self._read_in_blocks() if self.large() else [(self.read(), WHOLE)]
-        return Statistics.from_blocks(blocks, self.grid.shape, split)
+        return Statistics.from_blocks(blocks, self.grid.shape, split, self.variables.all)
 
     def _read_in_blocks(self) -> Iterator[tuple[xr.Dataset, tuple[slice, slice]]]:
         """Each block's values with its rows and columns. Raises UserError where a variable has no value at all."""
-        valid = dict.fromkeys(VARIABLES, False)
+        valid = dict.fromkeys(self.variables.all, False)
         blocks = tqdm(self.blocks(), desc=f"reading {self.path.name}", unit="block", disable=None, leave=False)
         for ds, window in prefetch((self.read(block.own), block.own) for block in blocks):
-            for name in VARIABLES:
+            for name in valid:
                 valid[name] |= bool(np.isfinite(ds[name].values).any())
             yield ds, window
         for name, any_valid in valid.items():
@@ -130,13 +147,13 @@ def _read_shared(data: DataSet) -> xr.Dataset:
 
 
 @functools.cache
-def in_tiles(path: Path, cells: int) -> Path:
+def in_tiles(path: Path, cells: int, variables: VariableNames = THREE) -> Path:
     """The data set, or a copy in the temporary folder where its chunks are much larger than blocks of so many cells.
 
     Each pass would read every chunk again for each block that it touches: thirty times the data, if chunks are whole
     maps. The copy is removed when the process ends.
     """
-    with open_prepared(path) as ds:
+    with open_prepared(path, variables=variables) as ds:
         moisture = ds["soil_moisture"]
         chunks = moisture.encoding.get("chunks") or moisture.encoding.get("chunksizes")
         if not chunks or math.prod(chunks[1:]) <= 2 * cells:
@@ -144,10 +161,10 @@ def in_tiles(path: Path, cells: int) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="tiles-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         copy = folder / f"{path.stem}.zarr"
-        step = max(1, BLOCK // (BYTES * len(VARIABLES) * math.prod(moisture.shape[1:])))
+        step = max(1, BLOCK // (BYTES * len(variables.daily) * math.prod(moisture.shape[1:])))
         step = max(step, step // chunks[0] * chunks[0])  # whole chunks, where they are short
         shape = (step, *(min(TILE, length) for length in moisture.shape[1:]))
-        encoding = {name: {"chunks": shape} for name in VARIABLES} | {"time": DAYS_ENCODING}
+        encoding = {name: {"chunks": shape} for name in variables.daily} | {"time": DAYS_ENCODING}
         for first in tqdm(range(0, len(moisture), step), f"{path.name} in tiles", disable=None, leave=False):
             slab = ds.isel(time=slice(first, first + step)).astype(np.float32).load().drop_encoding()
             with write_errors(copy):

@@ -11,6 +11,7 @@ import numpy as np
 from utils.common.cli import UserError, fold
 from utils.common.files import ROOT, file_hash
 from utils.dataset.blocks import DataSet
+from utils.dataset.prepared import THREE, VariableNames
 
 SAMPLES = ROOT / "data" / "sample"  # where data/make_sample.py writes
 
@@ -26,7 +27,11 @@ def data_hash(path: Path) -> str:
 
 
 def open_data_set(
-    path: Path, start: np.datetime64 | None = None, end: np.datetime64 | None = None, beyond: int = 0
+    path: Path,
+    start: np.datetime64 | None = None,
+    end: np.datetime64 | None = None,
+    beyond: int = 0,
+    variables: VariableNames = THREE,
 ) -> DataSet:
     """A prepared data set from day `start` to day `end`, and `beyond` days without values behind it.
 
@@ -36,7 +41,7 @@ def open_data_set(
     made_by = ""
     if resolution and path.parent == SAMPLES:
         made_by = "python data/make_sample.py" + (f" --resolution {resolution[1]}" if resolution[1] != "1" else "")
-    data = DataSet(path, start, made_by, end, beyond)
+    data = DataSet(path, start, made_by, end, beyond, variables)
     if end is not None and not len(data.days):
         raise UserError(f"{path} has no day from {start}, the first that a run may read, to {end}.")
     if start is not None and (not len(data.days) or data.first > start):

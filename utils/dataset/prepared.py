@@ -73,11 +73,26 @@ AXES = {
 DAYS_ENCODING = {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32", "_FillValue": None}
 PACKING_NOISE = -0.01  # m3 m-3: int16 packing makes 0 a little negative, down to here; such values become 0
 SYNTHETIC = "SYNTHETIC sample"  # the label of a data set whose attribute `synthetic` is true
-SEASON = "season"  # as a predictor: cosine and sine of the day of the year
+DIMENSIONS = ("time", "lat", "lon")
 
 
-def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
-    """The VARIABLES of a data set, [time, lat, lon]. Their structure is checked; their values are not yet read.
+@dataclass(frozen=True)
+class VariableNames:
+    """The variables of a data set that are read: those of each day, of which VARIABLES come first, and static maps."""
+
+    daily: tuple[str, ...] = tuple(VARIABLES)
+    static: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.daily, *self.static)
+
+
+THREE = VariableNames()
+
+
+def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THREE) -> xr.Dataset:
+    """These variables of a data set, [time, lat, lon] or [lat, lon]. Their structure is checked; no value is read yet.
 
     Time stamps become midnight UTC. `made_by` is the command that makes the file: the error names it where the file is
     missing. Raises UserError where the file cannot be read, or a variable, a unit or an axis is not as expected.
@@ -89,14 +104,18 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
     try:
         options = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
         raw = xr.open_dataset(path, decode_cf=False, **options)
-        ours = [name for name in (*VARIABLES, "time", "lat", "lon") if name in raw.variables]
+        ours = [name for name in (*variables.all, *DIMENSIONS) if name in raw.variables]
         ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
         check_variables(ds, path)
+        there = [name for name in raw.variables if name not in DIMENSIONS]
+        check_further(ds, path, variables.daily, DIMENSIONS, "--predictors", there)
+        check_further(ds, path, variables.static, DIMENSIONS[1:], "--static", there)
         check_axes(ds, path)
-        return ds[list(VARIABLES)].transpose("time", "lat", "lon").assign_coords(time=_days(ds, path))
+        ds = ds[list(variables.all)].transpose(*DIMENSIONS, missing_dims="ignore")
+        return ds.assign_coords(time=_days(ds, path))
     except BaseException:
         ds.close()
         raise
@@ -109,6 +128,7 @@ def read_prepared(
     window: tuple[slice, slice] = WHOLE,
     copy_of: Path | None = None,
     end: np.datetime64 | None = None,
+    variables: VariableNames = THREE,
 ) -> xr.Dataset:
     """The values from day `start` to day `end` in memory, float32, with packing noise set to 0.
 
@@ -116,7 +136,7 @@ def read_prepared(
     UserError as `open_prepared` does, for infinities and for values outside physical limits. A variable without any
     value is an error where the whole map is read.
     """
-    with open_prepared(path, made_by) as ds:
+    with open_prepared(path, made_by, variables) as ds:
         if start is not None:
             ds = ds.isel(time=ds["time"].values >= start)
         if end is not None:
@@ -125,7 +145,7 @@ def read_prepared(
             ds = ds.isel(lat=window[0], lon=window[1]).astype(np.float32).load()
         except Exception as error:
             raise unreadable(path, error) from error
-    for name in VARIABLES:
+    for name in variables.all:
         check_values(ds[name], copy_of or path)
         if window == WHOLE and not np.isfinite(ds[name].values).any():
             raise no_value(path, name)
@@ -182,7 +202,8 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon")} | {"time": DAYS_ENCODING}
     zarr = path.suffix == ".zarr"
     if not zarr:
-        encoding |= {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in VARIABLES}
+        maps = [name for name in ds.data_vars if {"lat", "lon"} <= set(ds[name].dims)]
+        encoding |= {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in maps}
     with whole_file(path) as partial:
         if zarr:
             ds.to_zarr(partial, mode="w", encoding=encoding, consolidated=False)
@@ -208,6 +229,25 @@ def check_variables(
             raise UserError(f"{path}: {name} has no units attribute, {expected}.")
         if fold(units) not in variable.spellings:
             raise UserError(f"{path}: {name} is in {fold(units)!r}, {expected}.")
+
+
+def check_further(
+    ds: xr.Dataset, path: Path, names: Iterable[str], dims: tuple[str, ...], flag: str, there: list[str]
+) -> None:
+    """Raises UserError where one of these that is not in VARIABLES is missing or has unexpected values or dimensions.
+
+    The error names the `flag` that asks for it, and what is `there` in the file.
+    """
+    for name in names:
+        if name in VARIABLES:
+            continue
+        if name not in ds:
+            raise UserError(f"{path}: {name}, which {flag} asks for, is missing; found {_listed(there)}.")
+        if ds[name].dtype.kind not in "fiu":
+            raise UserError(f"{path}: {name} has values of type {ds[name].dtype}, expected numbers.")
+        if set(ds[name].dims) != set(dims):
+            found = _listed(ds[name].dims)
+            raise UserError(f"{path}: {name} has the dimensions {found}, expected {_listed(dims)} for {flag}.")
 
 
 def check_axes(ds: xr.Dataset, path: Path) -> None:
@@ -258,10 +298,14 @@ def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
 
 
 def check_values(values: xr.DataArray, path: Path) -> None:
-    """Raises UserError for infinities and values outside physical limits, [time, lat, lon]."""
-    name, limits = values.name, VARIABLES[values.name].limits
+    """Raises UserError for infinities, and in VARIABLES, [time, lat, lon], for values outside physical limits."""
+    name, data = values.name, values.values
+    if name not in VARIABLES:
+        if count := int(np.isinf(data).sum()):
+            raise UserError(f"{path}: {name} has {count} infinite values, expected numbers (missing values are NaN).")
+        return
+    limits = VARIABLES[name].limits
     low = PACKING_NOISE if name == "soil_moisture" else limits[0]
-    data = values.values
     if np.isinf(data).any() and not np.isfinite(data).any():
         raise UserError(f"{path}: {name} has infinite values only.")
     for bad, what in ((np.isinf(data), "infinite"), ((data < low) | (data > limits[1]), "outside physical limits")):

@@ -6,9 +6,10 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Int, Int16, Int32
 from torch import Tensor
 
-from utils.common.grid import Grid
-from utils.common.periods import annual_harmonics, starts_of_runs
-from utils.dataset.prepared import SEASON, VARIABLES, grid_of
+from utils.common.grid import WHOLE, Grid
+from utils.common.periods import starts_of_runs
+from utils.dataset.predictors import DERIVED, channels_of, channels_of_day, variables_of
+from utils.dataset.prepared import VARIABLES, grid_of
 from utils.dataset.statistics import MOISTURE, OUTSIDE, Statistics
 from utils.dataset.weather_forecasts import WeatherMaps
 
@@ -16,14 +17,15 @@ ORBITS = 117 / 8  # SMAP's in a day: its ground track repeats after 117 orbits i
 
 
 class Record:
-    """Every day of some rows and columns in memory, 16 bytes a cell and day.
+    """Every day of some rows and columns in memory, 4 bytes a cell and day for each channel and for the target.
 
-    features   [time, channel, lat, lon], scaled: one channel a variable, and two for the season if it is a predictor
+    features   [time, channel, lat, lon], scaled: the channels of a day, as utils/dataset/predictors.py lists them
     target     [time, lat, lon], soil moisture in m3 m-3, matched to the source where the statistics say so
     observed   [time, lat, lon], soil moisture in m3 m-3; NaN where it is missing or does not count
 
     With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
-    the inputs lack it as if it were missing; the targets do not. `weather` is the known weather of later days.
+    the inputs lack it as if it were missing; the targets do not. `static` maps and `weather`, which is the known
+    weather of later days, stand beside the features of a window (see `beside`).
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Record:
         ds: xr.Dataset,
         statistics: Statistics,
         predictors: tuple[str, ...] = tuple(VARIABLES),
+        static: tuple[str, ...] = (),
         own: Bool[np.ndarray, "lat lon"] | None = None,
         hidden: Bool[np.ndarray, "time #lat #lon"] | None = None,
         weather: WeatherMaps | None = None,
@@ -43,23 +46,45 @@ class Record:
             counts, ds["soil_moisture"].values, np.float32(np.nan)
         )
         self.target = statistics.to_source(torch.from_numpy(self.observed))  # without matching, the same memory
+        self.channels = channels_of_day(predictors)
         self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(self._scaled_inputs(ds, predictors))
+        self.static = torch.from_numpy(statistics.static_maps(static)) if static else None
 
     def _scaled_inputs(
         self, ds: xr.Dataset, predictors: tuple[str, ...]
     ) -> Float32[np.ndarray, "time channel lat lon"]:
         """OUTSIDE in cells that are not scored and in variables that are no predictors."""
         statistics, scored = self.statistics, self.statistics.scored
-        channels = len(VARIABLES) + 2 * (SEASON in predictors)
-        maps = np.full((len(self.days), channels, *scored.shape), OUTSIDE, np.float32)
-        for channel, name in enumerate(VARIABLES):
+        maps = np.full((len(self.days), len(self.channels), *scored.shape), OUTSIDE, np.float32)
+        for name in variables_of(predictors).daily:
             if name in predictors:
-                scaled = (self._as_input(name, ds[name].values) - statistics.low[channel]) / statistics.span[channel]
-                maps[:, channel] = np.where(scored, scaled, np.float32(OUTSIDE))
-        if SEASON in predictors:
-            season = annual_harmonics(self.days, 1)[:, 1:, None, None]
-            maps[:, len(VARIABLES) :] = np.where(scored, (season + 1) / 2, OUTSIDE)
+                number = statistics.number(name)
+                scaled = (self._as_input(name, ds[name].values) - statistics.low[number]) / statistics.span[number]
+                maps[:, self.channels.index(name)] = np.where(scored, scaled, np.float32(OUTSIDE))
+        derived = [name for name in predictors if name in DERIVED]
+        age = self._days_since(self.hide(ds["soil_moisture"].values)) if derived else None
+        for name in derived:
+            numbers = [self.channels.index(channel) for channel in channels_of(name)]
+            maps[:, numbers] = np.where(scored, DERIVED[name].maps(self.days, age), OUTSIDE)
         return maps
+
+    def beside(
+        self,
+        features: Float[Tensor, "batch day channel lat lon"],
+        last: Int[np.ndarray, "batch"],
+        cells: tuple[slice, slice] = WHOLE,
+    ) -> Float[Tensor, "batch day channels lat lon"]:
+        """The features of windows that end at these positions, with the static maps and the weather ahead behind them.
+
+        These are the same on each input day.
+        """
+        maps = [] if self.static is None else [self.static[(slice(None), *cells)].expand(len(last), -1, -1, -1)]
+        if self.weather:
+            maps.append(self.weather.channels(last, cells))
+        if not maps:
+            return features
+        behind = torch.cat(maps, dim=1)[:, None].expand(-1, features.shape[1], -1, -1, -1)
+        return torch.cat([features, behind], dim=2)
 
     def _as_input(self, name: str, values: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
         """A variable as the inputs have it, in its unit."""
@@ -72,7 +97,7 @@ class Record:
         """A variable in its unit, without missing values in scored cells."""
         if name != "precipitation":
             values = fill_forward(values, self.days)
-        return np.where(np.isfinite(values), values, self.statistics.cell_mean[list(VARIABLES).index(name)])
+        return np.where(np.isfinite(values), values, self.statistics.cell_mean[self.statistics.number(name)])
 
     def hide(self, moisture: Float[np.ndarray, "time lat lon"]) -> Float[np.ndarray, "time lat lon"]:
         """Soil moisture as the inputs may know it: NaN where it is hidden."""
@@ -86,15 +111,19 @@ class Record:
     @property
     def age(self) -> Int16[np.ndarray, "time lat lon"]:
         """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
-        source = last_valid(self.observed, self.days)
+        return self._days_since(self.observed)
+
+    def _days_since(self, moisture: Float32[np.ndarray, "time lat lon"]) -> Int16[np.ndarray, "time lat lon"]:
+        """Days since the last valid value; -1 where there is none since the start or the last gap."""
+        source = last_valid(moisture, self.days)
         return np.where(source >= 0, np.arange(len(self.days))[:, None, None] - source, -1).astype(np.int16)
 
     def physical(
         self, name: str, days: slice | Int[np.ndarray, "day"] = slice(None)
     ) -> Float[np.ndarray, "day lat lon"]:
         """A variable of these days as its inputs have it, filled, in its own unit."""
-        channel = list(VARIABLES).index(name)
-        return self.features.numpy()[days, channel] * self.statistics.span[channel] + self.statistics.low[channel]
+        number, scaled = self.statistics.number(name), self.features.numpy()[days, self.channels.index(name)]
+        return scaled * self.statistics.span[number] + self.statistics.low[number]
 
     def unscale(self, forecast: Tensor) -> Tensor:
         """A model's output in m3 m-3."""

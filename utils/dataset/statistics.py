@@ -20,13 +20,15 @@ LEVELS = (np.arange(11) + 0.5) / 11  # of the quantiles: the middles of eleven e
 CORRELATED_DAYS = 60  # the mean of n days is as uncertain as the mean of n / CORRELATED_DAYS independent days
 PRIOR_STD = 0.05  # m3 m-3: the standard deviation that a cell has while little is known of it …
 PRIOR_DAYS = 20  # … which counts as much as this many days of the cell's own
-NOT_STORED = ("training_days", "observed_cells")
+NOT_STORED = ("training_days", "observed_cells", "variables")
 Window = tuple[slice, slice]  # rows and columns of a map
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Statistics:
     """Statistics of a data set from the training period alone; the checkpoint stores them with the weights.
+
+    Of a static map, `cell_mean` holds the map itself; the mean over cells stands in where a scored cell has no value.
 
     Standard deviations and quantiles are those of soil moisture in the training period, in m3 m-3. A field that an
     older checkpoint does not hold is None.
@@ -41,30 +43,52 @@ class Statistics:
     shrunk_std: Float32[np.ndarray, "lat lon"] | None = None  # std, drawn to PRIOR_STD where a cell has few days
     mean_season: Float32[np.ndarray, "wave lat lon"] | None = None  # mean cosine and sine of the observed days of year
     matching: Float32[np.ndarray, "2 point lat lon"] | None = None  # values here, and their equals in the source
+    variables: tuple[str, ...] = tuple(VARIABLES)  # daily ones, of which VARIABLES come first, then static maps
     training_days: Int[np.ndarray, "lat lon"] | None = None  # training days with valid soil moisture; not stored
     observed_cells: Int[np.ndarray, "time"] | None = None  # scored cells with valid soil moisture; not stored
 
     @classmethod
-    def fit(cls, ds: xr.Dataset, split: Split) -> "Statistics":
+    def fit(cls, ds: xr.Dataset, split: Split, variables: tuple[str, ...] = tuple(VARIABLES)) -> "Statistics":
         """The statistics of a whole map in memory; errors as `from_blocks`."""
-        return cls.from_blocks([(ds, WHOLE)], (ds.sizes["lat"], ds.sizes["lon"]), split)
+        return cls.from_blocks([(ds, WHOLE)], (ds.sizes["lat"], ds.sizes["lon"]), split, variables)
 
     @classmethod
     def from_blocks(
-        cls, blocks: Iterable[tuple[xr.Dataset, Window]], shape: tuple[int, int], split: Split
+        cls,
+        blocks: Iterable[tuple[xr.Dataset, Window]],
+        shape: tuple[int, int],
+        split: Split,
+        variables: tuple[str, ...] = tuple(VARIABLES),
     ) -> "Statistics":
         """The statistics of a map of this shape from its blocks and their rows and columns.
 
         Raises UserError where a variable has no valid value in the training period.
         """
-        accumulator = _Accumulator(shape, split)
+        accumulator = _Accumulator(shape, split, variables)
         for ds, window in blocks:
             accumulator.add(ds, window)
         return accumulator.statistics()
 
     def with_scaling_of(self, source: "Statistics") -> "Statistics":
-        """These statistics with the minima and maxima of `source`, so that pre-trained weights keep their meaning."""
-        return replace(self, low=source.low, high=source.high)
+        """These statistics with the minima and maxima of `source`, so that pre-trained weights keep their meaning.
+
+        Variables that `source` does not have keep their own.
+        """
+        low, high = self.low.copy(), self.high.copy()
+        for name in set(self.variables) & set(source.variables):
+            own, there = self.number(name), source.number(name)
+            low[own], high[own] = source.low[there], source.high[there]
+        return replace(self, low=low, high=high)
+
+    def number(self, variable: str) -> int:
+        """The position of a variable in `low`, `high` and `cell_mean`."""
+        return self.variables.index(variable)
+
+    def static_maps(self, names: Iterable[str]) -> Float32[np.ndarray, "map lat lon"]:
+        """Some static maps, scaled; OUTSIDE in cells that are not scored."""
+        rows = [self.number(name) for name in names]
+        scaled = (self.cell_mean[rows] - self.low[rows, None, None]) / self.span[rows, None, None]
+        return np.where(self.scored, scaled, np.float32(OUTSIDE))
 
     @property
     def span(self) -> Float32[np.ndarray, "variable"]:
@@ -96,7 +120,7 @@ class Statistics:
 
     def check(self, shape: tuple[int, int]) -> None:
         """Raises ValueError where these statistics do not fit a map of this shape."""
-        count = (len(VARIABLES),)
+        count = (len(self.variables),)
         shapes = [getattr(self, name).shape for name in ("low", "high", "cell_mean", "scored")]
         if shapes != [count, count, (*count, *shape), shape] or self.scored.dtype != bool:
             raise ValueError("its statistics do not fit its grid")
@@ -117,7 +141,7 @@ class Statistics:
         return {name: torch.from_numpy(np.array(values)) for name, values in known.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
+    def from_tensors(cls, tensors: dict[str, Tensor], variables: tuple[str, ...] = tuple(VARIABLES)) -> "Statistics":
         """The way back from `to_tensors`, which also reads the names of older checkpoints: climate, seen, knots."""
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         if "climate" in arrays:
@@ -126,15 +150,16 @@ class Statistics:
             arrays |= {"shrunk_std": arrays["seen"][0], "mean_season": arrays["seen"][1:]}
         if "knots" in arrays:
             arrays["matching"] = arrays["knots"]
-        return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.name in arrays})
+        known = {field.name: arrays[field.name] for field in fields(cls) if field.name in arrays}
+        return cls(**known, variables=variables)
 
 
 class _Accumulator:
     """Collects, block by block, what the statistics of a map are made of."""
 
-    def __init__(self, shape: tuple[int, int], split: Split):
-        count = len(VARIABLES)
-        self.split = split
+    def __init__(self, shape: tuple[int, int], split: Split, variables: tuple[str, ...]):
+        count = len(variables)
+        self.split, self.variables = split, variables
         self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
         self.mean = np.full((count, *shape), np.nan)
         self.scored = np.zeros(shape, bool)
@@ -150,8 +175,9 @@ class _Accumulator:
         valid = np.isfinite(ds["soil_moisture"].values)
         scored = valid[day < self.split.test[0][0]].any(axis=0)
         training = in_spans(day, self.split.train)
-        for number, name in enumerate(VARIABLES):
-            values = ds[name].values[training][:, scored].astype(np.float64)
+        for number, name in enumerate(self.variables):
+            days = ds[name].values[training] if "time" in ds[name].dims else ds[name].values[None]
+            values = days[:, scored].astype(np.float64)
             self.low[number] = np.fmin.reduce(values, axis=None, initial=self.low[number])
             self.high[number] = np.fmax.reduce(values, axis=None, initial=self.high[number])
             self.mean[number, *window][scored] = _mean_of_valid(values)
@@ -168,7 +194,7 @@ class _Accumulator:
     def statistics(self) -> Statistics:
         """Raises UserError where a variable has no valid value in the training period."""
         cell_mean = np.full(self.mean.shape, np.nan, np.float32)
-        for number, name in enumerate(VARIABLES):
+        for number, name in enumerate(self.variables):
             mean = self.mean[number]
             known = np.isfinite(mean)
             if not known.any():
@@ -187,6 +213,7 @@ class _Accumulator:
             mean_season=self.mean_season.astype(np.float32),
             training_days=self.training_days,
             observed_cells=self.observed_cells,
+            variables=self.variables,
         )
 
 

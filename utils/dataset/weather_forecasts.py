@@ -1,8 +1,8 @@
 """The weather of the days ahead that a model knows, and where it comes from.
 
-By default a model knows none. Where a setting asks for it, the model sees the precipitation or the soil temperature of
-each day after the last input day, up to and including the target day. Each of these maps is one more channel of every
-input day. They come from one of two places:
+By default a model knows none. `--known-ahead` names predictors, such as precipitation. The model then sees them on each
+day after the last input day, up to and including the target day. Each of these maps is one more channel of every input
+day. They come from one of two places:
 
 KnownWeather      the later days of the data set itself: perfect forecasts, which give an upper bound of the skill
 WeatherForecasts  a NetCDF file of forecasts, [init_time, lead_time, lat, lon] (docs/weather_forecasts.md)
@@ -22,14 +22,14 @@ from torch import Tensor
 from utils.common.cli import UserError, fold
 from utils.common.files import file_hash
 from utils.common.grid import WHOLE, Grid
-from utils.dataset.prepared import VARIABLES, check_axes, check_values, check_variables, grid_of
+from utils.dataset.prepared import VARIABLES, check_axes, check_further, check_values, check_variables, grid_of
 from utils.dataset.statistics import OUTSIDE, Statistics
 
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 DAYS = ("days", "day", "d")  # accepted spellings of the unit of lead_time
 BOUND = "perfect forecast, an upper bound"
 WeatherKind = Literal["none", "perfect", "degraded"]  # no weather ahead is known; all of it; it with errors
-FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # variable: its setting
+FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # and the flag's alias
 PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
 SHORT = {"precipitation": "rain", "soil_temperature": "temperature"}  # how the variables are called in notes
 MADE_BY = "python data/make_forecasts.py"
@@ -50,9 +50,9 @@ class WeatherMaps:
         """From maps in their units; a missing value becomes the cell's mean over the training period."""
         scaled = {}
         for name, values in maps.items():
-            channel = list(VARIABLES).index(name)
-            filled = np.where(np.isfinite(values), values, scale.cell_mean[channel])
-            inside = (filled - scale.low[channel]) / scale.span[channel]
+            number = scale.number(name)
+            filled = np.where(np.isfinite(values), values, scale.cell_mean[number])
+            inside = (filled - scale.low[number]) / scale.span[number]
             scaled[name] = torch.from_numpy(np.where(scale.scored, inside, np.float32(OUTSIDE)).astype(np.float32))
         return cls(scaled, rows, scale)
 
@@ -63,16 +63,6 @@ class WeatherMaps:
         rows = self._rows(last)
         return torch.cat([maps[(rows, *cells)] for maps in self.scaled.values()], dim=1)
 
-    def beside(
-        self,
-        features: Float[Tensor, "batch day channel lat lon"],
-        last: Int[np.ndarray, "batch"],
-        cells: tuple[slice, slice] = WHOLE,
-    ) -> Float[Tensor, "batch day channels lat lon"]:
-        """The features with these maps added to each input day, the same on each."""
-        maps = self.channels(last, cells)[:, None]
-        return torch.cat([features, maps.expand(-1, features.shape[1], -1, -1, -1)], dim=2)
-
     def maps(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[Tensor, "batch lead lat lon"]:
         """One variable of the days after these positions in the record, in its unit; 0 in cells that are not scored.
 
@@ -80,8 +70,9 @@ class WeatherMaps:
         """
         if name not in self.scaled:
             raise ValueError(f"the record has no {name} of the days ahead")
-        channel, scale = list(VARIABLES).index(name), self.statistics
-        maps = self.scaled[name][self._rows(last)] * float(scale.span[channel]) + float(scale.low[channel])
+        scale = self.statistics
+        number = scale.number(name)
+        maps = self.scaled[name][self._rows(last)] * float(scale.span[number]) + float(scale.low[number])
         return torch.where(torch.from_numpy(scale.scored), maps, 0)
 
     def _rows(self, last: Int[np.ndarray, "batch"]) -> Int[Tensor, "batch lead"]:
@@ -102,7 +93,8 @@ class KnownWeather:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "KnownWeather | None":
         """The weather that settings ask for, as a checkpoint holds them; None where they ask for none."""
-        variables, lead_days, path = future_variables(settings), settings["lead_days"], settings.get("future_from")
+        variables, lead_days = tuple(settings.get("known_ahead", ())), settings["lead_days"]
+        path = settings.get("future_from")
         if not variables:
             return None
         if path:
@@ -125,7 +117,7 @@ class KnownWeather:
 
     def note(self) -> str:
         """What is said wherever scores of such a model stand beside those of others."""
-        known = " and ".join(SHORT[name] for name in self.variables)
+        known = " and ".join(SHORT.get(name, name.replace("_", " ")) for name in self.variables)
         return f"knows the {known} of the days ahead: {self._origin()}"
 
     def _origin(self) -> str:
@@ -228,13 +220,14 @@ class WeatherForecasts(KnownWeather):
             raise UserError(f"{path} is no file; make one with: {MADE_BY}, or give another --future-from.")
         try:
             raw = xr.open_dataset(path, decode_cf=False, engine="netcdf4")
-            ours = [name for name in (*VARIABLES, *DIMENSIONS) if name in raw.variables]
+            ours = [name for name in (*self.variables, *DIMENSIONS) if name in raw.variables]
             units = raw["lead_time"].attrs.get("units") if "lead_time" in raw.variables else None
             ds = xr.decode_cf(raw[ours], decode_timedelta=False)
         except Exception as error:  # every engine raises its own kinds; all mean the same here
             raise UserError(f"{path} cannot be read as NetCDF, it may be damaged: {fold(error)}") from error
         try:
-            check_variables(ds, path, self.variables, DIMENSIONS)
+            check_variables(ds, path, [name for name in self.variables if name in VARIABLES], DIMENSIONS)
+            check_further(ds, path, self.variables, DIMENSIONS, "--known-ahead", there=list(raw.data_vars))
             check_axes(ds, path)
             _check_init(ds, path)
             _check_lead(ds, path, units, self.lead_days)
@@ -278,11 +271,6 @@ def _in_a_row(time: np.ndarray, lead_days: int) -> np.ndarray:
     if len(days) > lead_days:
         follows[:-lead_days] = days[lead_days:] - days[:-lead_days] == np.timedelta64(lead_days, "D")
     return follows
-
-
-def future_variables(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The variables whose days up to the target are known, by settings as a checkpoint holds them."""
-    return tuple(name for name, setting in FUTURE.items() if values.get(setting))
 
 
 def kind_of_file(attributes: Mapping[str, Any]) -> WeatherKind:

@@ -102,7 +102,7 @@ def _write_forecasts(
     path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
     if not path.exists() or data_hash(path) != checkpoint.data_hash:
         raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
-    data = open_data_set(path, start_of(checkpoint))
+    data = open_data_set(path, start_of(checkpoint), variables=checkpoint.variables)
     model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
     windows = restore_windows(checkpoint, model, data, future)
     learned = (*periods.train, *periods.val) if folds else periods.val

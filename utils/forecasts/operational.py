@@ -43,7 +43,8 @@ class TrainedRun:
         start = start_of(self.checkpoint)
         if start is not None and open_data_set(request.data).first > start:
             start = None  # newer data than its own: nothing in them is too early
-        data = open_data_set(request.data, start, end=request.end, beyond=beyond)
+        variables = self.checkpoint.variables
+        data = open_data_set(request.data, start, end=request.end, beyond=beyond, variables=variables)
         weather = weather_of(self.checkpoint, run_dir, request.future_from)
         self.windows = restore_windows(self.checkpoint, self.model, data, weather)
 

@@ -17,10 +17,19 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
+from utils.common.cli import UserError
 from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
-from utils.dataset.antecedent_features import REACH, AntecedentFeatures, memory_days, static_maps
+from utils.dataset.antecedent_features import (
+    REACH,
+    AntecedentFeatures,
+    features_of,
+    memory_days,
+    static_maps,
+)
 from utils.dataset.blocks import DataSet
+from utils.dataset.predictors import DERIVED
+from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import Statistics
 from utils.dataset.upwind_rain import Maps, read_upwind_rain
 from utils.models import ForecastModel
@@ -55,7 +64,7 @@ class MemoryWindows(Windows):
     Finite everywhere, 0 in cells that are not scored.
     """
 
-    names = DYNAMIC  # or IN_CELLS
+    names: tuple[str, ...] = DYNAMIC  # or IN_CELLS; then the features of further variables
     upwind: Maps | None = None  # the rain upwind of a record that is a part of a larger map, where it is known
 
     @property
@@ -68,7 +77,7 @@ class MemoryWindows(Windows):
     def find_upwind(self) -> Maps | None:
         """The rain upwind of every day of the only block; None where the record holds the whole map."""
         window = self.blocks[0].window
-        if self.upwind is not None or self.names == IN_CELLS or self.record.grid.shape == self.data.grid.shape:
+        if self.upwind is not None or DYNAMIC[-1] not in self.names or self.record.grid.shape == self.data.grid.shape:
             return self.upwind
         return read_upwind_rain(self.data, self.statistics).means(window)
 
@@ -81,12 +90,19 @@ class MemoryWindows(Windows):
         """Days since the last observation, 7 at most."""
         return self.antecedent["last_anomaly_age_7"]
 
+    def known(self, name: str, last: Int[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch lead lat lon"]:
+        """A variable of the days ahead: the root of the rain; any other less the cell's mean."""
+        maps, statistics = self.record.weather.maps(name, last).numpy(), self.record.statistics
+        if name == "precipitation":
+            return np.sqrt(np.maximum(maps, 0))
+        return np.where(statistics.scored, maps - statistics.cell_mean[statistics.number(name)], np.float32(0))
+
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         record, last = self.record, self.last_index(samples)
         channels = [self.antecedent.at(last)]
         if record.weather:
-            channels.append(record.weather.maps("precipitation", last).clamp(min=0).sqrt().numpy())
-        static = static_maps(record.statistics, STATIC)
+            channels += [self.known(name, last) for name in record.weather.scaled]
+        static = static_maps(record.statistics, (*STATIC, *self.static))
         channels.append(np.broadcast_to(static, (len(samples), *static.shape)))
         features = np.concatenate(channels, axis=1, dtype=np.float32)
         target = torch.from_numpy(record.observed[self.target_index[samples]])
@@ -97,19 +113,28 @@ class MemoryWindows(Windows):
 class Compact(ForecastModel):
     """mean + w·x + b + share · (mean over members of MLP(x, static, w·x + b)), in m3 m-3.
 
-    x has the DYNAMIC features of the last input day. A model that knows the rain of the days up to the target has that
-    in x too, one number for each of these `ahead` days. `static` has the STATIC features of the cell. Each of the
-    `members` networks (MLP) has one layer of `hidden` units.
+    x has the DYNAMIC features of the last input day, and those of `further` daily variables. A model that knows the
+    weather up to the target has that in x too, one number for each variable and day: `ahead` in all. `static` has the
+    STATIC features of the cell, and further `maps`. Each of the `members` networks (MLP) has one layer of `hidden`
+    units.
     """
 
     trainer = "compact"
     windows = MemoryWindows
     scaled = False
 
-    def __init__(self, ahead: int = 0, members: int = 4, hidden: int = 16):
+    def __init__(
+        self,
+        ahead: int = 0,
+        members: int = 4,
+        hidden: int = 16,
+        further: tuple[str, ...] = (),
+        maps: tuple[str, ...] = (),
+    ):
         super().__init__()
-        self.dynamic = len(DYNAMIC) + ahead
-        inputs = self.dynamic + len(STATIC) + 1
+        self.features = (*DYNAMIC, *features_of(further))
+        self.dynamic, self.static = len(self.features) + ahead, len(STATIC) + len(maps)
+        inputs = self.dynamic + self.static + 1
         self.weight, self.bias = nn.Parameter(torch.zeros(self.dynamic)), nn.Parameter(torch.zeros(1))
         self.inner = nn.Parameter(torch.randn(members, inputs, hidden) / inputs**0.5)
         self.inner_bias = nn.Parameter(0.3 * torch.randn(members, 1, hidden))
@@ -125,8 +150,14 @@ class Compact(ForecastModel):
         return super().load_state_dict(earlier | dict(state_dict), strict, assign)
 
     def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
+        """Raises UserError for predictors that mean nothing to this model."""
+        predictors = options.get("predictors", tuple(VARIABLES))
+        if strange := [name for name in predictors if name in DERIVED]:
+            raise UserError(f"The compact model has {strange[0]} of its own: leave it out of --predictors.")
+        if missing := [name for name in ("precipitation", "soil_moisture") if name not in predictors]:
+            raise UserError(f"The compact model needs {missing[0]} among its --predictors.")
         windows = super().make_windows(data, statistics, **options)
-        windows.names = DYNAMIC if self.upwind_in_km else IN_CELLS
+        windows.names = (*(DYNAMIC if self.upwind_in_km else IN_CELLS), *self.features[len(DYNAMIC) :])
         return windows
 
     @property

@@ -15,6 +15,7 @@ from utils.common.grid import Tile
 from utils.common.periods import Span, Split
 from utils.data_processing import Windows
 from utils.dataset.open import data_hash, open_data_set
+from utils.dataset.prepared import THREE, VariableNames
 from utils.dataset.statistics import Statistics
 from utils.scores.baselines import ALL_DAYS, BASELINES, TRAINING
 from utils.scores.fitting import Fitting, Pooled
@@ -59,21 +60,23 @@ class FittedBaselines:
         statistics: Statistics | None = None,
         in_blocks: bool = True,
         max_input_age: int | None = None,
+        variables: VariableNames = THREE,
     ):
         """The baselines learn from the periods `train` and `val` of one data set and forecast `test` of another.
 
         Which of them learn from `val`, BASELINES says. Both data sets may be the same. No day before `start` is read.
         `statistics` are those of `train` that a run has, or else the data's own. With `in_blocks`, a large data set is
         read in blocks, as for a model that is free of the grid. `max_input_age` says which cell-days are scored (see
-        open_predictions).
+        open_predictions). The regressions also learn from further `variables`.
         """
-        source = open_data_set(learn_from, start)
-        target = source if data == learn_from else open_data_set(data, start)
+        source = open_data_set(learn_from, start, variables=variables)
+        target = source if data == learn_from else open_data_set(data, start, variables=variables)
         if statistics is None:
             statistics = source.statistics(Split(train, val, test))
         both = (*train, *val)
         of_both = source.statistics(Split(both, val, test)).scoring(statistics.scored)
         window = {"lead_days": lead_days, "input_days": input_days, "receptive_radius": 0 if in_blocks else None}
+        window["predictors"] = variables.daily
         self.max_input_age = max_input_age
 
         def open_samples(days: tuple[Span, ...], statistics: Statistics) -> Samples:
@@ -146,6 +149,8 @@ def evaluate_baselines(into: Path, suffix: str, attributes: dict[str, Any], **sa
     folders = {name: into / f"{name}{suffix}" / f"lead{lead_days}" for name in BASELINES}
     state = {"data_sha256": data_hash(samples["data"]), "input_days": input_days, "scoring": hash_scoring()}
     state["max_input_age"] = samples.get("max_input_age")
+    if (variables := samples.get("variables", THREE)) != THREE:
+        state["variables"] = list(variables.all)
     state |= {name: [[str(start), str(end)] for start, end in samples[name]] for name in ("train", "val", "test")}
     if all(_is_current(folder, state) for folder in folders.values()):
         return

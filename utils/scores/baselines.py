@@ -37,11 +37,10 @@ from jaxtyping import Float
 from utils.common.periods import annual_harmonics
 from utils.common.ridge import PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset import antecedent_features
-from utils.dataset.antecedent_features import OLDEST, shifts
+from utils.dataset.antecedent_features import follows_season, shifts
+from utils.dataset.predictors import OLDEST
 from utils.scores.fitting import (
     BATCH,
-    FEATURES,
     Fitting,
     Predictors,
     last_input_days,
@@ -56,8 +55,6 @@ SHRINKAGE = 1.0  # pulls the harmonics towards 0 as one more day without a cycle
 DECAY_SCALES = np.geomspace(1, 1000, 100)  # days: candidates of a cell's e-folding time
 DECAY_SHRINKAGE = 40  # samples of the mean over cells that count in a cell's decay
 PENALTY = 1.0  # of ridge, on standardised predictors
-ROWS = [antecedent_features.FEATURES[name] for name in FEATURES]
-UNSEASONAL = np.array([row.kind != "season" and row.unit != "K" for row in ROWS])
 
 Forecasts = Float[np.ndarray, "sample lat lon"]  # m3 m-3, of the samples of `Fitting.test`
 
@@ -168,21 +165,17 @@ def ridge_memory(fitting: Fitting) -> Forecasts:
     seasons it knows says nothing of the others.
     """
     test, memory, pooled = fitting.test, fitting.test_memory, fitting.pooled
-    shift = _shift_by_mean()
+    features = fitting.features
+    shift = np.array([0, *shifts(features), 1])  # of 1, features and target, where a cell's mean is 1 m3 m-3 too low
     samples_by_block = pooled.memory[:, :1, :1]  # the sum of 1 · 1
     from_mean = samples_by_block * pooled.mean_error * np.outer(shift, shift)  # of the extra samples
     products = pooled.memory + from_mean
-    used = UNSEASONAL | pooled.all_year
-    regression = Regression(products, used, towards=FEATURES.index("last_anomaly"))
+    used = np.array([pooled.all_year or not follows_season(name) for name in features])
+    regression = Regression(products, used, towards=features.index("last_anomaly"))
     penalty = regression.best(np.array(PENALTIES) * regression.rows / pooled.samples)
     start = last_input_days(test)
     anomaly = _predict(test, lambda samples: memory_predictors(memory, start[samples]), regression.fit(penalty))
     return anomaly + training_mean(test.record)
-
-
-def _shift_by_mean() -> Float[np.ndarray, "term"]:
-    """How 1, FEATURES and target change where a cell's mean is 1 m3 m-3 too low: see `shifts`; the target gains 1."""
-    return np.array([0, *shifts(FEATURES), 1])
 
 
 def _predict(test: Windows, predictors: Predictors, weights: np.ndarray) -> Forecasts:

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from utils.common.periods import Span, fills_a_year, in_spans
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
+from utils.dataset.antecedent_features import AntecedentFeatures, features_of
+from utils.dataset.predictors import OLDEST, variables_of
 from utils.dataset.record import Record
 from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
 
@@ -97,16 +98,22 @@ class Fitting:
     whole_map: Pooled | None = None  # sums over all cells, where these are only a part of the map
 
     @cached_property
+    def features(self) -> tuple[str, ...]:
+        """What ridge_memory sees: FEATURES, and those of further variables and static maps."""
+        daily, known = variables_of(self.training.predictors).daily, self.training.statistics.variables
+        return (*FEATURES, *features_of(daily), *(name for name in known if name not in daily))
+
+    @cached_property
     def training_memory(self) -> AntecedentFeatures:
         """Antecedent features of the training record."""
-        return AntecedentFeatures(self.training.record, FEATURES)
+        return AntecedentFeatures(self.training.record, self.features)
 
     @cached_property
     def test_memory(self) -> AntecedentFeatures:
         """Antecedent features of the test record."""
         if self.test.record is self.training.record:
             return self.training_memory
-        return AntecedentFeatures(self.test.record, FEATURES)
+        return AntecedentFeatures(self.test.record, self.features)
 
     @cached_property
     def pooled(self) -> Pooled:
@@ -160,7 +167,7 @@ def sum_by_age(training: Windows, memory: AntecedentFeatures) -> Float[np.ndarra
 
 
 def window_predictors(windows: Windows, samples: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
-    """The scaled variables of every input day, and the cell's scaled training means."""
+    """The scaled variables of every input day, and the cell's scaled training means and static maps."""
     statistics = windows.record.statistics
     inputs = windows.batch(samples).features.flatten(1, 2).numpy()
     means = (statistics.cell_mean - statistics.low[:, None, None]) / statistics.span[:, None, None]
@@ -169,7 +176,7 @@ def window_predictors(windows: Windows, samples: np.ndarray) -> Float[np.ndarray
 
 
 def memory_predictors(memory: AntecedentFeatures, index: np.ndarray) -> Float[np.ndarray, "batch lat lon predictor"]:
-    """All FEATURES at the end of the days at these positions in the record."""
+    """All features at the end of the days at these positions in the record."""
     return np.moveaxis(memory.at(index), 1, -1).astype(np.float64)
 
 

@@ -20,7 +20,8 @@ from utils import experiment
 from utils.common.cli import UserError
 from utils.common.files import ROOT
 from utils.common.periods import Periods
-from utils.dataset.prepared import SEASON, VARIABLES
+from utils.dataset.predictors import SEASON
+from utils.dataset.prepared import VARIABLES
 from utils.settings import (
     EXPERIMENTS,
     FinetuneSettings,

@@ -14,9 +14,10 @@ from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.grid import Grid
 from utils.common.periods import Span, Split
-from utils.dataset.prepared import VARIABLES
+from utils.dataset.predictors import channel_names, variables_of
+from utils.dataset.prepared import VARIABLES, VariableNames
 from utils.dataset.statistics import Statistics
-from utils.settings import EXPERIMENTS, RENAMED, RunSettings, from_plain
+from utils.settings import EXPERIMENTS, RunSettings, from_plain, modernise
 
 LOG_COLUMNS = ("epoch", "train_loss", "val_loss", "val_rmse", "seconds", "samples_per_second")
 STOPPED = {  # why a run ended
@@ -76,6 +77,20 @@ class Checkpoint:
         return tuple(self.settings.get("predictors", VARIABLES))
 
     @property
+    def static(self) -> tuple[str, ...]:
+        return tuple(self.settings.get("static", ()))
+
+    @property
+    def variables(self) -> VariableNames:
+        """The variables that a data set must hold for this run."""
+        return variables_of(self.predictors, self.static)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of the model's input."""
+        return channel_names(self.predictors, self.static, self.settings["known_ahead"], self.lead_days)
+
+    @property
     def periods(self) -> Split:
         return Split.from_plain(self.split)
 
@@ -115,7 +130,7 @@ class Checkpoint:
         return Grid(self.grid["lat"].numpy(), self.grid["lon"].numpy())
 
     def restored_statistics(self) -> Statistics:
-        return Statistics.from_tensors(self.statistics)
+        return Statistics.from_tensors(self.statistics, self.variables.all)
 
 
 def checkpoint_file(run_dir: Path) -> Path:
@@ -135,7 +150,7 @@ def load_checkpoint(run_dir: Path) -> Checkpoint:
     try:
         _check_small_parts(path)
         checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-        checkpoint.settings = {RENAMED.get(name, name): value for name, value in checkpoint.settings.items()}
+        checkpoint.settings = modernise(checkpoint.settings)
         names = (checkpoint.script, checkpoint.model)
         if checkpoint.experiment not in EXPERIMENTS or not all(re.fullmatch(r"\w+", name) for name in names):
             raise ValueError("it names no experiment or model")

@@ -30,7 +30,7 @@ from utils.common.cli import UserError
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import shifts
+from utils.dataset.antecedent_features import follows_season, shifts
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
 from utils.settings import FinetuneSettings, RunSettings
@@ -112,6 +112,8 @@ class CompactTrainer(Trainer):
             run.training.data.statistics(run.checkpoint.periods).unscaled(),
             lead_days=run.training.lead_days,
             input_days=run.training.input_days,
+            predictors=run.training.predictors,
+            static=run.training.static,
             weather=run.training.weather,
         )
         training, validation = (windows.in_periods(part.periods, part.name) for part in (run.training, run.validation))
@@ -160,7 +162,7 @@ class CompactTrainer(Trainer):
             if held_out.all() or not held_out.any():
                 continue
             net = self.fit_both_parts(samples.where(~held_out), mean_error).model
-            unseen = perturb_cell_mean(samples.where(held_out), mean_error, rng)
+            unseen = perturb_cell_mean(samples.where(held_out), net, mean_error, rng)
             linear, networks = forecast_parts(net, unseen)
             agreement += float(((unseen.y - linear) * networks).sum())
             power += float((networks**2).sum())
@@ -169,7 +171,7 @@ class CompactTrainer(Trainer):
     def fit_both_parts(self, samples: CellSamples, mean_error: float) -> Fit:
         """The regression, then the networks on what it leaves; `mean_error` is the std of the cell means' error."""
         net = copy.deepcopy(self.model)
-        effect_on_x, _ = mean_error_effects(net.dynamic)
+        effect_on_x, _ = mean_error_effects(net)
         effect = np.array([0, *effect_on_x, 1])
         products = sum_products_of_parts(samples)
         products += products[:, :1, :1] * mean_error**2 * np.outer(effect, effect)
@@ -197,7 +199,7 @@ class CompactTrainer(Trainer):
         days = np.unique(samples.day)
         all_year = fills_a_year(np.datetime64("1970-01-01", "D") + days)
         used: Bool[np.ndarray, "predictor"] = np.ones(net.dynamic, bool)
-        used[: len(DYNAMIC)] = [all_year or not name.startswith("season") for name in DYNAMIC]
+        used[: len(net.features)] = [all_year or not follows_season(name) for name in net.features]
         regression = Regression(products, used, towards=DYNAMIC.index("last_anomaly"))
         penalties = np.array(PENALTIES) * regression.rows / len(days)
         set_regression(net, regression.fit(regression.best(penalties)))
@@ -208,7 +210,7 @@ class CompactTrainer(Trainer):
         In each step, the mean of each sample's cell is off by a new random error with the std `mean_error`.
         """
         x, static, y = (torch.from_numpy(part) for part in (samples.x, samples.static, samples.y))
-        effect_on_x, effect_on_static = (torch.from_numpy(effect) for effect in mean_error_effects(net.dynamic))
+        effect_on_x, effect_on_static = (torch.from_numpy(effect) for effect in mean_error_effects(net))
         generator = torch.Generator().manual_seed(self.settings.seed)
         batch_size = min(self.settings.batch_size, len(y))
         batches = len(y) // batch_size
@@ -267,16 +269,17 @@ def mean_error_std(samples: CellSamples, days: int) -> float:
     return math.sqrt(float(np.mean(samples.y.astype(float) ** 2)) * CORRELATED_DAYS / days)
 
 
-def mean_error_effects(dynamic: int) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:
+def mean_error_effects(net: Compact) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:
     """What a mean that is too low by 1 adds to x and to the static features; to the target it adds 1."""
-    on_x = np.concatenate([shifts(DYNAMIC), np.zeros(dynamic - len(DYNAMIC))]).astype(np.float32)
-    return on_x, shifts(STATIC).astype(np.float32)
+    effects = zip((shifts(DYNAMIC), shifts(STATIC)), (net.dynamic, net.static), strict=True)
+    on_x, on_static = (np.append(effect, np.zeros(count - len(effect))) for effect, count in effects)
+    return on_x.astype(np.float32), on_static.astype(np.float32)
 
 
-def perturb_cell_mean(samples: CellSamples, std: float, rng: np.random.Generator) -> CellSamples:
+def perturb_cell_mean(samples: CellSamples, net: Compact, std: float, rng: np.random.Generator) -> CellSamples:
     """The samples as they would be if each cell's mean had another error, with this standard deviation."""
     error = std * rng.standard_normal((len(samples), 1), np.float32)
-    effect_on_x, effect_on_static = mean_error_effects(samples.x.shape[1])
+    effect_on_x, effect_on_static = mean_error_effects(net)
     return CellSamples(
         x=samples.x + error * effect_on_x,
         static=samples.static + error * effect_on_static,

@@ -11,7 +11,8 @@ from utils.common.grid import WHOLE
 from utils.common.periods import Span, Split, in_spans, starts_of_runs
 from utils.data_processing import index_batches
 from utils.dataset.antecedent_features import OLDEST
-from utils.dataset.prepared import VARIABLES
+from utils.dataset.predictors import variables_of
+from utils.dataset.prepared import DIMENSIONS
 from utils.dataset.record import Record
 from utils.dataset.statistics import MOISTURE, Statistics
 from utils.models.compact import STATIC, MemoryWindows
@@ -79,7 +80,7 @@ def _draw_cells(
         chosen = np.isfinite(truth[target]) & scored & (windows.age[target - windows.lead_days] <= oldest)
         if share < 1:
             chosen &= rng.random(chosen.shape) < share
-        cells, dynamic = features[chosen], features.shape[-1] - len(STATIC)
+        cells, dynamic = features[chosen], features.shape[-1] - len(STATIC) - len(windows.static)
         target_day = target[np.nonzero(chosen)[0]]
         parts.append(
             CellSamples(
@@ -154,18 +155,22 @@ class PseudoSatelliteYear:
     def draw_samples(self, samples: MemoryWindows, rng: np.random.Generator) -> CellSamples:
         """Its days as samples; the target is the land model's soil moisture without noise."""
         days = self.days
-        maps = {name: self.record.physical(name, self.index) for name in VARIABLES} | {"soil_moisture": self.moisture}
+        daily, own = variables_of(samples.predictors).daily, self.record.statistics
+        maps = {name: self.record.physical(name, self.index) for name in daily} | {"soil_moisture": self.moisture}
         coords = {"time": days.astype("datetime64[ns]"), "lat": self.record.grid.lat, "lon": self.record.grid.lon}
-        ds = xr.Dataset({name: (("time", "lat", "lon"), values) for name, values in maps.items()}, coords)
+        ds = xr.Dataset({name: (DIMENSIONS, values) for name, values in maps.items()}, coords)
+        ds = ds.assign({name: (DIMENSIONS[1:], own.cell_mean[own.number(name)]) for name in samples.static})
         split = Split(((days[0], days[self.span - 1]),), (), ((days[-1] + 1, days[-1] + 1),))
-        statistics = Statistics.fit(ds, split).unscaled()
+        statistics = Statistics.fit(ds, split, (*daily, *samples.static)).unscaled()
         weather = samples.weather.read(ds, statistics, WHOLE) if samples.weather else None
         windows = MemoryWindows(
-            Record(ds, statistics, weather=weather),
+            Record(ds, statistics, samples.predictors, weather=weather),
             lead_days=samples.lead_days,
             input_days=1,
             periods=samples.periods,
             name=samples.name,
+            predictors=samples.predictors,
+            static=samples.static,
         )
         windows.names, upwind = samples.names, samples.find_upwind()
         windows.upwind = None if upwind is None else upwind[self.index]

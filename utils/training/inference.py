@@ -106,6 +106,7 @@ def restore_windows(
         lead_days=checkpoint.lead_days,
         input_days=checkpoint.input_days,
         predictors=checkpoint.predictors,
+        static=checkpoint.static,
         weather=weather,
     )
 

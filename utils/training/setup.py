@@ -17,7 +17,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
-from utils.dataset.weather_forecasts import FROM_FILE, FUTURE, PERFECT, KnownWeather
+from utils.dataset.weather_forecasts import FROM_FILE, PERFECT, KnownWeather
 from utils.models import ForecastModel
 from utils.settings import (
     RUNS,
@@ -111,7 +111,8 @@ def make_windows_pair(
         statistics,
         lead_days=settings.lead_days,
         input_days=settings.input_days,
-        predictors=getattr(settings, "predictors", tuple(VARIABLES)),
+        predictors=settings.predictors,
+        static=settings.static,
         patch=getattr(settings, "patch", None),
         weather=future,
     )
@@ -137,10 +138,10 @@ def load_pretraining(settings: FinetuneSettings, script: str, model: str, split:
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
     source = load_finished(source_dir)
-    predictors = getattr(settings, "predictors", tuple(VARIABLES))
     for name, theirs, ours in (
         ("model", source_name(source.model), source_name(model)),
-        ("predictors", words(source.predictors), words(predictors)),
+        ("predictors", words(source.predictors), words(settings.predictors)),
+        ("static maps", words(source.static), words(settings.static)),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):
@@ -174,10 +175,10 @@ def _pretraining_command(settings: FinetuneSettings, script: str, model: str) ->
         command += f" --forecast {settings.forecast}"
     if settings.seed:
         command += f" --seed {settings.seed}"
-    predictors = getattr(settings, "predictors", tuple(VARIABLES))
-    if predictors != tuple(VARIABLES):
-        command += f" --predictors {words(predictors)}"
-    command += "".join(f" --{FUTURE[name].replace('_', '-')}" for name in settings.future)
+    if settings.predictors != tuple(VARIABLES):
+        command += f" --predictors {words(settings.predictors)}"
+    command += f" --static {words(settings.static)}" if settings.static else ""
+    command += f" --known-ahead {words(settings.known_ahead)}" if settings.known_ahead else ""
     if settings.init_from != default_run_dir("ERA5test", source_name(model), settings):
         command += f" --out {shlex.quote(str(settings.init_from))}"
     return command

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from utils.common.cli import UserError
 from utils.common.text import format_days, format_number
-from utils.dataset.prepared import SEASON, VARIABLES
+from utils.dataset.predictors import SEASON
+from utils.dataset.prepared import VARIABLES
 from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import metrics, significance
