@@ -21,7 +21,7 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.dataset.upwind_rain import upwind_rain
 from utils.models.compact import DYNAMIC, IN_CELLS, STATIC, Compact, MemoryWindows
-from utils.training import compact_samples
+from utils.training import pseudo_satellite
 from utils.training.checkpoint import hash_weights, load_checkpoint
 from utils.training.compact import forecast_parts, set_regression, sum_products_of_parts
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
@@ -258,7 +258,7 @@ def test_an_error_of_a_pseudo_satellite_year_reaches_the_user(era5, monkeypatch)
     def fail(*arguments, **options):
         raise UserError("The weather forecasts are damaged.")
 
-    monkeypatch.setattr(compact_samples, "MemoryWindows", fail)
+    monkeypatch.setattr(pseudo_satellite, "Record", fail)
     with pytest.raises(UserError, match="weather forecasts are damaged"):
         draw_pseudo_satellite_years(source_samples(era5), 6, np.random.default_rng(0))
 

@@ -34,6 +34,8 @@ STALE = 7  # days: the compact model learned from no older observation, and coun
 WEST, BOX = 2, 3  # cells: in earlier versions, the mean of BOX × BOX cells whose middle lies this far to the west
 REACH = WEST + BOX // 2  # cells: how far these looked
 ROOT_RAIN = "mm0.5 day-0.5"
+FREEZING = 273.15  # K
+AROUND_FREEZING = (-10.0, 15.0)  # K, from the freezing point
 
 Maps = Float[np.ndarray, "time lat lon"]
 
@@ -50,7 +52,7 @@ class Past:
     def anomaly(self) -> Maps:
         """Soil moisture less the training mean, m3 m-3; NaN where it is not observed."""
         record = self.record
-        return record.hide(record.observed) - record.statistics.cell_mean[MOISTURE]
+        return record.hide(record.around) - record.statistics.cell_mean[MOISTURE]
 
     @cached_property
     def rain(self) -> Maps:
@@ -68,6 +70,12 @@ class Past:
     def last(self) -> Int[np.ndarray, "time lat lon"]:
         """Position of the last observation up to each day; -1 where there is none since the start or the last gap."""
         return last_valid(self.anomaly, self.record.days)
+
+    def days_before(self, lag: int) -> Int[np.ndarray, "time"]:
+        """Position of the day `lag` days before each day, or of the first day since the start or the last gap."""
+        day = np.arange(len(self.starts))
+        start = np.maximum.accumulate(np.where(self.starts, day, 0))
+        return np.maximum(day - lag, start)
 
     def age(self, oldest: int) -> Maps:
         """Days since the last observation, at most `oldest`, which also stands for none."""
@@ -94,15 +102,35 @@ def rain_before(past: Past, lag: int) -> Maps:
 
     Where the record's start or a gap is nearer than that, it is of the first day after it.
     """
-    day = np.arange(len(past.starts))
-    start = np.maximum.accumulate(np.where(past.starts, day, 0))
-    return past.rain[np.maximum(day - lag, start)]
+    return past.rain[past.days_before(lag)]
 
 
 def last_anomaly(past: Past, _: int) -> Maps:
     """The last observed anomaly; 0 where nothing has been observed yet."""
     values = np.take_along_axis(past.anomaly, np.maximum(past.last, 0), axis=0)
     return np.where(past.last >= 0, values, np.float32(0))
+
+
+def moisture_change(past: Past, lag: int) -> Maps:
+    """The last observed anomaly less the one that was the last `lag` days before."""
+    last = last_anomaly(past, 0)
+    return last - last[past.days_before(lag)]
+
+
+def temperature_change(past: Past, lag: int) -> Maps:
+    """Soil temperature less that of `lag` days before."""
+    temperature = past.record.physical("soil_temperature")
+    return temperature - temperature[past.days_before(lag)]
+
+
+def near_freezing(past: Past, _: int) -> Maps:
+    """Soil temperature above the freezing point, cut where frost and thaw are far away."""
+    return np.clip(past.record.physical("soil_temperature") - FREEZING, *AROUND_FREEZING)
+
+
+def past_near_freezing(past: Past, scale: int) -> Maps:
+    """Weighted mean of that: whether there may be snow or frozen ground."""
+    return decayed_mean(near_freezing(past, 0), past.starts, scale, prior=0)
 
 
 def variable_anomaly(past: Past, name: str) -> Maps:
@@ -197,16 +225,26 @@ FEATURES = {
         Feature("moisture_anomaly_5", "m3 m-3", "past", past_anomaly, 5, shift=1),
         Feature("moisture_anomaly_20", "m3 m-3", "past", past_anomaly, 20, shift=1),
         Feature("moisture_anomaly_60", "m3 m-3", "past", past_anomaly, 60, shift=1),
+        Feature("moisture_anomaly_150", "m3 m-3", "past", past_anomaly, 150, shift=1),
+        Feature("moisture_change_1", "m3 m-3", "past", moisture_change, 1),
+        Feature("moisture_change_2", "m3 m-3", "past", moisture_change, 2),
         Feature("root_rain_3", ROOT_RAIN, "past", past_rain, 3),
         Feature("root_rain_10", ROOT_RAIN, "past", past_rain, 10),
         Feature("root_rain_30", ROOT_RAIN, "past", past_rain, 30),
+        Feature("root_rain_90", ROOT_RAIN, "past", past_rain, 90),
         Feature("root_rain_lag_0", ROOT_RAIN, "past", rain_before, 0),
         Feature("root_rain_lag_1", ROOT_RAIN, "past", rain_before, 1),
         Feature("root_rain_lag_2", ROOT_RAIN, "past", rain_before, 2),
+        Feature("root_rain_lag_3", ROOT_RAIN, "past", rain_before, 3),
+        Feature("root_rain_lag_4", ROOT_RAIN, "past", rain_before, 4),
         Feature("last_anomaly", "m3 m-3", "past", last_anomaly, shift=1),
         Feature("last_anomaly_age", "day", "past", Past.age, OLDEST),
         Feature("last_anomaly_age_7", "day", "past", Past.age, STALE),
         Feature("soil_temperature_anomaly", "K", "past", variable_anomaly, "soil_temperature"),
+        Feature("soil_temperature_change_1", "K", "past", temperature_change, 1),
+        Feature("soil_temperature_change_2", "K", "past", temperature_change, 2),
+        Feature("near_freezing", "K", "past", near_freezing),
+        Feature("near_freezing_20", "K", "past", past_near_freezing, 20),
         Feature("root_rain_since", ROOT_RAIN, "past", rain_since_observation),
         Feature("season_cosine_anomaly", "1", "past", season_anomaly, 0),
         Feature("season_sine_anomaly", "1", "past", season_anomaly, 1),

@@ -22,6 +22,7 @@ class Record:
     features   [time, channel, lat, lon], scaled: the channels of a day, as utils/dataset/predictors.py lists them
     target     [time, lat, lon], soil moisture in m3 m-3, matched to the source where the statistics say so
     observed   [time, lat, lon], soil moisture in m3 m-3; NaN where it is missing or does not count
+    around     the same with that of neighbours
 
     With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
     the inputs lack it as if it were missing; the targets do not. `static` maps and `weather`, which is the known
@@ -41,10 +42,9 @@ class Record:
         self.statistics, self.hidden, self.weather = statistics, hidden, weather
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
-        counts = statistics.scored if own is None else statistics.scored & own
-        self.observed: Float32[np.ndarray, "time lat lon"] = np.where(
-            counts, ds["soil_moisture"].values, np.float32(np.nan)
-        )
+        moisture: Float32[np.ndarray, "time lat lon"] = ds["soil_moisture"].values
+        self.around = np.where(statistics.scored, moisture, np.float32(np.nan))
+        self.observed = self.around if own is None or own.all() else np.where(own, self.around, np.float32(np.nan))
         self.target = statistics.to_source(torch.from_numpy(self.observed))  # without matching, the same memory
         self.channels = channels_of_day(predictors)
         self.features: Float32[Tensor, "time channel lat lon"] = torch.from_numpy(self._scaled_inputs(ds, predictors))

@@ -9,34 +9,25 @@ on SMAP             The regression is fitted again. Its weights are drawn toward
 the cell's mean     A short record's mean is wrong by an error of known size, which moves all anomalies and the target
                     alike. Regression and networks learn with such errors.
 share               What the networks were worth on days that they had not seen: three parts of the record in turn.
-validation          The reported RMSE is that of a trial fit, which knows the training days alone: regression, networks
-                    and cells' means. The model that is kept has learned from training and validation days in the same
-                    way; nothing is chosen by the validation days.
+utils/training/two_fits.py says from which days.
 """
 
 import copy
 import math
-import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from lightning_fabric import Fabric
-from torch import Tensor
-from tqdm import tqdm
 
-from utils.common.cli import UserError
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
 from utils.data_processing import Windows, index_batches
 from utils.dataset.antecedent_features import follows_season, shifts
 from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
-from utils.settings import FinetuneSettings, RunSettings
 from utils.training.checkpoint import Checkpoint
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
-from utils.training.trainer import Run, Trainer, copy_weights, now
+from utils.training.two_fits import Fit, TwoFits, count_days, keep_finite, random_numbers
 
 LAND_MODEL_PENALTY = 10.0  # of the regression on the land model, on standardised predictors
 WEIGHT_DECAY = 0.1  # of the networks, as AdamW has it
@@ -44,94 +35,35 @@ MOST_STEPS = 4000  # of the networks
 SAMPLES_AT_ONCE = 2**16  # that are forecast
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fitted model."""
+class CompactTrainer(TwoFits):
+    """Fits the compact model on the processor."""
 
     model: Compact
-    loss: float  # of the networks in their last epoch: mean square, m6 m-6; NaN where they did not learn
-    samples: int  # that it learned from
-
-
-class CompactTrainer(Trainer):
-    """Fits the compact model in one process. The weights that it starts from are in the model."""
-
-    def __init__(self, model: Compact, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None):
-        super().__init__(model, settings, fabric, source)
-        if fabric.world_size > 1:
-            raise UserError("The compact model learns in one process; start it with python instead of torchrun.")
-        self.pretrained = isinstance(settings, FinetuneSettings)
-        self.bar = tqdm(disable=True)  # counts the networks' steps
 
     @property
     def machine(self) -> dict[str, str]:
         return {"device": "cpu", "precision": "32-true"}
 
-    def fit(self, run: Run) -> Checkpoint:
-        start, start_time = time.perf_counter(), now()
-        self.write_start(run, start_time)
+    def fit_source(self, training: Windows) -> Fit:
         rng = np.random.default_rng(self.settings.seed)
-        training, validation = self.make_trial_windows(run)
-        unseen = draw_observations(validation, rng)
-        with self.progress_bar(run, unit=" steps") as self.bar:
-            if is_pretraining(run.checkpoint):
-                trial, final = self.fit_source(run, rng)
-            elif self.settings.epochs == 0:
-                trial = final = Fit(drop_networks(self.model), loss=math.nan, samples=len(unseen))
-            else:
-                trial = self.fit_to_observations(draw_observations(training, rng), count_days(training))
-                final = self.fit_target(run, rng)
-        checkpoint, epochs = run.checkpoint, self.settings.epochs
-        checkpoint.epoch = checkpoint.best_epoch = epochs
-        checkpoint.stopped = "planned"
-        checkpoint.best_rmse, checkpoint.best = rmse(trial.model, unseen), copy_weights(final.model)
-        if epochs:
-            seconds, val_rmse = time.perf_counter() - start, checkpoint.best_rmse
-            rate = final.samples * epochs / seconds
-            checkpoint.log.append([epochs, final.loss, val_rmse**2, val_rmse, seconds, rate])
-        self.write_end(run, start_time)
-        if run.on_epoch:
-            run.on_epoch(checkpoint)
-        return checkpoint
+        years = draw_pseudo_satellite_years(training, self.settings.pseudo_satellite_years, rng)
+        return self.fit_to_land_model(years)
 
-    def refit(self, training: Windows, finished: Checkpoint) -> Compact:
+    def fit_target(self, training: Windows, finished: Checkpoint | None = None) -> Fit:
         rng = np.random.default_rng(self.settings.seed)
-        if is_pretraining(finished):
-            years = draw_pseudo_satellite_years(training, self.settings.pseudo_satellite_years, rng)
-            return self.fit_to_land_model(years).model
-        if self.settings.epochs == 0:
-            return drop_networks(self.model)
-        share = float(finished.best["share"])  # the run's own: to find it takes three fits more
-        observations = draw_observations(training, rng)
-        return self.fit_to_observations(observations, days=count_days(training), share=share).model
+        share = float(finished.best["share"]) if finished else None
+        return self.fit_to_observations(draw_observations(training, rng), days=count_days(training), share=share)
 
-    def make_trial_windows(self, run: Run) -> tuple[Windows, Windows]:
-        """Training and validation windows with the cells' means of the training days alone."""
-        windows = self.model.make_windows(
-            run.training.data,
-            run.training.data.statistics(run.checkpoint.periods).unscaled(),
-            lead_days=run.training.lead_days,
-            input_days=run.training.input_days,
-            predictors=run.training.predictors,
-            static=run.training.static,
-            weather=run.training.weather,
-        )
-        training, validation = (windows.in_periods(part.periods, part.name) for part in (run.training, run.validation))
-        return training, validation
+    def take_over(self, training: Windows) -> Fit:
+        """The regression alone: untrained for another product's means, the networks are not to be trusted."""
+        self.model.share.zero_()
+        return Fit(self.model, loss=math.nan, samples=0)
 
-    def fit_source(self, run: Run, rng: np.random.Generator) -> tuple[Fit, Fit]:
-        """Fits to the training days alone, and to training and validation days."""
-        number = self.settings.pseudo_satellite_years
-        trial = self.fit_to_land_model(draw_pseudo_satellite_years(run.training, number, rng))
-        all_days = run.training.in_periods((*run.training.periods, *run.validation.periods), "training")
-        rng = np.random.default_rng(self.settings.seed)
-        return trial, self.fit_to_land_model(draw_pseudo_satellite_years(all_days, number, rng))
-
-    def fit_target(self, run: Run, rng: np.random.Generator) -> Fit:
-        """Fit to training and validation days, with the cells' means of both."""
-        both = [draw_observations(windows, rng) for windows in (run.training, run.validation)]
-        days = count_days(run.training) + count_days(run.validation)
-        return self.fit_to_observations(CellSamples.concatenate(both), days)
+    def rmse(self, model: Compact, validation: Windows) -> float:
+        samples = draw_observations(validation, np.random.default_rng(self.settings.seed))
+        linear, networks = forecast_parts(model, samples)
+        error = linear + model.share.item() * networks - samples.y
+        return float(np.sqrt(np.mean(error.astype(float) ** 2)))
 
     def fit_to_land_model(self, samples: CellSamples) -> Fit:
         """The regression and the networks that a fine-tuning starts from."""
@@ -211,7 +143,7 @@ class CompactTrainer(Trainer):
         """
         x, static, y = (torch.from_numpy(part) for part in (samples.x, samples.static, samples.y))
         effect_on_x, effect_on_static = (torch.from_numpy(effect) for effect in mean_error_effects(net))
-        generator = torch.Generator().manual_seed(self.settings.seed)
+        generator = random_numbers(self.settings.seed)
         batch_size = min(self.settings.batch_size, len(y))
         batches = len(y) // batch_size
         steps, rate = min(self.settings.epochs * batches, MOST_STEPS), self.settings.lr
@@ -235,27 +167,7 @@ class CompactTrainer(Trainer):
             schedule.step()
             losses.append(loss.mean().item())
             self.bar.update()
-        if not losses:
-            return math.nan
-        if not math.isfinite(np.mean(losses)):
-            raise UserError("The loss is no longer finite; try a smaller --lr.")
-        return float(np.mean(losses)) * UNIT**2
-
-
-def is_pretraining(checkpoint: Checkpoint) -> bool:
-    """Whether the run learns from the land model."""
-    return checkpoint.experiment == "ERA5test"
-
-
-def count_days(samples: Windows) -> int:
-    """Target days of a period, with or without a full window."""
-    return len(samples.target_index) + samples.skipped
-
-
-def drop_networks(model: Compact) -> Compact:
-    """Leave the regression alone: untrained for another product's means, the networks are not to be trusted."""
-    model.share.zero_()
-    return model
+        return keep_finite(float(np.mean(losses))) * UNIT**2 if losses else math.nan
 
 
 # ------------------------------------------------------------------------------------------- errors of the cells' means
@@ -323,10 +235,3 @@ def forecast_parts(net: Compact, samples: CellSamples) -> tuple[Float32[np.ndarr
         linear.append(net.linear(x))
         networks.append(net.corrections(x, static, linear[-1]).mean(dim=0))
     return torch.cat(linear).numpy(), torch.cat(networks).numpy()
-
-
-def rmse(net: Compact, samples: CellSamples) -> float:
-    """Root of the mean squared error, m3 m-3."""
-    linear, networks = forecast_parts(net, samples)
-    error = linear + net.share.item() * networks - samples.y
-    return float(np.sqrt(np.mean(error.astype(float) ** 2)))

@@ -1,0 +1,46 @@
+"""Train change_net on SMAP alone: the target task without transfer.
+
+    python SMAPtest/train_change_net.py
+    python SMAPtest/train_change_net.py --lead-days 7 --known-ahead precipitation
+
+Data, periods, lead time and seed of all scripts of this folder: SMAPSettings in utils/settings.py.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from utils.common.grid import Grid
+from utils.experiment import train
+from utils.models.change_net import ChangeNet
+from utils.settings import SMAPSettings
+
+
+@dataclass(kw_only=True)
+class Settings(SMAPSettings):
+    input_days: int | None = None  # days that the baselines beside it see; it needs no window itself. None: lead_days
+    # training
+    epochs: int = 12  # passes over the days
+    batch_size: int = 16  # days
+    lr: float = 3e-3  # highest learning rate of AdamW
+    # architecture
+    members: int = 2  # networks of a view
+    filters: int = 16  # what a network sees of the cells around
+    kernel: int = 9  # cells: side of a filter
+    hidden: int = 32  # units of a layer
+
+
+def build(settings: Settings, grid: Grid) -> nn.Module:
+    return ChangeNet(
+        ahead=settings.lead_days * len(settings.known_ahead),
+        members=settings.members,
+        filters=settings.filters,
+        kernel=settings.kernel,
+        hidden=settings.hidden,
+        further=settings.variables.daily,
+        maps=settings.static,
+    )
+
+
+if __name__ == "__main__":
+    train("SMAPtest/change_net", Settings, build)

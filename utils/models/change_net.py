@@ -1,0 +1,184 @@
+"""change_net: ours, a convolutional network for the change of soil moisture; one model for all cells and any grid.
+
+Its forecast is the last observation plus a change. The change follows from antecedent features of the cell, and from
+what a few spatial filters make of those of the cells around it: today's weather to the west is tomorrow's weather here.
+A change is free of the bias between two products, so nothing has to be matched for transfer.
+
+It learns from the land model in two views: complete, and with a satellite's gaps and noise. Each view has networks of
+its own. On SMAP, the networks of one view learn on: those of the complete view where SMAP has hardly a gap, else the
+others. utils/training/change_net.py has the fit.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from utils.common.periods import Split
+from utils.dataset.antecedent_features import features_of, find_feature, memory_days
+from utils.dataset.blocks import DataSet
+from utils.dataset.statistics import Statistics
+from utils.models import ForecastModel
+from utils.models.compact import FARTHEST, STATIC, UNIT, MemoryWindows
+
+FEATURES = (  # what it sees of each day, in the order of its weights
+    "moisture_anomaly_5",
+    "moisture_anomaly_20",
+    "moisture_anomaly_60",
+    "moisture_anomaly_150",
+    "moisture_change_1",
+    "moisture_change_2",
+    "last_anomaly",
+    "last_anomaly_age_7",
+    "root_rain_3",
+    "root_rain_10",
+    "root_rain_30",
+    "root_rain_90",
+    "root_rain_lag_0",
+    "root_rain_lag_1",
+    "root_rain_lag_2",
+    "root_rain_lag_3",
+    "root_rain_lag_4",
+    "root_rain_since",
+    "soil_temperature_anomaly",
+    "soil_temperature_change_1",
+    "soil_temperature_change_2",
+    "near_freezing",
+    "near_freezing_20",
+    "mean_soil_temperature",
+)
+AROUND = (  # what the spatial filters see of it, beside the features of further variables
+    "root_rain_lag_0",
+    "root_rain_lag_1",
+    "root_rain_lag_2",
+    "root_rain_lag_3",
+    "root_rain_3",
+    "root_rain_10",
+    "moisture_anomaly_5",
+    "moisture_change_1",
+    "moisture_change_2",
+    "soil_temperature_anomaly",
+    "soil_temperature_change_1",
+    "soil_temperature_change_2",
+)
+COMPLETE, SATELLITE = 0, 1  # the views
+
+
+class Network(nn.Module):
+    """Spatial filters on the channels `around`; then for each cell a small network, and a linear map beside it.
+
+    Both output layers begin at zero: an untrained network forecasts no change.
+    """
+
+    def __init__(self, inputs: int, around: list[int], filters: int, kernel: int, hidden: int):
+        super().__init__()
+        self.around = around
+        self.filters = nn.Conv2d(len(around) + 1, filters, kernel, padding="same")
+        self.cell = nn.Sequential(
+            nn.Conv2d(inputs + filters, hidden, 1),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.GELU(),
+            nn.Conv2d(hidden, 1, 1),
+        )
+        self.linear = nn.Conv2d(inputs + filters, 1, 1)
+        nn.init.normal_(self.filters.weight, std=0.3 / (self.filters.weight[0].numel()) ** 0.5)
+        for weights in (*self.cell[-1].parameters(), *self.linear.parameters()):
+            nn.init.zeros_(weights)
+
+    def forward(
+        self, z: Float[Tensor, "batch input lat lon"], scored: Float[Tensor, "batch 1 lat lon"]
+    ) -> Float[Tensor, "batch lat lon"]:
+        """The change, in UNIT. `scored` is 1 in cells that have data, so that filters know a coast."""
+        seen = self.filters(torch.cat([z[:, self.around], scored], dim=1))
+        both = torch.cat([z, seen], dim=1)
+        return (self.cell(both) + self.linear(both))[:, 0]
+
+
+class ChangeNet(ForecastModel):
+    """mean + last anomaly + UNIT · (mean over the networks of a view), in m3 m-3.
+
+    The input has the FEATURES of the last input day, those of `further` daily variables, known weather (`ahead` maps),
+    the STATIC features of the cell and further `maps`.
+    """
+
+    trainer = "change_net"
+    windows = MemoryWindows
+    scaled = False
+
+    def __init__(
+        self,
+        ahead: int = 0,
+        members: int = 2,
+        filters: int = 16,
+        kernel: int = 9,
+        hidden: int = 32,
+        further: tuple[str, ...] = (),
+        maps: tuple[str, ...] = (),
+    ):
+        super().__init__()
+        names = (*FEATURES, *features_of(further))
+        self.features, self.kernel = names, kernel
+        self.statics = slice(len(names) + ahead, len(names) + ahead + len(STATIC))
+        inputs = len(names) + ahead + len(STATIC) + len(maps)
+        around = [names.index(name) for name in (*AROUND, *features_of(further))]
+        self.views = nn.ModuleList(
+            nn.ModuleList(Network(inputs, around, filters, kernel, hidden) for _ in range(members))
+            for _ in (COMPLETE, SATELLITE)
+        )
+        shift = [find_feature(name).shift for name in names] + [0] * ahead
+        shift += [find_feature(name).shift for name in STATIC] + [0] * len(maps)
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
+        self.register_buffer("view", torch.tensor(COMPLETE))
+        self.register_buffer("moved", torch.ones(()))  # how far fine-tuning has gone from the weights it began with
+        self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the inputs: of the first fit
+        self.register_buffer("scale", torch.ones(inputs))
+
+    @property
+    def networks(self) -> nn.ModuleList:
+        """Those of the view that counts."""
+        return self.views[int(self.view)]
+
+    def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
+        windows = super().make_windows(data, statistics, **options)
+        windows.names = self.features
+        return windows
+
+    def standardise(
+        self, features: Float[Tensor, "batch input lat lon"]
+    ) -> tuple[Float[Tensor, "batch input lat lon"], Float[Tensor, "batch 1 lat lon"]]:
+        """The inputs of the networks, 0 in cells without data; and 1 in cells that have data."""
+        deviation = features[:, self.statics][:, [STATIC.index("deviation")]]
+        scored = (deviation > 0).to(features.dtype)
+        z = (features - self.centre[:, None, None]) / self.scale[:, None, None]
+        return z.clamp(-FARTHEST, FARTHEST) * scored, scored
+
+    def start(self, features: Float[Tensor, "batch input lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        """The last observation less the cell's mean, m3 m-3."""
+        return features[:, self.features.index("last_anomaly")]
+
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        features = features[:, -1]
+        z, scored = self.standardise(features)
+        change = torch.stack([network(z, scored) for network in self.networks]).mean(dim=0)
+        mean = features[:, self.statics][:, STATIC.index("mean_soil_moisture")]
+        return mean + self.start(features) + UNIT * change.float()
+
+    def receptive_radius(self, input_days: int) -> int:
+        """Half a filter."""
+        return self.kernel // 2
+
+    def input_window(self, input_days: int) -> int:
+        """The features of the last input day hold all days before it."""
+        return 1
+
+    def memory(self, input_days: int) -> int:
+        """Its longest mean of past days."""
+        return memory_days(FEATURES)
+
+    def days_of_means(self, split: Split, experiment: str) -> Split:
+        """On SMAP, the means are also of the validation days: a short record has no days to spare."""
+        if experiment == "ERA5test":
+            return split
+        return Split((*split.train, *split.val), split.val, split.test)
