@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
+from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
 from utils.dataset.antecedent_features import OLDEST
@@ -39,6 +40,7 @@ YEARS_AT_ONCE = 6  # whose days are mixed
 WEIGHT_DECAY = 0.03  # as AdamW has it
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 STEPS_FROM_START = (0.0, 0.25, 0.5, 0.75, 1.0)  # how far the weights may go
+FARTHEST_IN_A_SEASON = 0.5  # where the days do not fill a year
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,21 @@ class ChangeNetTrainer(TwoFits):
         return validate(self.fabric, model.to(self.fabric.device), validation, self.settings.batch_size)[1]
 
     def find_step(self, net: ChangeNet, training: Windows, mean_error: float) -> float:
-        """Which of STEPS_FROM_START has the lowest squared error on days that were held out."""
-        errors, days = np.zeros(len(STEPS_FROM_START)), np.arange(len(training))
+        """Which of STEPS_FROM_START has the lowest squared error on days that were held out.
+
+        Where the days do not fill a year, those held out are of the same season, and say nothing of the others.
+        """
+        farthest = 1.0 if fills_a_year(training.valid_time) or not self.pretrained else FARTHEST_IN_A_SEASON
+        steps = [step for step in STEPS_FROM_START if step <= farthest]
+        errors, days = np.zeros(len(steps)), np.arange(len(training))
         for held_out in np.array_split(days, BLOCKS):
             others = np.setdiff1d(days, held_out)
             if not len(held_out) or not len(others):
                 continue
             tuned, _ = self.learn_on(net, training, mean_error, others)
-            nets = [step_between(net, tuned, step) for step in STEPS_FROM_START]
+            nets = [step_between(net, tuned, step) for step in steps]
             errors += self.sum_squared_errors(nets, training, mean_error, held_out)
-        return STEPS_FROM_START[int(errors.argmin())]
+        return steps[int(errors.argmin())]
 
     def learn_on(
         self, net: ChangeNet, training: Windows, mean_error: float, days: Int[np.ndarray, "sample"] | None = None
