@@ -27,7 +27,9 @@ from tyro.conf import arg
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, processes, select_with_needs
-from utils.dataset.open import data_hash
+from utils.dataset.open import data_hash, open_data_set
+from utils.dataset.predictors import variables_of
+from utils.dataset.prepared import VARIABLES
 from utils.evaluation import refuse_age
 from utils.products.synthetic.forecast_file import ForecastSettings, are_of, make_forecasts
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
@@ -41,7 +43,8 @@ from utils.study.report import print_results, write_report
 from utils.study.worlds import make_world, world_folder, world_seeds
 from utils.training.run_directory import epochs_done
 
-ASKED = ("input_days", "epochs", "batch_size")  # settings of the runs that the study can take instead of the scripts
+NUMBERS = ("input_days", "epochs", "batch_size")
+ASKED = (*NUMBERS, "predictors", "static")  # settings of the runs that the study can take instead of the scripts
 MaybePeriod = Annotated[tuple[str, str] | None, arg(metavar="START END")]
 MaybePeriods = Annotated[tuple[str, ...] | None, arg(metavar="START END ...")]
 
@@ -60,6 +63,8 @@ class Settings:
     source_val: MaybePeriod = None  # to validate on; None: the 365 days before --source-test
     source_test: MaybePeriod = None  # to score, never learned from; None: the last 365 days before SMAP's --test
     input_days: int | None = None  # days in the window; None: as many as the lead
+    predictors: tuple[str, ...] | None = None  # of every model; None: the three variables
+    static: tuple[str, ...] | None = None  # maps of the data sets that every model sees too; None: none
     epochs: int | None = None  # of every network, without early stopping; None: as --full says
     batch_size: int | None = None  # of every network; None: each train script's own
     max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
@@ -115,12 +120,15 @@ def make_study(settings: Settings) -> Study:
         raise UserError(f"--worlds is {settings.worlds}, expected at least 2, or 0 for none.")
     if settings.worlds and settings.smap:
         raise UserError("--worlds makes SYNTHETIC worlds: leave out --era5-land and --smap.")
-    for name in ASKED:
+    for name in NUMBERS:
         if getattr(settings, name) is not None and getattr(settings, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(settings, name)}, expected 1 or more.")
     for name, model in product(EXPERIMENTS, settings.models):
         read_train_script(name, model)
     source, target = data_sets(settings)
+    variables = variables_of(settings.predictors or VARIABLES, settings.static or ())
+    for path in (source, target):
+        open_data_set(path, variables=variables)
     plan = Plan.of(
         source,
         target,
@@ -138,7 +146,7 @@ def make_study(settings: Settings) -> Study:
         }
     if settings.controls:
         folder = settings.out.resolve() / "controls"
-        plan.controls = make_controls(source, plan.periods[PRETRAINING], folder)
+        plan.controls = make_controls(source, plan.periods[PRETRAINING], folder, variables)
     return Study(
         plan=plan,
         models=settings.models,

@@ -1,7 +1,7 @@
 """Train the compact model on ERA5-Land: the source task, and the weights to transfer.
 
     python ERA5test/train_compact.py
-    python ERA5test/train_compact.py --lead-days 7 --future-precipitation
+    python ERA5test/train_compact.py --lead-days 7 --known-ahead precipitation
 
 Data, periods, lead time and seed of all scripts of this folder: ERA5Settings in utils/settings.py.
 """

@@ -1,7 +1,7 @@
 """Train the compact model on SMAP alone: the target task without transfer.
 
     python SMAPtest/train_compact.py
-    python SMAPtest/train_compact.py --lead-days 7 --future-precipitation
+    python SMAPtest/train_compact.py --lead-days 7 --known-ahead precipitation
 
 Data, periods, lead time and seed of all scripts of this folder: SMAPSettings in utils/settings.py.
 """

@@ -1,7 +1,7 @@
 """Train the compact model on SMAP from the weights of ERA5test: the task with transfer.
 
     python finetune-SMAPtest/train_compact.py
-    python finetune-SMAPtest/train_compact.py --lead-days 7 --future-precipitation
+    python finetune-SMAPtest/train_compact.py --lead-days 7 --known-ahead precipitation
 
 Data, periods, lead time and seed of all scripts of this folder: FinetuneSettings in utils/settings.py.
 The architecture is that of the pre-trained run.

@@ -102,10 +102,10 @@ def run(
     if isinstance(settings, FinetuneSettings):
         settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
         source = load_pretraining(settings, script, model_name, split)
-    make = partial(build_model, build, settings) if build else model_maker(source, settings.init_from)
     checkpoint = new_checkpoint(
         experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
     )
+    make = partial(build_model, build, settings) if build else model_maker(checkpoint, settings.init_from)
     future = KnownWeather.of(checkpoint.settings)
     # on a single day a recurrence gets no gradient, and in gradual unfreezing a part that waits for its turn
     find_unused_parameters = settings.input_days == 1 or getattr(settings, "transfer", "") == "gradual"

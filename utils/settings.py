@@ -125,6 +125,7 @@ class FinetuneSettings(SMAPSettings):
 
     init_from: Path | None = None  # run directory; None: the ERA5test run of the same model, lead and seed
     transfer: Literal["full", "head", "gradual", "discriminative", "l2sp"] = "full"  # which weights learn, and how
+    new_predictors: Literal["refuse", "zero"] = "refuse"  # zero: weights of predictors that its source lacks start at 0
 
 
 # --------------------------------------------------------------------------------------------------------- networks
@@ -180,6 +181,7 @@ GROUPS = {
     "training": (
         "init_from",
         "transfer",
+        "new_predictors",
         "freeze",
         "l2sp",
         "unfreeze_every",
@@ -250,7 +252,7 @@ def complete(settings: RunSettings) -> None:
     if strange := [name for name in settings.known_ahead if name not in possible]:
         raise UserError(f"--known-ahead has {strange[0]!r}, expected some of {', '.join(in_order(possible))}.")
     if settings.future_from and not settings.known_ahead:
-        raise UserError("--future-from names a file of forecasts, but --known-ahead asks for none.")
+        raise UserError("--future-from names a file of forecasts, but --known-ahead does not say of what.")
 
 
 def _refuse_numbers(settings: RunSettings) -> None:

@@ -172,8 +172,9 @@ def test_a_run_without_the_flags_says_nothing_and_goes_on_from_one_made_before_t
     assert script(*arguments).code == 0
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.model == "pixel_lstm" and not checkpoint.future and not checkpoint.future_hash
-    for name in ("future_precipitation", "future_temperature", "future_from"):
+    for name in ("known_ahead", "static", "future_from"):
         del checkpoint.settings[name]
+    checkpoint.settings["future_precipitation"] = False
     save_checkpoint(tmp_path / "run", checkpoint)
     assert "nothing to do" in script(*arguments).out
     assert script("SMAPtest/eval.py", tmp_path / "run").code == 0
@@ -277,7 +278,7 @@ def test_a_file_of_forecasts_with_a_defect_is_refused_in_one_sentence(tmp_path, 
 
 def test_a_file_of_forecasts_without_a_flag_is_refused(tmp_path, smap, script):
     done = script("SMAPtest/train_cnn.py", "--data", smap, *PERIODS, "--future-from", tmp_path / "fc.nc")
-    assert "neither --future-precipitation nor --future-temperature asks for any" in done.sentence()
+    assert "--known-ahead does not say of what" in done.sentence()
 
 
 def test_fine_tuning_with_forecasts_starts_from_perfect_ones_and_never_from_none(tmp_path, smap, era5, script):
@@ -286,7 +287,7 @@ def test_fine_tuning_with_forecasts_starts_from_perfect_ones_and_never_from_none
     tuning = ["finetune-SMAPtest/train_pixel_lstm.py", "--data", smap, *PERIODS, *SHORT, "--future-precipitation"]
     tuning += ["--future-from", tmp_path / "fc.nc"]
     sentence = script(*tuning).sentence()
-    assert "ERA5test/pixel_lstm_future_rain" in sentence and "--future-precipitation" in sentence
+    assert "ERA5test/pixel_lstm_future_rain" in sentence and "--known-ahead precipitation" in sentence
     assert script(*source).code == 0
     blind = tmp_path / "runs" / "ERA5test" / "pixel_lstm" / "lead2" / "seed0"
     assert "has the model pixel_lstm, expected" in script(*tuning, "--init-from", blind).sentence()

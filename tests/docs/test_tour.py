@@ -52,6 +52,7 @@ def house(tmp_path_factory) -> Path:
         (folder / name).write_text(text.replace(own, quick), encoding="utf-8")
     sample = folder / "data" / "sample"
     smap = tiny(days=1461, shape=SHAPE)
+    smap = smap.assign(air_temperature=smap["soil_temperature"] - 2, clay=smap["soil_moisture"][0])
     write_prepared(tiny(days=1185, start="2015-01-01", shape=SHAPE, seed=1), sample / "era5_land_2deg.nc")
     write_prepared(smap, sample / "smap_l4_2deg.nc")
     best = smap["soil_moisture"].expand_dims(lead_days=[3]) + np.float32(0.001)
@@ -101,6 +102,8 @@ def test_chapters_leave_what_they_say(house, printed):
     assert (results / "report.html").exists()
     assert set(pd.read_csv(results / "table.csv")["model"]) >= {"cnn", "compact", "persistence"}
     assert (tour / "mymodel" / "figures" / "map.png").exists()
+    settings = json.loads((tour / "more_predictors" / "config.json").read_text())["settings"]
+    assert settings["predictors"]["value"][-1] == "air_temperature" and settings["static"]["value"] == ["clay"]
     assert json.loads((tour / "90_days" / "config.json").read_text())["settings"]["target_days"]["value"] == 90
     with xr.open_dataset(tour / "forecast.nc") as forecast:
         assert forecast["lead_time"].values.tolist() == [3, 5]

@@ -214,7 +214,7 @@ def test_known_weather_comes_from_each_data_set(made):
     for name, data in (("ERA5test", "era5"), ("finetune-SMAPtest", "smap")):
         assert settings(made, f"{name}/cnn_future_rain")["future_from"]["value"] is None
         found = settings(made, f"{name}/compact_forecast_rain")
-        assert found["future_precipitation"]["value"] is True
+        assert found["known_ahead"]["value"] == ["precipitation"]
         with xr.open_dataset(found["future_from"]["value"]) as ds:
             assert ds.attrs["synthetic_error"] == "true"
             assert ds.attrs["data_sha256"] == file_hash(made.parent / f"{data}.nc")

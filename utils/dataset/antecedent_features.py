@@ -278,9 +278,12 @@ def features_of(daily: Iterable[str]) -> tuple[str, ...]:
 
 
 def follows_season(name: str) -> bool:
-    """Whether a feature follows the season: a regression from part of a year would take its own for the year's."""
+    """Whether a feature follows the season: a regression from part of a year would take its own for the year's.
+
+    Features of further variables are never left out: whoever names a variable wants it.
+    """
     row = find_feature(name)
-    return row.kind == "season" or row.unit == "K" or row.function in (season_anomaly, *OF_A_VARIABLE.values())
+    return row.kind == "season" or row.unit == "K" or row.function is season_anomaly
 
 
 def shifts(names: tuple[str, ...]) -> Float[np.ndarray, "feature"]:

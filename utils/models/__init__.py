@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from utils.common.periods import Split
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
+from utils.dataset.predictors import channel_names
 from utils.dataset.statistics import Statistics
 
 
@@ -38,6 +39,17 @@ class ForecastModel(nn.Module):
     def core(self) -> nn.Module:
         """The network whose parts --freeze and the strategies of transfer name."""
         return self
+
+    def input_names(self, settings: Any) -> tuple[str, ...]:
+        """The inputs that `settings`, of a script or a checkpoint, give to a model like this, each by its own name."""
+        return channel_names(settings.predictors, settings.static, settings.known_ahead, settings.lead_days)
+
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        """Which weights touch these inputs, of `count` in all: the axis of each, and the positions along it.
+
+        Needed for `--new-predictors zero` alone.
+        """
+        raise NotImplementedError
 
     def receptive_radius(self, input_days: int) -> int | None:
         """How many cells beyond a cell its forecast looks; None: over the whole map, and it is bound to its grid."""

@@ -35,6 +35,9 @@ class ChangeForecast(ForecastModel):
     def core(self) -> ForecastModel:
         return self.network
 
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        return {f"network.{name}": where for name, where in self.network.input_weights(inputs, count).items()}
+
     def receptive_radius(self, input_days: int) -> int | None:
         return self.network.receptive_radius(input_days)
 

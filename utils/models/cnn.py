@@ -26,9 +26,14 @@ class CNN(ForecastModel):
         if min(height, width) < kernel:
             raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
+        self.days = input_days
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)
         self.relu = nn.ReLU()
         self.dense = BlockedLinear(filters * rows * columns, height * width)
+
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        days = range(0, self.days * count, count)
+        return {"conv.weight": (1, [day + channel for day in days for channel in inputs])}
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         hidden = self.relu(self.conv(features.flatten(1, 2)))

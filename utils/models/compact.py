@@ -28,7 +28,7 @@ from utils.dataset.antecedent_features import (
     static_maps,
 )
 from utils.dataset.blocks import DataSet
-from utils.dataset.predictors import DERIVED
+from utils.dataset.predictors import DERIVED, channel_names
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import Statistics
 from utils.dataset.upwind_rain import Maps, read_upwind_rain
@@ -143,7 +143,7 @@ class Compact(ForecastModel):
         self.register_buffer("share", torch.ones(1))
         self.register_buffer("upwind_in_km", torch.ones(1))  # 0 in weights of earlier versions, which saw IN_CELLS
         self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the networks' inputs: of the first fit
-        self.register_buffer("scale", torch.ones(inputs))
+        self.register_buffer("scale", torch.ones(inputs))  # 0: of a new input, which the networks do not see yet
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         earlier = {"upwind_in_km": torch.zeros(1)}
@@ -174,7 +174,8 @@ class Compact(ForecastModel):
     ) -> Float[Tensor, "member row"]:
         """What each network adds to the regression before the share is taken, m3 m-3."""
         inputs = torch.cat([x, static, linear[:, None]], dim=1)
-        z = ((inputs - self.centre) / self.scale).clamp(-FARTHEST, FARTHEST)
+        scale = torch.where(self.scale > 0, self.scale, torch.inf)
+        z = ((inputs - self.centre) / scale).clamp(-FARTHEST, FARTHEST)
         hidden = nn.functional.silu(z @ self.inner + self.inner_bias)
         return UNIT * (hidden @ self.outer + self.outer_bias)[..., 0]
 
@@ -185,6 +186,14 @@ class Compact(ForecastModel):
         correction = self.corrections(x.flatten(0, 2), static.flatten(0, 2), linear.flatten()).mean(dim=0)
         mean = static[..., STATIC.index("mean_soil_moisture")]
         return mean + linear + self.share * correction.view(linear.shape)
+
+    def input_names(self, settings: Any) -> tuple[str, ...]:
+        ahead = channel_names((), (), settings.known_ahead, settings.lead_days)[len(VARIABLES) :]
+        return (*DYNAMIC, *features_of(settings.variables.daily), *ahead, *STATIC, *settings.static, "regression")
+
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        dynamic = [number for number in inputs if number < self.dynamic]
+        return {"weight": (0, dynamic), "inner": (1, inputs), "centre": (0, inputs), "scale": (0, inputs)}
 
     def receptive_radius(self, input_days: int) -> int:
         """It sees its own cell, and the rain upwind, which does not come with the cell's block."""

@@ -29,6 +29,9 @@ class Conv3dLSTM(ForecastModel):
         self.lstm = LSTMLastOutput(filters * (height // kernel) * (width // kernel), hidden)
         self.dense = BlockedLinear(hidden, cells)
 
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        return {"conv.weight": (1, inputs)}
+
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         maps = self.conv(features.transpose(1, 2))  # [batch, filters, day, rows, columns]
         return self.dense(self.lstm(maps.transpose(1, 2).flatten(2))).unflatten(1, self.shape)

@@ -83,6 +83,9 @@ class ConvLSTM(ForecastModel):
             return reduced.squeeze(1)
         return self.dense(reduced.flatten(1)).unflatten(1, self.shape)
 
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        return {"layers.0.ifgo.weight": (1, inputs)}
+
     def receptive_radius(self, input_days: int) -> int | None:
         """Half a kernel for each layer and for each day but the first; None where a dense head looks at all cells."""
         return None if self.dense is not None else self.kernel // 2 * (len(self.layers) + input_days - 1)

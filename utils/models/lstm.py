@@ -22,5 +22,9 @@ class LSTM(ForecastModel):
         self.lstm = LSTMLastOutput(channels * cells, hidden)
         self.dense = BlockedLinear(hidden, cells)
 
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        cells = self.shape[0] * self.shape[1]
+        return {"lstm.weight_ih_l0": (1, [channel * cells + cell for channel in inputs for cell in range(cells)])}
+
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         return self.dense(self.lstm(features.flatten(2))).unflatten(1, self.shape)

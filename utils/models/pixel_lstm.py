@@ -18,6 +18,9 @@ class PixelLSTM(ForecastModel):
         self.lstm = LSTMLastOutput(channels, hidden)
         self.dense = nn.Linear(hidden, 1)
 
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        return {"lstm.weight_ih_l0": (1, inputs)}
+
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
         cells = features.permute(0, 3, 4, 1, 2)  # [batch, lat, lon, day, channel]
         return self.dense(self.lstm(cells.flatten(0, 2))).view(cells.shape[:3])

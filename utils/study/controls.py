@@ -17,19 +17,22 @@ import xarray as xr
 
 from utils.common.files import file_hash
 from utils.common.periods import Periods, in_spans, spans
-from utils.dataset.prepared import is_synthetic, open_prepared, read_prepared, write_prepared
+from utils.dataset.prepared import THREE, VariableNames, is_synthetic, open_prepared, read_prepared, write_prepared
 from utils.products.synthetic.sample import make_source_of_other_weather
 
 SEED = 0  # of the shuffling
 
 
-def make_controls(source: Path, periods: dict[str, Periods], folder: Path) -> dict[str, Path]:
+def make_controls(
+    source: Path, periods: dict[str, Periods], folder: Path, variables: VariableNames = THREE
+) -> dict[str, Path]:
     """The control sources of a study by their names in plan.CONTROLS, made in `folder` where they are missing.
 
     `periods` are train, val and test of the source. Only the sample has other weather: a source that was observed, or
-    made elsewhere, is shuffled alone.
+    made elsewhere, is shuffled alone. `variables` are those of the source that are kept.
     """
-    origin = json.dumps({"sha256": file_hash(source), "periods": periods})
+    more = {} if variables == THREE else {"variables": variables.all}
+    origin = json.dumps({"sha256": file_hash(source), "periods": periods} | more)
     with open_prepared(source) as ds:
         attributes = ds.attrs
         seed = int(attributes["seed"]) if is_synthetic(ds) and "seed" in attributes else None
@@ -40,7 +43,8 @@ def make_controls(source: Path, periods: dict[str, Periods], folder: Path) -> di
             make_source_of_other_weather(source, seed + 1, paths["other_world"], made_from=origin)
     paths["shuffled_source"] = folder / "shuffled_source.nc"
     if not _is_made_from(origin, paths["shuffled_source"]):
-        shuffled = shuffle_soil_moisture(read_prepared(source), periods, np.random.default_rng(SEED))
+        ds = read_prepared(source, variables=variables)
+        shuffled = shuffle_soil_moisture(ds, periods, np.random.default_rng(SEED))
         title = f"CONTROL, soil moisture shuffled in time: {attributes.get('title', source.name)}"
         comment = "CONTROL: soil moisture stands on days that are not its own; for reproduce.py --controls alone."
         own = {"title": title, "comment": comment, "label": "shuffled in time", "made_from": origin}

@@ -116,6 +116,7 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
         input_days=settings.input_days or task.lead_days,
         start=split.train[0][0] if task.target_days else None,
         max_input_age=plan.max_input_age,
+        variables=settings.variables,
     )
     folders = {name: plan.runs / baseline_folder(name, task.lead_days, task.target_days) for name in BASELINES}
     return {"baselines": {name: read_json(folder / "metrics.json")["rmse"] for name, folder in folders.items()}}
@@ -163,7 +164,8 @@ class Study:
         self.closer: list[Task] = []
         record_days = self.plan.target_days
         if self.details:
-            self.closer += plan_predictors(self.detail, self.leads[0], self.seeds)
+            predictors = self.plan.settings.get("predictors", tuple(VARIABLES))
+            self.closer += plan_predictors(self.detail, self.leads[0], self.seeds, predictors)
             self.closer += plan_target_days(self.detail, self.leads[0], self.seeds, record_days)
         for model in dict.fromkeys((self.detail, COMPACT)):
             if self.strategies:

@@ -20,7 +20,7 @@ from utils import experiment
 from utils.common.cli import UserError
 from utils.common.files import ROOT
 from utils.common.periods import Periods
-from utils.dataset.predictors import SEASON
+from utils.dataset.predictors import SEASON, in_order
 from utils.dataset.prepared import VARIABLES
 from utils.settings import (
     EXPERIMENTS,
@@ -48,6 +48,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
     "l2sp": {"transfer": "l2sp"},
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
 }
+OF_EVERY_MODEL = ("input_days", "predictors", "static")  # settings asked for that the compact model takes too
 OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
 MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
@@ -66,7 +67,7 @@ class Task:
     lead_days: int
     seed: int
     variant: str = ""
-    predictors: tuple[str, ...] = tuple(VARIABLES)
+    predictors: tuple[str, ...] | None = None  # None: those of the study
     target_days: int | None = None
     strategy: str = "full"  # of STRATEGIES
     weather: str = ""  # of WEATHER; empty: nothing is known of the days ahead
@@ -131,12 +132,15 @@ def plan_leads(model: str, leads: Sequence[int], seeds: Sequence[int]) -> list[T
     ]
 
 
-def plan_predictors(model: str, lead: int, seeds: Sequence[int]) -> list[Task]:
-    """With transfer, without each predictor and with the season added."""
-    choices = {f"_without_{name}": tuple(v for v in VARIABLES if v != name) for name in VARIABLES}
-    choices["_with_season"] = (*VARIABLES, SEASON)
+def plan_predictors(
+    model: str, lead: int, seeds: Sequence[int], predictors: tuple[str, ...] = tuple(VARIABLES)
+) -> list[Task]:
+    """With transfer, without each of the three variables that is among the predictors, and with the season added."""
+    removed = [name for name in predictors if name in VARIABLES]
+    choices = {f"_without_{name}": tuple(other for other in predictors if other != name) for name in removed}
+    choices["_with_season"] = in_order((*predictors, SEASON))
     if getattr(read_train_script(PRETRAINING, model).settings, "forecast", "") == "change":
-        del choices["_without_soil_moisture"]  # a change counts from it
+        choices.pop("_without_soil_moisture", None)  # a change counts from it
     return [
         Task(
             experiment=experiment,
@@ -289,12 +293,12 @@ class Plan:
     def own_settings(self, task: Task) -> dict[str, Any]:
         """The settings asked for, of the task's strategy, and of what it knows of the weather ahead."""
         settings = self._asked_settings(task.model) | STRATEGIES[task.strategy]
-        if task.model != COMPACT:
+        if task.predictors:
             settings["predictors"] = task.predictors
-        elif task.predictors != tuple(VARIABLES):
-            raise UserError("--predictors means nothing to the compact model; give --no-details, or another model.")
+        if task.predictors and task.model == COMPACT:
+            raise UserError("The compact model cannot do without a predictor; give --no-details, or another model.")
         if task.weather:
-            settings["future_precipitation"] = True
+            settings["known_ahead"] = ("precipitation",)
         if task.weather == "degraded":
             settings["future_from"] = self.forecasts[task.experiment]
         return settings
@@ -302,7 +306,7 @@ class Plan:
     def _asked_settings(self, model: str) -> dict[str, Any]:
         """Those of the compact model leave out the epochs and the batch: they are meant for the published networks."""
         if model == COMPACT:
-            return {name: value for name, value in self.settings.items() if name == "input_days"}
+            return {name: value for name, value in self.settings.items() if name in OF_EVERY_MODEL}
         exactly = {"patience": 0} if "epochs" in self.settings else {}
         return self.settings | exactly
 

@@ -14,7 +14,7 @@ from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.grid import Grid
 from utils.common.periods import Span, Split
-from utils.dataset.predictors import channel_names, variables_of
+from utils.dataset.predictors import variables_of
 from utils.dataset.prepared import VARIABLES, VariableNames
 from utils.dataset.statistics import Statistics
 from utils.settings import EXPERIMENTS, RunSettings, from_plain, modernise
@@ -86,9 +86,8 @@ class Checkpoint:
         return variables_of(self.predictors, self.static)
 
     @property
-    def channels(self) -> tuple[str, ...]:
-        """The channels of the model's input."""
-        return channel_names(self.predictors, self.static, self.settings["known_ahead"], self.lead_days)
+    def known_ahead(self) -> tuple[str, ...]:
+        return tuple(self.settings.get("known_ahead", ()))
 
     @property
     def periods(self) -> Split:

@@ -71,7 +71,7 @@ class CompactTrainer(TwoFits):
         deviation = np.append(1e-3, samples.x.std(axis=0, dtype=np.float64))
         products = sum_products_of_parts(samples).sum(axis=0)
         set_regression(net, solve_ridge(products, LAND_MODEL_PENALTY * deviation**2, np.zeros(len(deviation))))
-        standardise_inputs(net, samples)
+        standardise_inputs(net, samples, chosen=torch.ones_like(net.scale, dtype=torch.bool))
         return Fit(net, loss=self.train_networks(net, samples, mean_error=0.0), samples=len(samples))
 
     def fit_to_observations(self, samples: CellSamples, days: int, share: float | None = None) -> Fit:
@@ -108,10 +108,11 @@ class CompactTrainer(TwoFits):
         products = sum_products_of_parts(samples)
         products += products[:, :1, :1] * mean_error**2 * np.outer(effect, effect)
         if self.pretrained:
+            standardise_inputs(net, samples, chosen=net.scale == 0)
             self.fit_regression_near_source(net, products.sum(axis=0), samples)
         else:
             self.fit_regression_from_scratch(net, products, samples)
-            standardise_inputs(net, samples)
+            standardise_inputs(net, samples, chosen=torch.ones_like(net.scale, dtype=torch.bool))
         if self.pretrained and self.settings.transfer == "head":
             linear, networks = forecast_parts(net, samples)
             loss = float(np.mean((samples.y - (linear + networks)) ** 2))
@@ -122,7 +123,7 @@ class CompactTrainer(TwoFits):
     def fit_regression_near_source(self, net: Compact, products: np.ndarray, samples: CellSamples) -> None:
         """Draw the weights towards the land model's, as strongly as by `prior_days` days of samples of it."""
         samples_per_day = len(samples) / len(np.unique(samples.day))
-        deviation = np.append(1.0, self.model.scale[: net.dynamic].numpy().astype(float))
+        deviation = np.append(1.0, net.scale[: net.dynamic].numpy().astype(float))
         prior = torch.cat([net.bias, net.weight]).detach().numpy().astype(float)
         set_regression(net, solve_ridge(products, self.settings.prior_days * samples_per_day * deviation**2, prior))
 
@@ -217,13 +218,15 @@ def set_regression(net: Compact, weights: Float[np.ndarray, "term"]) -> None:
 
 
 @torch.no_grad()
-def standardise_inputs(net: Compact, samples: CellSamples) -> None:
-    """Set the centre and scale of the networks' inputs to those of the samples."""
+def standardise_inputs(net: Compact, samples: CellSamples, chosen: Bool[Tensor, "input"]) -> None:
+    """Set the centre and scale of the chosen inputs of the networks to those of the samples."""
+    if not chosen.any():
+        return
     parts = index_batches(len(samples), SAMPLES_AT_ONCE)
     linear = np.concatenate([net.linear(torch.from_numpy(samples.x[part])).numpy() for part in parts])
     inputs = np.column_stack([samples.x, samples.static, linear]).astype(np.float64)
-    net.centre.copy_(torch.from_numpy(inputs.mean(axis=0)))
-    net.scale.copy_(torch.from_numpy(inputs.std(axis=0) + 1e-6))
+    net.centre[chosen] = torch.from_numpy(inputs.mean(axis=0))[chosen].to(net.centre)
+    net.scale[chosen] = torch.from_numpy(inputs.std(axis=0) + 1e-6)[chosen].to(net.scale)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import functools
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -153,4 +153,4 @@ def write_provenance(
 
 def words(value: Any) -> str:
     """A setting as one would type it."""
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return str(value) if isinstance(value, str) or not isinstance(value, Iterable) else " ".join(map(str, value))

@@ -30,6 +30,7 @@ from utils.settings import (
 from utils.training.checkpoint import Checkpoint, check_weights, load_finished
 from utils.training.inference import load_weights
 from utils.training.run_directory import git_commit, words
+from utils.training.transfer import add_inputs
 
 Build = Callable[[Any, Grid], ForecastModel]
 
@@ -79,6 +80,10 @@ def new_model(
     model = make(data.grid)
     if source:
         check_weights(source, settings.init_from)
+        there, here = model.input_names(source), model.input_names(settings)
+        new = (set(here) - set(there)) | set(lacking(source, settings))
+        if new:
+            source.best = add_inputs(model, source.best, there, here, new)
         if model.receptive_radius(settings.input_days) is None:
             check_grid(source, data.grid, settings.data, settings.init_from)
         load_weights(model, source.best, settings.init_from)
@@ -138,10 +143,20 @@ def load_pretraining(settings: FinetuneSettings, script: str, model: str, split:
     if not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
     source = load_finished(source_dir)
+    new = lacking(source, settings)
+    if new and settings.new_predictors == "refuse":
+        raise UserError(
+            f"{source_dir} was trained without {words(new)}; make one with: {command}, "
+            "or start the weights of what is new at zero with --new-predictors zero."
+        )
     for name, theirs, ours in (
         ("model", source_name(source.model), source_name(model)),
-        ("predictors", words(source.predictors), words(settings.predictors)),
-        ("static maps", words(source.static), words(settings.static)),
+        ("predictors", words(source.predictors), words(name for name in settings.predictors if name not in new)),
+        (
+            "static maps",
+            words(source.static) or "none",
+            words(name for name in settings.static if name not in new) or "none",
+        ),
         ("lead in days", source.lead_days, settings.lead_days),
         ("number of input days", source.input_days, settings.input_days),
     ):
@@ -162,6 +177,12 @@ def load_pretraining(settings: FinetuneSettings, script: str, model: str, split:
             f"({split.test[0][0]} to {split.test[0][1]})."
         )
     return source
+
+
+def lacking(source: Checkpoint, settings: RunSettings) -> tuple[str, ...]:
+    """The predictors and static maps that a pre-trained run has not seen."""
+    seen = {*source.predictors, *source.static}
+    return tuple(name for name in (*settings.predictors, *settings.static) if name not in seen)
 
 
 def _pretraining_command(settings: FinetuneSettings, script: str, model: str) -> str:

