@@ -208,9 +208,15 @@ def compare_errors(one: Sums, other: Sums, time: np.ndarray) -> dict[str, float 
 
 
 def _daily_sums(one: Sums, other: Sums, time: np.ndarray) -> Float[np.ndarray, "time moment"]:
-    """Daily sums of a forecast and of the one that it is compared with, in the order of `significance.daily_sums`."""
-    own = [one.of_days(name) for name in ("n", "o", "oo", "error_2")]
-    return np.column_stack([number_days(time), *own, other.of_days("error_2")])
+    """Daily sums of a forecast and of the one that it is compared with, as `significance.estimate` takes them."""
+    return significance.pack_daily_sums(
+        time,
+        n=one.of_days("n"),
+        observed=one.of_days("o"),
+        observed_2=one.of_days("oo"),
+        error_2=one.of_days("error_2"),
+        reference_2=other.of_days("error_2"),
+    )
 
 
 def fit_line(sums: Sums) -> dict[str, float | None]:
