@@ -50,6 +50,10 @@ class Estimate:
         low, high = sorted((function(self.low), function(self.high)))
         return Estimate(function(self.value), low=low, high=high, p=self.p)
 
+    def to_per_cent(self, value: str = "value", low: str = "low", high: str = "high") -> dict[str, float]:
+        """A relative change and its interval in per cent, under these names of columns."""
+        return {value: 100 * self.value, low: 100 * self.low, high: 100 * self.high}
+
 
 def daily_sums(
     observed: Float[np.ndarray, "time *cell"],

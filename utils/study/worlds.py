@@ -84,7 +84,6 @@ def _compare_in_world(
         if against == EQUAL_STEPS and not results.has(SCRATCH, rival, lead):
             continue
         change = results.rmse_change(Comparison(experiment, model, lead, (SCRATCH, rival)))
-        in_per_cent = change.transform(lambda share: 100 * share)
         rows.append(
             {
                 "world": name,
@@ -92,9 +91,7 @@ def _compare_in_world(
                 "model": model,
                 "against": against,
                 "lead_days": lead,
-                "rmse_change": in_per_cent.value,
-                "low": in_per_cent.low,
-                "high": in_per_cent.high,
+                **change.to_per_cent("rmse_change"),
                 "p": change.p,
                 "verdict": significance.verdict(change),
             }

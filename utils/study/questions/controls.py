@@ -60,9 +60,11 @@ def why_transfer_helps(results: Results, figures: Path) -> Section | None:
 
 def _tabulate(cases: Sequence[tuple[str, str]], gains: Sequence[Estimate]) -> pd.DataFrame:
     """What draw_controls takes."""
-    numbers = [[100 * gain.value, 100 * gain.low, 100 * gain.high] for gain in gains]
-    rows = [(model, SOURCES[source], *values) for (model, source), values in zip(cases, numbers, strict=True)]
-    return pd.DataFrame(rows, columns=["model", "row", "value", "low", "high"])
+    rows = [
+        {"model": model, "row": SOURCES[source]} | gain.to_per_cent()
+        for (model, source), gain in zip(cases, gains, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def draw_controls(table: pd.DataFrame, title: str, path: Path) -> None:

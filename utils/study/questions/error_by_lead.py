@@ -19,7 +19,6 @@ from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 _MARKS = [{"marker": marker, "markersize": 3} for marker in "os^Dv<>P"]
-_ENDS = {"change": "value", "low": "low", "high": "high"}
 
 
 def leads(results: Results, figures: Path) -> Section | None:
@@ -58,7 +57,7 @@ def _scores_by_lead(results: Results) -> pd.DataFrame:
         row = {"model": model, "lead_days": lead, "rmse": rmse.value}
         if model not in ("persistence", "climatology"):  # the reference; and one that is far off at short leads
             change = results.estimate(significance.rmse_change, experiment, model, lead)
-            row |= {name: 100 * getattr(change, end) for name, end in _ENDS.items()}
+            row |= change.to_per_cent("change")
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -50,7 +50,7 @@ def _changes(results: Results) -> pd.DataFrame:
         row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}
         if model != rival:
             change = results.estimate(significance.rmse_change, experiment, model, lead, rival=(SCRATCH, rival))
-            rows.append(row | {name: 100 * getattr(change, name) for name in ("value", "low", "high")})
+            rows.append(row | change.to_per_cent())
     return pd.DataFrame(rows)
 
 

@@ -81,8 +81,7 @@ def _change(results: Results, forecast: Forecast, choice: Choice) -> dict[str, f
             return {"value": float("nan")}
         fields = (observed.values, run["predicted"].values, run["persistence"].values)
         sums.append(significance.daily_sums(*fields, days=observed["time"].values))
-    change = significance.estimate(sums, significance.rmse_change)
-    return {name: 100 * getattr(change, name) for name in ("value", "low", "high")}
+    return significance.estimate(sums, significance.rmse_change).to_per_cent()
 
 
 def _words(rows: pd.DataFrame) -> str:

@@ -260,9 +260,8 @@ def _row(results: Results, case: Case, shortest: int | None) -> dict:
     rivals = {MEMORY: MEMORY} if case.strategy == "scratch" else {"scratch": case.model, MEMORY: MEMORY}
     for rival, name in rivals.items():
         change = estimate(significance.rmse_change, rival=name)
-        numbers = (100 * change.value, 100 * change.low, 100 * change.high, change.p)
-        row |= dict(zip(COMPARED[rival], numbers, strict=True))
-        row |= {f"vs_{rival}": significance.verdict(change)}
+        *columns, p = COMPARED[rival]
+        row |= change.to_per_cent(*columns) | {p: change.p, f"vs_{rival}": significance.verdict(change)}
     return row
 
 

@@ -105,9 +105,7 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
             others = [runs["none"][lead, seed] for seed in seeds]
             sums = [np.stack([_sums(run, other) for other in others]) for run in own]  # each learned independently
             change = significance.estimate(sums, significance.rmse_change)
-            verdict = significance.verdict(change)
-            row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
-            row |= {"p": change.p, "significant": verdict in ("better", "worse")}
+            row |= change.to_per_cent("change", "change_low", "change_high") | {"p": change.p}
         rows.append(row)
     blind = runs["none"][lead, seeds[0]]
     persistence = blind["persistence"].values
