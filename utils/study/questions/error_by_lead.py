@@ -109,7 +109,7 @@ def _draw_changes(ax: Axes, rows: pd.DataFrame, look: dict, dodge: float) -> boo
     if rows.empty:
         return False
     x = rows["lead_days"].to_numpy(float) + dodge
-    style.draw_interval(ax, x, rows[["low", "high"]], look["color"])
+    forest.draw_upright_points(ax, x, rows.rename(columns={"change": "value"}), look)
     line = look | {"marker": "none"}
     clipped = style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)
     for place, (value, low, high) in zip(x, rows[["change", "low", "high"]].to_numpy(), strict=True):

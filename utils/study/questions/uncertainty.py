@@ -209,10 +209,8 @@ def _draw_crps(ax: Axes, table: pd.DataFrame, looks: dict[str, dict]) -> None:
     ax.axhline(0, **style.baseline_line("climatology", width=0.8))
     for turn, (name, rows) in enumerate(table.groupby("model", sort=False)):
         x = rows["lead_days"].to_numpy(float) + 0.25 * (turn - 1)
-        style.draw_interval(ax, x, rows[["low", "high"]], looks[name]["color"])
-        for place, (value, low, high) in zip(x, rows[["against_climatology", "low", "high"]].to_numpy(), strict=True):
-            face = looks[name]["color"] if forest.excludes_zero(low, high) else "white"
-            ax.plot(place, value, **looks[name] | {"markersize": 3.5, "markerfacecolor": face, "zorder": 4})
+        points = rows.rename(columns={"against_climatology": "value"})
+        forest.draw_upright_points(ax, x, points, looks[name] | {"markersize": 3.5})
     ax.set(xlabel="lead (d)", ylabel=f"less climatology's ({UNITS});\nnegative is better")
     ax.set_xticks(sorted(table["lead_days"].unique()))
     ax.margins(x=0.15)

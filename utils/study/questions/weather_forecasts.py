@@ -206,9 +206,7 @@ def _draw_kind(error: Axes, change: Axes, rows: pd.DataFrame, kind: str, dodge: 
     error.vlines(x, rows["low"], rows["high"], color=look["color"], linewidth=1, zorder=3)
     error.plot(x, rows["rmse"], label=name, **line)
     if kind != "none":
-        change.vlines(x, rows["change_low"], rows["change_high"], color=look["color"], linewidth=1, zorder=3)
         change.plot(x, rows["change"], color=look["color"], linewidth=1.2)
-        for place, (value, low, high) in zip(x, rows[["change", "change_low", "change_high"]].to_numpy(), strict=True):
-            face = look["color"] if forest.excludes_zero(low, high) else "white"
-            change.plot(place, value, markerfacecolor=face, **line)
+        points = rows[["change", "change_low", "change_high"]].set_axis(["value", "low", "high"], axis=1)
+        forest.draw_upright_points(change, x, points, line)
     return Line2D([], [], label=name, **line)
