@@ -50,10 +50,11 @@ def row_height(looks: Sequence[Look]) -> float:
     return GAP + PITCH * len(looks)
 
 
-def keys(looks: Sequence[Look], rows: pd.DataFrame) -> list[Artist]:
-    """The entries of the legend: each kind, the interval, and what filled and hollow mean."""
+def keys(looks: Sequence[Look], rows: pd.DataFrame, clipped: bool) -> list[Artist]:
+    """The entries of the legend: each kind, the interval, filled and hollow, and the arrow where a point is clipped."""
     kinds = [Line2D([], [], color=look.colour, label=look.label, **style.DOT | _marker(look)) for look in looks]
-    return [*kinds, INTERVAL, style.FILLED, style.HOLLOW] if rows["low"].notna().any() else kinds
+    notes = [INTERVAL, style.FILLED, style.HOLLOW] if rows["low"].notna().any() else []
+    return [*kinds, *notes, CLIPPED] if clipped else [*kinds, *notes]
 
 
 def percent_limits(points: pd.DataFrame) -> tuple[float, float]:

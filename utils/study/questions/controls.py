@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
@@ -85,11 +84,11 @@ def _controls_figure(table: pd.DataFrame, title: str) -> Plot:
     ]
     figure = style.new_figure(style.SINGLE, 1.1 + forest.row_height(looks) * len(rows), title)
     ax = figure.subplots()
-    ax.set_xlim(style.axis_limits(np.append(table[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+    ax.set_xlim(forest.percent_limits(table))
     forest.prepare_rows(ax, rows)
-    forest.draw_points(ax, table, rows, looks, by="model")
+    clipped = forest.draw_points(ax, table, rows, looks, by="model")
     ax.set_xlabel("change of RMSE by transfer (%)")
-    style.legend(figure, *style.in_rows(forest.keys(looks, table), 2))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 2))
     return figure
 
 

@@ -111,8 +111,4 @@ def _draw_changes(ax: Axes, rows: pd.DataFrame, look: dict, dodge: float) -> boo
     x = rows["lead_days"].to_numpy(float) + dodge
     forest.draw_upright_points(ax, x, rows.rename(columns={"change": "value"}), look)
     line = look | {"marker": "none"}
-    clipped = style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)
-    for place, (value, low, high) in zip(x, rows[["change", "low", "high"]].to_numpy(), strict=True):
-        face = look["color"] if forest.excludes_zero(low, high) else "white"
-        ax.plot(place, value, **look | {"markerfacecolor": face, "zorder": 4})
-    return clipped
+    return style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)

@@ -127,7 +127,7 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
         clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
         ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%)\nnegative is better")
         _mark_rival(ax, list(rows), rival)
-    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([forest.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 4))
     return figure
 
 

@@ -138,7 +138,7 @@ def _predictors_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
         ax.set_title(f"({letter}) {'all seasons' if season == 'all' else season}")
     panels[len(panels) // 2].set_xlabel(f"change of RMSE (10⁻³ {UNITS}); positive is worse")
-    style.legend(figure, *style.in_rows(forest.keys(looks, points) + ([forest.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, points, clipped), 4))
     return figure
 
 

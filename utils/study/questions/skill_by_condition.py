@@ -118,6 +118,5 @@ def _conditions_figure(table: pd.DataFrame, shown: list[Forecast], title: str) -
         forest.prepare_rows(ax, rows[group])
         clipped |= forest.draw_points(ax, table[table["group"] == group], rows[group], looks, by="forecast")
         ax.set(title=f"({letter}) {names[group]}", xlabel="change of RMSE (%)\nnegative is better")
-    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(keys, 3))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 3))
     return figure

@@ -112,6 +112,5 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     forest.prepare_rows(ax, models)
     clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
     ax.set_xlabel("change of RMSE by transfer (%); negative is better")
-    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(keys, 2))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 2))
     return figure
