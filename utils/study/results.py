@@ -219,16 +219,16 @@ class Results:
         if cells_of:
             observed = observed.where(self.predictions(SCRATCH, cells_of, lead)["observed"].notnull())
         if not rival:
-            return self._sums_on(observed, experiment, model, lead)
+            return self.sums_on(observed, experiment, model, lead)
         choice = {"season": season, "cells_of": cells_of}
         own = self.sums(experiment, model, lead, rival=None, paired=False, **choice)
         others = self.sums(*rival, lead, rival=None, paired=False, **choice)
         if not np.array_equal(own[0][:, : significance.ERROR_2], others[0][:, : significance.ERROR_2]):
-            others = self._sums_on(observed, *rival, lead)  # it was scored on other samples
+            others = self.sums_on(observed, *rival, lead)  # it was scored on other samples
         crossed = significance.cross_seeds(own, others)
         return [rivals[number] for number, rivals in enumerate(crossed)] if paired else crossed
 
-    def _sums_on(
+    def sums_on(
         self, observed: xr.DataArray, experiment: str, model: str, lead: int
     ) -> list[Float[np.ndarray, "time moment"]]:
         """Daily sums of each seed against persistence, where `observed` has a value."""
