@@ -183,7 +183,7 @@ def intervals(sums: Sums, persistence: Sums, time: np.ndarray) -> dict[str, floa
     """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
     ends: dict[str, float] = {}
     daily = [_daily_sums(sums, persistence, time)]
-    for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
+    for name, score in significance.WITH_INTERVALS.items():
         estimate = significance.estimate(daily, score)
         ends |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return without_nan(ends)

@@ -141,6 +141,7 @@ class RatioScore:
 skill = RatioScore(lambda ratio: -float(np.expm1(ratio)))  # 1 − MSE / MSE of the reference
 rmse_change = RatioScore(lambda ratio: float(np.expm1(ratio / 2)))  # relative to the reference: −0.1 is a tenth less
 Score = Callable[[Tensor], Tensor] | RatioScore
+WITH_INTERVALS: dict[str, Score] = {"rmse": rmse, "r2": r2, "skill": skill}  # in metrics.json and in the table
 
 
 def estimate(sums: Sequence[Float[np.ndarray, "*rival time moment"]], score: Score) -> Estimate:

@@ -40,7 +40,7 @@ def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns of transfer against compute-matched scratch, where that was run."""
     known = rows["matched_rmse_change"].notna()
     preferred = rows.copy()
-    for matched, usual in zip(score_table.MATCHED, score_table.TRANSFER, strict=False):
+    for matched, usual in zip(score_table.AGAINST_MATCHED, score_table.AGAINST_SCRATCH, strict=True):
         preferred[usual] = rows[matched].where(known, rows[usual])  # the columns are empty where none was run
     return preferred
 
