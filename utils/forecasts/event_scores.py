@@ -132,11 +132,11 @@ class EventScores:
 
     def summary(self) -> dict[str, Any]:
         """The scores for JSON, which has no NaN."""
-        ends = without_nan({"skill_low": self.skill.low, "skill_high": self.skill.high})
+        skill = self.skill
         return {
             "brier": self.brier,
-            "skill": self.skill.value,
-            **ends,
+            "skill": skill.value,
+            **without_nan({"skill_low": skill.low, "skill_high": skill.high}),
             "share_observed": self.share,
             **self.parts,
             "bins": [without_nan(row) for row in self.reliability],
