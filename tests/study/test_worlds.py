@@ -95,7 +95,7 @@ def test_a_control_run_differs_in_its_source_alone(tmp_path):
         assert plan.configure(source).settings.data == tmp_path / f"{source.control}.nc"
         settings = plan.configure(tuned).settings
         assert (settings.data, settings.init_from) == (tmp_path / "own.nc", tmp_path / source.folder)
-        assert tuned.needs == (source.folder.as_posix(),) and tuned.note == CONTROLS[tuned.control]
+        assert tuned.needs == (source.folder.as_posix(),) and tuned.note == CONTROLS[tuned.control].note
 
 
 def test_the_answer_compares_each_control_with_no_transfer_and_with_the_own_source(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ LEARNED_FROM = (  # which days: see docs/protocol.md
     "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
     "Networks learn from training days and choose their epoch on validation days."
 )
+RIVALS = ("persistence", "ridge_memory")  # baselines that every forecast is compared with
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 CASES = (
     "A case is a model at a lead. Behind a change of RMSE stand its 95 % interval and its p. Each p of a sentence or a "

@@ -20,10 +20,9 @@ from utils.products.synthetic.world import PRODUCTS
 from utils.scores import significance
 from utils.scores.significance import LEVEL, Estimate
 from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
-from utils.study.results import Comparison, Results
+from utils.study.results import RIVALS, Comparison, Results
 
 FIRST_SEED = 2  # of the first world; the study's own sample has 1
-RIVALS = ("persistence", "ridge_memory")  # baselines that the models are compared with
 NO_TRANSFER = "no transfer"  # the other comparison: with the same model from scratch
 EQUAL_STEPS = "no transfer, equal steps"  # and with it after as many steps, where the study has such runs
 MEAN, THIS = "mean", "this study"  # in the column `world`: the row over all worlds, and the study's own world

@@ -18,9 +18,8 @@ from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Comparison, Results
+from utils.study.results import LEARNED_FROM, RIVALS, SCRATCH, TRANSFERRED, Comparison, Results
 
-RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
 
 

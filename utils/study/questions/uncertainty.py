@@ -23,6 +23,7 @@ from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
+from utils.scores.metrics import SEASONS
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
@@ -30,7 +31,6 @@ from utils.study.questions.drought import DROUGHT, describe_drought, draw_drough
 from utils.study.results import TRANSFERRED, Results
 
 SIMPLE = ("persistence", "climatology")
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "crps": Column("CRPS", "m³ m⁻³", ".4f"),

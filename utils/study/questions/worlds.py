@@ -14,8 +14,8 @@ from utils.scores.significance import Estimate
 from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import Results
-from utils.study.worlds import EQUAL_STEPS, MEAN, NO_TRANSFER, RIVALS, THIS, compare_worlds
+from utils.study.results import RIVALS, Results
+from utils.study.worlds import EQUAL_STEPS, MEAN, NO_TRANSFER, THIS, compare_worlds
 
 PANELS = (*RIVALS, NO_TRANSFER, EQUAL_STEPS)
 CHANGE = ("rmse_change", "low", "high", "p")
