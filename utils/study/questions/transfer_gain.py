@@ -47,7 +47,7 @@ def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _against_scratch(results: Results, cases: list[tuple[str, int]]) -> list[str]:
     """How often transfer lowers the error: first against as many training steps from scratch, where those were run."""
-    rivals = {MATCHED: "from scratch with as many training steps as both of its trainings", "": "from scratch"}
+    rivals = {MATCHED: "from scratch after as many steps", "": "from scratch"}
     sentences = []
     for variant, words in rivals.items():
         there = [(m, lead) for m, lead in cases if results.has(SCRATCH, m + variant, lead)]
