@@ -22,6 +22,7 @@ from utils.figures import style
 PITCH = 0.085  # inches from one point of a row to the next
 GAP = 0.08  # inches between the points of two rows
 INTERVAL = Line2D([], [], color="0.4", linewidth=1, label="95 % interval")
+NOTES = (INTERVAL, style.FILLED, style.HOLLOW)  # of every figure with points and their intervals
 CLIPPED = Line2D([], [], color="0.6", label="off the axis", **style.DOT | {"marker": CARETLEFT})
 _HALO = [withStroke(linewidth=1.5, foreground="white")]
 
@@ -53,7 +54,7 @@ def row_height(looks: Sequence[Look]) -> float:
 def keys(looks: Sequence[Look], rows: pd.DataFrame, clipped: bool) -> list[Artist]:
     """The entries of the legend: each kind, the interval, filled and hollow, and the arrow where a point is clipped."""
     kinds = [Line2D([], [], color=look.colour, label=look.label, **style.DOT | _marker(look)) for look in looks]
-    notes = [INTERVAL, style.FILLED, style.HOLLOW] if rows["low"].notna().any() else []
+    notes = NOTES if rows["low"].notna().any() else ()
     return [*kinds, *notes, CLIPPED] if clipped else [*kinds, *notes]
 
 

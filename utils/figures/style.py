@@ -115,6 +115,12 @@ def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return [n for n in known if n in names] + [n for n in names if n not in known]
 
 
+def networks_first(names: Iterable[str]) -> list[str]:
+    """Each name once: the networks as they come, then the baselines in their order."""
+    names = list(dict.fromkeys(names))
+    return [name for name in names if name not in BASELINES] + [name for name in BASELINES if name in names]
+
+
 def finite_rows(table: pd.DataFrame, *numbers: str) -> pd.DataFrame:
     """The rows whose first number is finite, `numbers` as floats (NaN where the table lacks one)."""
     table = table.reindex(columns=dict.fromkeys([*table.columns, *numbers])).astype(dict.fromkeys(numbers, float))

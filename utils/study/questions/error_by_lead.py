@@ -78,8 +78,7 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
     table = style.finite_rows(table, "rmse", "change", "low", "high").sort_values("lead_days", kind="stable")
     if table.empty:
         raise UserError("Scores against lead cannot be drawn: the table holds no RMSE.")
-    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
-    names = style.ordered(table["model"], (*networks, *BASELINES))
+    names = style.networks_first(table["model"])
     figure = style.new_figure(style.DOUBLE, 2.9, title)
     error, change = figure.subplots(1, 2)
     error.set_ylim(style.axis_limits(table["rmse"].to_numpy()))
@@ -99,7 +98,7 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.grid(**style.GRID)
     lines = [line for line in error.get_lines() if line.get_label() in names]
-    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
+    notes = [*forest.NOTES, style.CLIPPED] if clipped else forest.NOTES
     style.legend(figure, *style.in_rows([*lines, *notes], 4))
     return figure
 

@@ -22,7 +22,6 @@ from utils.forecasts.climatology import Climatology
 from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
-from utils.scores.baselines import BASELINES
 from utils.scores.metrics import SEASONS
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
@@ -176,8 +175,7 @@ def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], ti
 def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
     """Axes in order: a diagram for each lead, the CRPS."""
     leads = sorted(table["lead_days"].unique())
-    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
-    names = style.ordered(table["model"], (*networks, *BASELINES))
+    names = style.networks_first(table["model"])
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
     figure = style.new_figure(style.DOUBLE, 2.3, title)
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
@@ -196,9 +194,8 @@ def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> 
     _draw_crps(errors, table[table["model"] != "climatology"], looks)
     errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS")
     keys = [Line2D([], [], markersize=3, label=name, **look) for name, look in looks.items()]
-    notes = [Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")]
-    notes += [forest.INTERVAL, style.FILLED, style.HOLLOW]
-    style.legend(figure, keys, notes)
+    reliable = Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")
+    style.legend(figure, keys, [reliable, *forest.NOTES])
     return figure
 
 

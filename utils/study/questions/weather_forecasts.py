@@ -186,7 +186,6 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
     if len(simple):
         line = style.baseline_line("persistence", width=0.8)
         handles += error.plot(simple["lead_days"], simple["rmse"], label="persistence", **line)
-    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW]
     error.set_ylim(*style.axis_limits(table[["rmse", "low", "high"]].to_numpy().ravel()))
     error.set(title="(a) RMSE", xlabel="lead (d)", ylabel=f"RMSE ({UNITS})")
     change.set(title="(b) what knowing the weather changes", xlabel="lead (d)", ylabel="change of RMSE (%)")
@@ -194,7 +193,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.margins(x=0.1)
         ax.grid(**style.GRID)
-    style.legend(figure, handles, notes)
+    style.legend(figure, handles, forest.NOTES)
     return figure
 
 
