@@ -19,7 +19,7 @@ from utils.settings import EXPERIMENTS
 from utils.study import plan
 from utils.study.jobs import Study
 from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
-from utils.study.questions import predictors_and_record_length, transfer_strategies
+from utils.study.questions import record_length, transfer_strategies
 from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
@@ -124,7 +124,7 @@ def made(tmp_path_factory):
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
     given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plan, predictors_and_record_length, transfer_strategies):
+        for module in (plan, record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
         script = load_script(ROOT / "reproduce.py")
         patch.setattr(script, "processes", lambda number: ThreadPoolExecutor(1))

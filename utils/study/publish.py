@@ -43,7 +43,8 @@ def publish_study(study: Path, into: Path, figures: tuple[str, ...]) -> None:
     for path in files:
         shutil.copyfile(path, into / path.name)
     results = Results(study)
-    draw_periods(results.study["periods"], into / "periods.png", results.title("Data and periods of the study"))
+    title = results.title("Data and periods of the study")
+    draw_periods(results.study["periods"], into / "periods.png", title, results.source_name, results.target_name)
 
 
 def publish_all(folder: Path, into: Path) -> None:
