@@ -21,6 +21,7 @@ CONUS_MONTHS := --train 2015-05-01 2015-11-30 --val 2015-12-01 2015-12-31 --test
 	--source-train 2015-04-01 2015-11-30 2017-04-01 2017-12-31
 CONUS_SOURCE := --source-val 2018-01-01 2018-02-14 --source-test 2018-02-15 2018-03-31
 CONUS_PARTS := --details --weather
+CONUS_FIGURES := study cells target_days weather_compact reliability
 CONUS_PERIODS = $(if $(shell ls data/raw/smap_conus/2016/SMAP_AM.csv 2>/dev/null),$(CONUS_YEAR),$(CONUS_MONTHS))
 
 conus-data: .venv/installed
@@ -58,6 +59,8 @@ docs-results: .venv/installed  ## copy the finished studies, and a forecast from
 	$(BIN)/python forecast.py $(RESULTS)/runs/finetune-SMAPtest/compact/lead*/seed0 \
 		--data data/sample/smap_l4_2deg.nc --out $(RESULTS)/forecast.nc
 	cp $(RESULTS)/forecast.png docs/results/
+	[ ! -d results-conus ] || $(BIN)/python -m utils.study.publish results-conus docs/results/conus \
+		--figures $(CONUS_FIGURES) --page README.md --rows 7-days
 	[ ! -d results-evidence ] || $(BIN)/python -m utils.study.publish results-evidence docs/results/evidence
 
 transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthetic sample: results-transfer/

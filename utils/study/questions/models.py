@@ -76,8 +76,8 @@ def _against_yardsticks(results: Results) -> str:
     best = min(cases, key=lambda case: changes[case, strongest[case]].value)
     (way, model, lead), rival = best, strongest[best]
     return (
-        f"In {sum(better)} of {len(cases)} cases a model, from scratch or with transfer, is significantly better than each of "
-        f"{join_words(YARDSTICKS)}; {model} {WAYS[way]}, {format_days(lead)}, has the largest gain on the "
+        f"In {sum(better)} of {len(cases)} cases a model, from scratch or with transfer, is significantly better than "
+        f"each of {join_words(YARDSTICKS)}; {model} {WAYS[way]}, {format_days(lead)}, has the largest gain on the "
         f"strongest of them: {format_change(changes[best, rival])} against {rival}."
     )
 
