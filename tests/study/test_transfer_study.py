@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,11 @@ def test_strategies_and_weather_are_in_a_study_where_asked_for_and_nowhere_else(
     assert len(plain.runs) == 9 and not any("compact" in name for name in plain.runs)
     assert len(both.runs) == 3 * (41 + 21 + 2 * 4)
     assert set(plain.runs) < set(both.runs)
+    closer = Study(plan, ("convlstm", "compact"), (3,), (0,), details=True).runs
+    learned = {name: row["target_days"] for name, row in closer.items() if "target_days" in row}
+    for model in ("convlstm", "compact"):
+        for days, way in product(TARGET_DAYS, ("SMAPtest", "finetune-SMAPtest")):
+            assert learned[f"{way}/{model}_{days}days/lead3/seed0"] == days
     names = [job.name for job in both.jobs()]
     assert len(names) == len(set(names)) and all(set(job.needs) <= set(names) for job in both.jobs())
     baselines = {name for name in names if name.startswith("SMAPtest/ridge_memory")}

@@ -118,18 +118,16 @@ def _row(results: Results, experiment: str, model: str, days: int | None, shorte
 def _where_it_pays(models: pd.Series, days: pd.Series, changes: list[Estimate]) -> str:
     """With how many days each model is significantly better, or worse, with transfer than without."""
     found = pd.DataFrame({"model": models, "days": days, "verdict": list(map(significance.verdict, changes))})
-    sentences = []
-    for word in ("better", "worse"):
-        phrases = []
-        for model, rows in found.groupby("model", sort=False):
-            lengths = [str(days) for days in sorted(rows.loc[rows["verdict"] == word, "days"])]
-            if lengths or word == "better":
-                phrases.append(f"for {model} with {join_words(lengths) or 'no number of days'}")
-        if phrases:
-            sentences.append(
-                f"significantly {word} than training from scratch on as many SMAP days {', '.join(phrases)}"
-            )
-    return f"Transfer is {'; it is '.join(sentences)}."
+    phrases: dict[str, list[str]] = {"better": [], "worse": []}
+    for (word, said), (model, rows) in product(phrases.items(), found.groupby("model", sort=False)):
+        lengths = [str(days) for days in sorted(rows.loc[rows["verdict"] == word, "days"])]
+        if lengths or word == "better":
+            said.append(f"for {model} with {join_words(lengths) or 'no number of'} days")
+    sentence = "Transfer is significantly better than training from scratch on as many SMAP days "
+    sentence += join_words(phrases["better"])
+    if phrases["worse"]:
+        sentence += f"; it is significantly worse {join_words(phrases['worse'])}"
+    return f"{sentence}."
 
 
 def record_length_tables(results: Results) -> list[Table]:
