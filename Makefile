@@ -7,7 +7,7 @@ RESULTS ?= results
 
 RAW ?=
 
-.PHONY: reproduce conus conus-data paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
+.PHONY: reproduce conus conus-data docs-conus paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -21,7 +21,6 @@ CONUS_MONTHS := --train 2015-05-01 2015-11-30 --val 2015-12-01 2015-12-31 --test
 	--source-train 2015-04-01 2015-11-30 2017-04-01 2017-12-31
 CONUS_SOURCE := --source-val 2018-01-01 2018-02-14 --source-test 2018-02-15 2018-03-31
 CONUS_PARTS := --details --weather
-CONUS_FIGURES := study cells target_days weather_compact reliability
 CONUS_PERIODS = $(if $(shell ls data/raw/smap_conus/2016/SMAP_AM.csv 2>/dev/null),$(CONUS_YEAR),$(CONUS_MONTHS))
 
 conus-data: .venv/installed
@@ -33,6 +32,10 @@ conus: conus-data  ## real SMAP L3 over the United States: results-conus/; RAW=F
 	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/all-ages/forecasts results-conus/7-days/
 	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) $(CONUS_PARTS) --max-input-age 7 \
 		--out results-conus/7-days
+
+docs-conus: .venv/installed  ## copy what make conus has found to docs/results/conus, and fill the README's table
+	$(BIN)/python -m utils.study.publish results-conus docs/results/conus \
+		--figures study cells target_days weather_compact reliability --page README.md --rows 7-days
 
 # The paper's own setting, but for its leak: its source was validated on SMAP's test year. Here the source learns from no
 # day that SMAP is validated or tested on. Its own test year is scored, and nothing is learned from it. A period is cut
@@ -59,8 +62,6 @@ docs-results: .venv/installed  ## copy the finished studies, and a forecast from
 	$(BIN)/python forecast.py $(RESULTS)/runs/finetune-SMAPtest/compact/lead*/seed0 \
 		--data data/sample/smap_l4_2deg.nc --out $(RESULTS)/forecast.nc
 	cp $(RESULTS)/forecast.png docs/results/
-	[ ! -d results-conus ] || $(BIN)/python -m utils.study.publish results-conus docs/results/conus \
-		--figures $(CONUS_FIGURES) --page README.md --rows 7-days
 	[ ! -d results-evidence ] || $(BIN)/python -m utils.study.publish results-evidence docs/results/evidence
 
 transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthetic sample: results-transfer/
