@@ -16,9 +16,8 @@ from torch import Tensor
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores.metrics import SEASONS
-from utils.scores.significance import OBSERVED, Estimate, N, estimate
+from utils.scores.significance import OBSERVED, Estimate, N, estimate, pack_daily_sums
 from utils.scores.sums import REGIONS
-from utils.scores.variance import number_days
 
 NOMINAL = float(LEVELS[-1] - LEVELS[0])  # coverage that the interval between the outer quantiles should have
 WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
@@ -104,10 +103,8 @@ class QuantileScores:
         return float(self.crps.sum() / max(self.n.sum(), 1))
 
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
-        """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
-        unused = np.zeros(len(self.n))
-        days = number_days(self.days)
-        return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
+        """What utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
+        return pack_daily_sums(self.days, n=self.n.sum(axis=1), error_2=self.crps, reference_2=reference.crps)
 
 
 def estimate_share(
@@ -119,9 +116,7 @@ def estimate_share(
     """
     if not total.any():
         return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
-    unused = np.zeros(len(days))
-    sums = np.column_stack([number_days(days), total, part, unused, unused, unused])
-    excess = estimate([sums], lambda mean: _share(mean) - expected)
+    excess = estimate([pack_daily_sums(days, n=total, observed=part)], lambda mean: _share(mean) - expected)
     value, low, high = (expected + end for end in (excess.value, excess.low, excess.high))
     return Estimate(value, low=float(np.clip(low, 0, 1)), high=float(np.clip(high, 0, 1)), p=excess.p)
 

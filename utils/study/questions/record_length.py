@@ -111,8 +111,7 @@ def _row(results: Results, experiment: str, model: str, days: int | None, shorte
     change = results.estimate(
         significance.rmse_change, experiment, name, results.lead, rival=(SCRATCH, name), cells_of=cells_of
     )
-    numbers = (100 * change.value, 100 * change.low, 100 * change.high, change.p)
-    return row | dict(zip(CHANGE, numbers, strict=True))
+    return row | change.to_per_cent(*CHANGE[:3]) | {"p": change.p}
 
 
 def _where_it_pays(models: pd.Series, days: pd.Series, changes: list[Estimate]) -> str:
