@@ -53,7 +53,8 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
     for model in dict.fromkeys((results.detail, results.best)):
         tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
         scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
-        tests = results.transfer_by_cell(model, lead)[["better", "worse"]]
+        tests = results.transfer_by_cell(model, lead)
+        tests = tests[["better", "worse"]].where(tests["tested"])
         changes[model] = (tuned - scratch)[["r2", "rmse"]].merge(tests)
     path, ahead = figures / "transfer_cells.png", f"{format_days(lead)} ahead"
     Drawmap.draw_transfer_maps(changes, results.title(f"What transfer changes in each cell, {ahead}"), path)

@@ -80,8 +80,9 @@ def probabilities(results: Results) -> pd.DataFrame | None:
             change = significance.estimate([scores.daily_sums(found["climatology"])], significance.mse_difference)
             rows.append(
                 {"model": name, "lead_days": lead, "crps": scores.mean_crps, "against_climatology": change.value}
-                | {"low": change.low, "high": change.high, "coverage_p": covered.p}
+                | {"low": change.low, "high": change.high}
                 | covered.to_per_cent("coverage", "coverage_low", "coverage_high")
+                | {"coverage_p": covered.p}
                 | {f"coverage_{season}": 100 * share for season, share in scores.by_season.items()}
                 | {"width": scores.width, "n": int(scores.n.sum()), "reliability": scores.below}
                 | drought_columns(events[name], events["persistence"])
@@ -106,7 +107,8 @@ def how_sure(results: Results, figures: Path) -> Section | None:
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
         "models that were fine-tuned without these days, in four blocks of time. The pre-training may have seen the "
-        f"same days of {results.source_name}. Persistence and climatology are treated in the same way.",
+        f"same days of {results.source_name}. Persistence and climatology are treated in the same way."
+        + (" All ages of the last observation went into them." if results.study.get("max_input_age") else ""),
         points=ranked,
         in_short=in_short,
     )
