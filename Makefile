@@ -7,7 +7,7 @@ RESULTS ?= results
 
 RAW ?=
 
-.PHONY: reproduce conus conus-data paper evidence docs-results figures bench tour test test-fast defects lint clean
+.PHONY: reproduce conus conus-data docs-conus paper evidence docs-results figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -20,6 +20,7 @@ CONUS_YEAR := --train 2015-05-01 2016-01-31 --val 2016-02-01 2016-03-31 --test 2
 CONUS_MONTHS := --train 2015-05-01 2015-11-30 --val 2015-12-01 2015-12-31 --test 2016-01-01 2016-03-31 \
 	--source-train 2015-04-01 2015-11-30 2017-04-01 2017-12-31
 CONUS_SOURCE := --source-val 2018-01-01 2018-02-14 --source-test 2018-02-15 2018-03-31
+CONUS_PARTS := --details --weather
 CONUS_PERIODS = $(if $(shell ls data/raw/smap_conus/2016/SMAP_AM.csv 2>/dev/null),$(CONUS_YEAR),$(CONUS_MONTHS))
 
 conus-data: .venv/installed
@@ -27,9 +28,14 @@ conus-data: .venv/installed
 	$(BIN)/python data/prepare_smap_conus.py
 
 conus: conus-data  ## real SMAP L3 over the United States: results-conus/; RAW=FOLDER takes files that are there
-	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) --out results-conus/all-ages
-	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/7-days/
-	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) --max-input-age 7 --out results-conus/7-days
+	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) $(CONUS_PARTS) --out results-conus/all-ages
+	mkdir -p results-conus/7-days && cp -rlf results-conus/all-ages/runs results-conus/all-ages/forecasts results-conus/7-days/
+	$(BIN)/python reproduce.py $(CONUS) $(CONUS_PERIODS) $(CONUS_SOURCE) $(CONUS_PARTS) --max-input-age 7 \
+		--out results-conus/7-days
+
+docs-conus: .venv/installed  ## copy what make conus has found to docs/results/conus, and fill the README's table
+	$(BIN)/python -m utils.study.publish results-conus docs/results/conus \
+		--figures study cells target_days weather_compact reliability --page README.md --rows 7-days
 
 # The paper's own setting, but for its leak: its source was validated on SMAP's test year. Here the source learns from no
 # day that SMAP is validated or tested on. Its own test year is scored, and nothing is learned from it. A period is cut

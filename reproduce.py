@@ -59,7 +59,7 @@ class Settings:
     train: MaybePeriods = None  # target days of SMAP to learn from; None: all before --val
     val: MaybePeriod = None  # to validate on; None: the 365 days before --test
     test: MaybePeriod = None  # to score; None: the last 365 days of the record
-    source_train: MaybePeriods = None  # target days of ERA5-Land to learn from; None: all before --source-val
+    source_train: MaybePeriods = None  # target days of the source to learn from; None: all before --source-val
     source_val: MaybePeriod = None  # to validate on; None: the 365 days before --source-test
     source_test: MaybePeriod = None  # to score, never learned from; None: the last 365 days before SMAP's --test
     input_days: int | None = None  # days in the window; None: as many as the lead

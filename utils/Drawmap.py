@@ -137,6 +137,7 @@ def _transfer_figure(changes: dict[str, xr.Dataset], title: str) -> Figure:
     valued = np.isfinite(rmse)
     if not valued.any():
         raise UserError("No map can be drawn: no cell has a score both with transfer and without it.")
+    tested = np.isfinite(better) & valued
     better, worse = (better == 1) & valued, (worse == 1) & valued
     skill, error = centred_colours(r2, SKILL, most=1), centred_colours(rmse, SKILL.reversed())
     rows = []
@@ -149,19 +150,23 @@ def _transfer_figure(changes: dict[str, xr.Dataset], title: str) -> Figure:
     figure, panels = map_figure(find_region(lat, lon, [*r2, *rmse], valued), rows, title, bottom=bottom)
     colour_bar(figure, panels[:, 0], skill, r2, "change of R² (–); transfer helps →")
     colour_bar(figure, panels[:, 1], error, rmse, f"← transfer helps; change of RMSE ({UNITS})")
-    said = [
-        _shares(model, valued[turn], rmse[turn] < 0, better[turn], worse[turn]) for turn, model in enumerate(changes)
-    ]
+    said = []
+    for turn, model in enumerate(changes):
+        tests = (better[turn], worse[turn]) if tested[turn].any() else ()
+        said.append(_shares(model, valued[turn], rmse[turn] < 0, *tests))
     marks = {"transfer hurts by over ¼ of the scale": MINUS, "significant (false discoveries controlled)": DOT}
     key(figure, marks, title="\n".join(said))
     return figure
 
 
 def _shares(model: str, valued: np.ndarray, *parts: np.ndarray) -> str:
-    """In how many of the valued cells transfer lowers the error, does so significantly, and raises it so."""
-    gain, more, less = (f"{100 * part[valued].mean():.1f} %" for part in parts)
-    lowers = f"transfer lowers the RMSE in {gain} of {valued.sum():,} cells, significantly in {more}"
-    return f"{model}: {lowers}; it raises it significantly in {less}."
+    """In how many of the valued cells transfer lowers the error; where it was tested, how often that is significant."""
+    gain, *tests = (f"{100 * part[valued].mean():.1f} %" for part in parts)
+    lowers = f"{model}: transfer lowers the RMSE in {gain} of {valued.sum():,} cells"
+    if not tests:
+        return f"{lowers}; too few days were scored to test a cell."
+    more, less = tests
+    return f"{lowers}, significantly in {more}; it raises it significantly in {less}."
 
 
 def sequential_colours(values: np.ndarray, cmap: str, ends: tuple[float, float] = (2, 98)) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from conftest import ROOT
 
 from utils.dataset.prepared import VARIABLES
 from utils.study.budgets import CAP_STEPS, PATIENCE_STEPS
+from utils.study.publish import fill_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
 RESULTS = ROOT / "docs" / "results"
 LEADS = (3, 5, 7)
-REAL = "## A first look at real SMAP L3"
+SAMPLE = "## Results on the synthetic sample"
+REAL = "REAL SMAP L3 over the United States"
 SIMULATED = "soil moisture SIMULATED by a land model with real weather"
 PAPERS = ["cnn", "lstm", "convlstm"]
 SCRATCH, TRANSFER = "SMAPtest", "finetune-SMAPtest"
@@ -30,7 +32,7 @@ def table() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def rows() -> list[tuple[str, list[str]]]:
     """The README's table of RMSE on the sample: a model or baseline, and its cells at the three leads."""
-    return rows_of(README[: README.index(REAL)])
+    return rows_of(README[README.index(SAMPLE) :])
 
 
 def rows_of(text: str) -> list[tuple[str, list[str]]]:
@@ -56,16 +58,29 @@ def test_numbers_are_those_of_the_committed_table(table, rows):
 
 def test_numbers_of_real_smap_are_those_of_the_committed_table():
     table = pd.read_csv(RESULTS / "conus" / "7-days" / "table.csv")
-    found = rows_of(README[README.index(REAL) :])
+    found = rows_of(README[: README.index(SAMPLE)])
     assert [name for name, _ in found] == ["persistence", "ridge_memory", "convlstm", "compact"]
     for model, cells in found:
         experiments = (SCRATCH, TRANSFER) if model in ("convlstm", "compact") else (SCRATCH,)
         for lead_days, cell in zip(LEADS, cells, strict=True):
             expected = [f"{run_of(table, name, model, lead_days).rmse:.4f}" for name in experiments]
             assert re.findall(r"0\.\d{4}", cell) == expected, (model, lead_days)
-    assert set(table.data) == {"REAL SMAP L3 over the United States", SIMULATED} and (table.max_input_age == 7).all()
+    assert set(table.data) == {REAL, SIMULATED} and (table.max_input_age == 7).all()
     networks = table[(table.experiment == TRANSFER) & table.model.isin(PAPERS)]
     assert (networks.skill_over_persistence < 0).all() and "the networks of the paper lose to persistence" in TEXT
+
+
+def test_the_table_of_real_smap_is_what_publishing_makes_of_it(tmp_path):
+    """It stands on the first screen, says which days were scored, and `make docs-conus` fills it, the year too."""
+    page = tmp_path / "README.md"
+    page.write_text(README, encoding="utf-8")
+    fill_table(page, RESULTS / "conus" / "7-days")
+    assert page.read_text(encoding="utf-8") == README
+    study = json.loads((RESULTS / "conus" / "7-days" / "provenance.json").read_text())
+    first, last = study["periods"][SCRATCH]["test"]
+    assert f"| {REAL}, {first} to {last} |" in README[: README.index("## ")]
+    told = "Scores of earlier versions on that year were told, and informed which designs were tried."
+    assert told in TEXT
 
 
 def test_the_row_in_bold_is_the_best(rows):

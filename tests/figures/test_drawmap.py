@@ -368,6 +368,9 @@ def test_the_shares_are_of_the_scored_cells():
     lowers = "cnn: transfer lowers the RMSE in 66.7 % of 6 cells, significantly in 33.3 %; "
     assert lowers + "it raises it significantly in 16.7 %." in texts
     assert marked(maps(figure)[1], "o") == {(30.0, -100.0), (30.0, -98.0), (32.0, -98.0)}, "only scored cells"
+    untested = data.assign({name: data[name].where(False) for name in ("better", "worse")})
+    texts = [text for text, *_ in drawn_texts(Drawmap._transfer_figure({"cnn": untested}, TITLE))]
+    assert "cnn: transfer lowers the RMSE in 66.7 % of 6 cells; too few days were scored to test a cell." in texts
 
 
 @pytest.mark.parametrize("title", ["", "short", TITLE * 4, "/a/path/without/spaces" * 20, "costs $5 and $PATH\nline 2"])

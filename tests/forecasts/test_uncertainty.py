@@ -23,7 +23,7 @@ from utils.dataset.statistics import Statistics
 from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, OutOfSample, age_class
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
-from utils.forecasts.quantile_scores import QuantileScores
+from utils.forecasts.quantile_scores import QuantileScores, estimate_share
 from utils.forecasts.request import make_request
 from utils.scores.baselines import climatology
 from utils.scores.fitting import Fitting
@@ -158,6 +158,11 @@ def test_crps_and_coverage_against_another_library():
     valid = np.isfinite(test.observed)
     inside = (quantiles[0] <= test.observed) & (test.observed <= quantiles[-1])
     assert found.coverage == pytest.approx(inside[valid].mean())
+    covered = found.covered
+    assert covered.value == pytest.approx(found.coverage) and covered.low < found.coverage < covered.high
+    part, total = ((valid & what).sum(axis=(1, 2)).astype(float) for what in (inside, valid))
+    at_the_end = estimate_share(test.days, part=part, total=total, expected=covered.high)
+    assert at_the_end.p == pytest.approx(0.05, abs=1e-4)  # by the duality of interval and test
     assert found.width == pytest.approx((quantiles[-1] - quantiles[0])[valid].mean(), rel=1e-5)
 
 

@@ -95,9 +95,12 @@ def test_the_composite_is_the_mean_over_events_where_there_is_an_observation():
     found = np.array([[10, 0, 0], [20, 0, 1]])
     means = mean_around(observed + 1, observed, time, found)
     expected = [((10 + day + 1) + (40 + 2 * day + 1)) / 2 for day in range(-5, 11)]
-    expected[6] = 12.0
+    level = np.array([780 / 40, (2 * 780 - 42) / 39])  # the mean observation of each cell
+    expected[6] = 12.0 - level[0] + level.mean()  # the first event alone, as far from its cell's mean
     np.testing.assert_allclose(means, expected)
     gap = np.delete(np.arange(40), 21)
+    level[0] = (780 - 21) / 39
+    expected[6] = 12.0 - level[0] + level.mean()
     np.testing.assert_allclose(mean_around(observed[gap] + 1, observed[gap], time[gap], found), expected)
 
 

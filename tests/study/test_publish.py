@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from figure_checks import assert_tidy, drawn_texts
 from matplotlib.patches import Rectangle
 
 from utils.common.cli import UserError
 from utils.figures import periods as diagram
-from utils.study.publish import publish_all, publish_study
+from utils.study.publish import fill_table, publish_all, publish_study
 from utils.study.results import Results
 
 PERIODS = {
@@ -52,7 +53,8 @@ def undrawn(monkeypatch):
     """The titles of the diagrams that would have been drawn, of studies without forecasts."""
     titles = []
     monkeypatch.setattr(Results, "label", "SYNTHETIC sample")
-    monkeypatch.setattr("utils.study.publish.draw_periods", lambda periods, path, title: titles.append(title))
+    monkeypatch.setattr("utils.study.publish.draw_periods", lambda periods, path, title, *names: titles.append(title))
+    monkeypatch.setattr(Results, "source_label", "SYNTHETIC sample")
     return titles
 
 
@@ -81,6 +83,47 @@ def test_the_evidence_has_a_page_with_commands_and_times(studies, tmp_path, undr
     assert "| [worlds](worlds/answers.md) | `python reproduce.py --worlds 5` | 2:01:00 |" in page
     with pytest.raises(UserError, match="holds no study"):
         publish_all(tmp_path / "docs", tmp_path / "again")
+
+
+def test_the_table_of_a_page_is_filled_from_a_study(tmp_path):
+    """Each row keeps its name and takes the RMSE; a model's without and with transfer, of seeds the mean."""
+    rows = [("SMAPtest", "cnn", 3, 0.0600, 0), ("SMAPtest", "cnn", 3, 0.0700, 1), ("SMAPtest", "cnn", 3, 0.0650, None)]
+    rows += [("finetune-SMAPtest", "cnn", 3, 0.05004, 0), ("ERA5test", "cnn", 3, 0.01, 0)]
+    rows += [("SMAPtest", "ridge", 3, 0.045, None), ("finetune-SMAPtest", "ridge", 3, 0.045, None)]
+    table = pd.DataFrame(rows, columns=["experiment", "model", "lead_days", "rmse", "seed"])
+    table.assign(data="REAL soil").to_csv(tmp_path / "table.csv")
+    (tmp_path / "provenance.json").write_text(
+        json.dumps({"periods": {"SMAPtest": {"test": ["2016-01-01", "2016-03-31"]}}})
+    )
+    before, after = "# A page\n\n| other | 3 days |\n|---|---|\n| cnn | 1 |\n\n", "\nThe end: | cnn | 2 |\n"
+    page = tmp_path / "page.md"
+    page.write_text(f"{before}| REAL soil, later | 3 days |\n|---|---|\n| ridge | ? |\n| cnn | 0.1 → 0.2 |\n{after}")
+    expected = (
+        "| REAL soil, 2016-01-01 to 2016-03-31 | 3 days |\n|---|---|\n| ridge | 0.0450 |\n| cnn | 0.0650 → 0.0500 |\n"
+    )
+    fill_table(page, tmp_path)
+    assert page.read_text() == before + expected + after
+    page.write_text(before + expected.replace("ridge", "persistence"))
+    with pytest.raises(UserError, match="no persistence at 3 days"):
+        fill_table(page, tmp_path)
+    page.write_text(before)
+    with pytest.raises(UserError, match=r"no table that starts with: \| REAL soil"):
+        fill_table(page, tmp_path)
+
+
+@pytest.mark.parametrize("end", ["2016-03-31", "2017-03-31"])
+def test_the_diagram_of_a_target_that_ends_before_its_source_is_tidy(end, tmp_path, monkeypatch):
+    """Three months or a year to test on, in the middle of a source with two periods to learn from, and long names."""
+    figures = []
+    monkeypatch.setattr(diagram.style, "save", lambda figure, path: figures.append(figure))
+    source = {"train": ["2015-04-01", "2015-11-30", "2017-04-01", "2017-12-31"], "val": ["2018-01-01", "2018-02-14"]}
+    target = {"train": ["2015-05-01", "2015-11-30"], "val": ["2015-12-01", "2015-12-31"], "test": ["2016-01-01", end]}
+    periods = {"ERA5test": source | {"test": ["2018-02-15", "2018-03-31"]}, "SMAPtest": target}
+    names = ("soil moisture SIMULATED by a land model with real weather", "REAL SMAP L3 over the United States")
+    diagram.draw_periods(periods, tmp_path / "periods.png", "Periods", *names)
+    (figure,) = figures
+    assert_tidy(figure)
+    assert [text for text, *_ in drawn_texts(figure)].count("validate") == 2
 
 
 @pytest.mark.parametrize("start", ["2009-03-31", "1980-01-01"])

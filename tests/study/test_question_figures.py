@@ -22,12 +22,8 @@ from utils.scores.baselines import BASELINES
 from utils.study.questions.error_by_lead import _leads_figure, draw_leads
 from utils.study.questions.maps_and_series import _series_figure, draw_series
 from utils.study.questions.models import _study_figure, draw_study
-from utils.study.questions.predictors_and_record_length import (
-    _predictors_figure,
-    _target_days_figure,
-    draw_predictors,
-    draw_target_days,
-)
+from utils.study.questions.predictors import _predictors_figure, draw_predictors
+from utils.study.questions.record_length import _target_days_figure, draw_target_days
 from utils.study.questions.transfer_gain import _transfer_gain_figure, draw_transfer_gain
 
 TITLE = "SYNTHETIC sample: convlstm, finetune-SMAPtest, lead 3 days"

@@ -276,6 +276,29 @@ def test_every_number_in_the_answers_is_in_the_table(study):
     assert not quoted(results) - in_table(results)
 
 
+def test_record_lengths_are_compared_on_the_cells_of_the_shortest(study):
+    """RMSE recomputed where persistence from 30 days has a score; the change is against scratch on as many days."""
+    results = study[0] / "results"
+    table = pd.read_csv(results / "record_lengths.csv").set_index(["experiment", "model", "target_days"])
+    assert {"cnn", "convlstm_conv", *BASELINES} <= set(table.index.get_level_values("model"))
+
+    def rmse(name, lead_folder):
+        with (
+            xr.open_dataset(results / "runs" / name / lead_folder / "predictions.nc") as ds,
+            xr.open_dataset(results / "runs" / "SMAPtest/persistence_30days/lead1/predictions.nc") as shortest,
+        ):
+            error = (ds["predicted"] - ds["observed"]).where(shortest["observed"].notnull())
+            return float(np.sqrt((error.astype(float) ** 2).mean()))
+
+    for days in (30, 365):
+        scratch, tuned = (rmse(f"{way}/cnn_{days}days", "lead1/seed0") for way in ("SMAPtest", "finetune-SMAPtest"))
+        assert table.loc[("SMAPtest", "cnn", days), "rmse"] == pytest.approx(scratch, abs=1e-6)
+        assert table.loc[("finetune-SMAPtest", "cnn", days), "rmse"] == pytest.approx(tuned, abs=1e-6)
+        assert table.loc[("finetune-SMAPtest", "cnn", days), "change"] == pytest.approx(100 * (tuned / scratch - 1))
+        ridge = rmse(f"SMAPtest/ridge_{days}days", "lead1")
+        assert table.loc[("SMAPtest", "ridge", days), "rmse"] == pytest.approx(ridge, abs=1e-6)
+
+
 def test_interval_and_verdict_agree_in_every_row_of_every_table(study):
     """Before any correction: skill above 0, and the change of RMSE below it, exactly where the verdict is "better"."""
     long, compared = (pd.read_csv(study[0] / "results" / name) for name in ("table.csv", "comparisons.csv"))

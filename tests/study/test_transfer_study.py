@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from utils.settings import EXPERIMENTS
 from utils.study import plan
 from utils.study.jobs import Study
 from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
-from utils.study.questions import predictors_and_record_length, transfer_strategies
+from utils.study.questions import record_length, transfer_strategies
 from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import load_script
@@ -102,6 +103,11 @@ def test_strategies_and_weather_are_in_a_study_where_asked_for_and_nowhere_else(
     assert len(plain.runs) == 9 and not any("compact" in name for name in plain.runs)
     assert len(both.runs) == 3 * (41 + 21 + 2 * 4)
     assert set(plain.runs) < set(both.runs)
+    closer = Study(plan, ("convlstm", "compact"), (3,), (0,), details=True).runs
+    learned = {name: row["target_days"] for name, row in closer.items() if "target_days" in row}
+    for model in ("convlstm", "compact"):
+        for days, way in product(TARGET_DAYS, ("SMAPtest", "finetune-SMAPtest")):
+            assert learned[f"{way}/{model}_{days}days/lead3/seed0"] == days
     names = [job.name for job in both.jobs()]
     assert len(names) == len(set(names)) and all(set(job.needs) <= set(names) for job in both.jobs())
     baselines = {name for name in names if name.startswith("SMAPtest/ridge_memory")}
@@ -124,7 +130,7 @@ def made(tmp_path_factory):
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
     given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plan, predictors_and_record_length, transfer_strategies):
+        for module in (plan, record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))
         script = load_script(ROOT / "reproduce.py")
         patch.setattr(script, "processes", lambda number: ThreadPoolExecutor(1))

@@ -1,5 +1,7 @@
 """How numbers and counts are written in sentences."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 
@@ -16,6 +18,12 @@ def format_percent(share: float | None) -> str:
 def format_days(count: int) -> str:
     """A number of days with its unit: "1 day", "3 days"."""
     return f"{count} day{'' if count == 1 else 's'}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """A list in a sentence: "30, 90 and 180"; empty for none."""
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def format_unit(unit: str) -> str:

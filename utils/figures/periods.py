@@ -1,5 +1,6 @@
 """Which days of the two products a study learns from, and what comes of them: a calendar above a flow diagram."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,13 @@ STEP = {"boxstyle": "round,pad=0,rounding_size=0.05", "facecolor": "white", "edg
 
 
 @rc_context(style.STYLE)
-def draw_periods(periods: Mapping[str, Mapping[str, Sequence[str]]], path: Path, title: str) -> None:
+def draw_periods(
+    periods: Mapping[str, Mapping[str, Sequence[str]]],
+    path: Path,
+    title: str,
+    source_name: str = "ERA5-Land",
+    target_name: str = "SMAP",
+) -> None:
     """Write the diagram as `path` (.png).
 
     `periods`: the days (ISO START END, or several pairs) of train, val and test of ERA5test and SMAPtest, as study.json
@@ -43,8 +50,8 @@ def draw_periods(periods: Mapping[str, Mapping[str, Sequence[str]]], path: Path,
     ax.axis("off")
     first = max(source["train"][0][0], target["train"][0][0] - BEFORE)
     calendar = _Calendar(first, max(record["test"][-1][1] for record in (source, target)))
-    _draw_record(ax, calendar, source, SOURCE_Y, "ERA5-Land\n(source)", dates=(SOURCE_Y + BAR + 0.03, "bottom"))
-    _draw_record(ax, calendar, target, TARGET_Y, "SMAP\n(target)", dates=(TARGET_Y - 0.03, "top"))
+    _draw_record(ax, calendar, source, SOURCE_Y, ("source", source_name), outside=(SOURCE_Y + BAR + 0.03, "bottom"))
+    _draw_record(ax, calendar, target, TARGET_Y, ("target", target_name), outside=(TARGET_Y - 0.03, "top"))
     for first, last in (*target["val"], *target["test"]):
         left, right = calendar.place(first), calendar.place(last + 1)
         ax.add_patch(Rectangle((left, TARGET_Y + BAR), right - left, SOURCE_Y - TARGET_Y, **CLOSED))
@@ -68,16 +75,29 @@ class _Calendar:
 
 
 def _draw_record(
-    ax: Axes, calendar: _Calendar, record: dict[str, Spans], y: float, name: str, dates: tuple[float, str]
+    ax: Axes,
+    calendar: _Calendar,
+    record: dict[str, Spans],
+    y: float,
+    names: tuple[str, str],
+    outside: tuple[float, str],
 ) -> None:
-    """A bar with the parts of a record; `dates`: where the days of each part stand, and their alignment."""
-    ax.text(LEFT - 0.08, y + BAR / 2, name, ha="right", va="center", fontweight="bold")
+    """A bar with the parts of a record. `names`: what it is for, and its data.
+
+    `outside`: where the days of each part stand, and their alignment. There stands the name of a part that is too
+    narrow for it.
+    """
+    ax.text(LEFT - 0.08, y + BAR, names[0], ha="right", va="center", fontweight="bold")
+    data = "\n".join(textwrap.wrap(names[1], 16))
+    ax.text(LEFT - 0.08, y + BAR - 0.07, data, ha="right", va="top", fontsize=5.5, linespacing=1.1)
     for part, (first, last) in [(key, span) for key in record for span in record[key]]:
         left, right = calendar.place(first), calendar.place(last + 1)
         ax.add_patch(Rectangle((left, y), right - left, BAR, facecolor=COLOURS[part], edgecolor="0.2", linewidth=0.6))
-        ax.text((left + right) / 2, y + BAR / 2, PARTS[part], ha="center", va="center")
         if right - left > ROOM:
-            ax.text(left + 0.02, dates[0], f"{first}\nto {last}", va=dates[1], fontsize=5.5, linespacing=1.1)
+            ax.text((left + right) / 2, y + BAR / 2, PARTS[part], ha="center", va="center")
+            ax.text(left + 0.02, outside[0], f"{first}\nto {last}", va=outside[1], fontsize=5.5, linespacing=1.1)
+        else:
+            ax.text(right, outside[0], PARTS[part], ha="right", va=outside[1], fontsize=5.5)
     if record["train"][0][0] < calendar.first:  # the bar is not to scale: it is broken
         ax.text(LEFT + 0.2, y + BAR / 2, "//", ha="center", va="center", fontsize=14, color="white", fontweight="bold")
 
@@ -85,22 +105,29 @@ def _draw_record(
 def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans]) -> None:
     """What learns from which record, and what is scored."""
     learn, test = calendar.middle(target["train"]), calendar.middle(target["test"])
+    before_target = calendar.place(target["train"][0][0]) - 0.06
     forecasts = ("fine-tuned models", "models from scratch", "baselines")
     width, height = 1.2, 0.22
     scores = (RIGHT - 1.35, STEPS_Y - 0.3 - height / 2)
-    left = min(learn - width / 2, scores[0] - 0.25 - width)
+    pretrained = (LEFT + 0.02, STEPS_Y + 0.3 - height / 2)
+    left = np.clip(learn - width / 2, pretrained[0] + 1.1 + 0.5, scores[0] - 0.25 - width)
     for number, name in enumerate(forecasts):
         _box(ax, (left, STEPS_Y + 0.3 * (1 - number) - height / 2), (width, height), name)
-    pretrained = (LEFT + 0.1, STEPS_Y + 0.3 - height / 2)
     _box(ax, pretrained, (1.1, height), "pre-trained models")
     _box(ax, scores, (1.35, 0.6 + height), "scores, intervals, tests:\nall forecasts on the\nsame cells and days")
     down = {"arrowprops": ARROW, "annotation_clip": False}
     top = STEPS_Y + 0.3 + height / 2
-    ax.annotate("", (pretrained[0] + 0.5, top), (pretrained[0] + 0.5, SOURCE_Y), **down)
+    source = max(min(pretrained[0] + 0.5, before_target), pretrained[0] + 0.06)
+    ax.annotate("", (source, top), (source, SOURCE_Y), **down)
     ax.annotate("", (left, STEPS_Y + 0.3), (pretrained[0] + 1.1, STEPS_Y + 0.3), **down)
     ax.text((left + pretrained[0] + 1.1) / 2, STEPS_Y + 0.33, "weights", ha="center", va="bottom", fontsize=6)
-    ax.annotate("", (min(learn, left + width - 0.1), top), (learn, TARGET_Y - 0.25), **down)
-    ax.annotate("", (test, top), (test, TARGET_Y - 0.25), **down)
+    ax.annotate("", (np.clip(learn, left + 0.1, left + width - 0.1), top), (learn, TARGET_Y - 0.25), **down)
+    if test > scores[0]:
+        ax.annotate("", (test, top), (test, TARGET_Y - 0.25), **down)
+    else:  # around the corner, past the boxes between
+        end = calendar.place(target["test"][-1][1] + 1)
+        around = {"arrowprops": {**ARROW, "connectionstyle": "angle,angleA=0,angleB=90,rad=0"}}
+        ax.annotate("", (scores[0] + 0.67, top), (end, TARGET_Y + BAR / 2), annotation_clip=False, **around)
     for number in range(len(forecasts)):
         y = STEPS_Y + 0.3 * (1 - number)
         ax.annotate("", (scores[0], y), (left + width, y), **down)

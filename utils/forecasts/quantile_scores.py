@@ -19,6 +19,7 @@ from utils.scores.metrics import SEASONS
 from utils.scores.significance import OBSERVED, Estimate, N, estimate, pack_daily_sums
 from utils.scores.sums import REGIONS
 
+NOMINAL = float(LEVELS[-1] - LEVELS[0])  # coverage that the interval between the outer quantiles should have
 WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
 
 
@@ -76,6 +77,11 @@ class QuantileScores:
         return float(self.inside.sum() / max(self.n.sum(), 1))
 
     @property
+    def covered(self) -> Estimate:
+        """The coverage with its 95 % interval; p is that of "it is NOMINAL"."""
+        return estimate_share(self.days, part=self.inside.sum(axis=1), total=self.n.sum(axis=1), expected=NOMINAL)
+
+    @property
     def by_season(self) -> dict[str, float]:
         """Coverage in the seasons that have an observation."""
         coverage, season = {}, season_of(self.days)
@@ -101,13 +107,18 @@ class QuantileScores:
         return pack_daily_sums(self.days, n=self.n.sum(axis=1), error_2=self.crps, reference_2=reference.crps)
 
 
-def estimate_share(days: np.ndarray, part: Float[np.ndarray, "time"], total: Float[np.ndarray, "time"]) -> Estimate:
-    """The share of `part` in `total` over all days, with its 95 % interval within 0 and 1; NaN where the total is 0."""
+def estimate_share(
+    days: np.ndarray, part: Float[np.ndarray, "time"], total: Float[np.ndarray, "time"], expected: float = 0.0
+) -> Estimate:
+    """The share of `part` in `total` over all days, with its 95 % interval within 0 and 1; NaN where the total is 0.
+
+    p is that of "the share is as expected".
+    """
     if not total.any():
         return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
-    share = estimate([pack_daily_sums(days, n=total, observed=part)], _share)
-    low, high = np.clip((share.low, share.high), 0, 1)
-    return Estimate(share.value, low=float(low), high=float(high), p=share.p)
+    excess = estimate([pack_daily_sums(days, n=total, observed=part)], lambda mean: _share(mean) - expected)
+    value, low, high = (expected + end for end in (excess.value, excess.low, excess.high))
+    return Estimate(value, low=float(np.clip(low, 0, 1)), high=float(np.clip(high, 0, 1)), p=excess.p)
 
 
 def _share(mean: Tensor) -> Tensor:

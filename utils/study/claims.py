@@ -32,11 +32,16 @@ def format_range(changes: Sequence[Estimate], names: Sequence[str]) -> str:
 
 def format_change(change: Estimate, name: str = "") -> str:
     """A relative change of RMSE with its 95 % interval and p: "−3.6 % (−5.0 % to −2.2 %, p < 0.001)"."""
-    said = "too few days for a test"
+    said = format_p(change.p)
     if np.isfinite(change.p):
-        p = "p < 0.001" if change.p < 0.001 else f"p = {change.p:.2g}"
-        said = f"{_format_signed(change.low)} to {_format_signed(change.high)}, {p}"
+        said = f"{_format_signed(change.low)} to {_format_signed(change.high)}, {said}"
     return f"{_format_signed(change.value)} ({said}{'; ' if name else ''}{name})"
+
+
+def format_p(p: float) -> str:
+    if not np.isfinite(p):
+        return "too few days for a test"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def read_changes(table: pd.DataFrame, columns: Sequence[str]) -> list[Estimate]:

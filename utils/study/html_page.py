@@ -52,13 +52,17 @@ class Figure:
 
 @dataclass
 class Section:
-    """A question, its answer in plain text, single statements in a list, the figures, and a note such as "Seed 0."."""
+    """A question, its answer in plain text, single statements in a list, the figures, and a note such as "Seed 0.".
+
+    `in_short` is the answer in one sentence for the top of the page, where the question belongs there.
+    """
 
     question: str
     answer: str
     figures: list[Figure] = field(default_factory=list)
     note: str = ""
     points: list[str] = field(default_factory=list)
+    in_short: str = ""
 
 
 @dataclass

@@ -166,7 +166,8 @@ class Study:
         if self.details:
             predictors = self.plan.settings.get("predictors", tuple(VARIABLES))
             self.closer += plan_predictors(self.detail, self.leads[0], self.seeds, predictors)
-            self.closer += plan_target_days(self.detail, self.leads[0], self.seeds, record_days)
+            for model in self._shown:
+                self.closer += plan_target_days(model, self.leads[0], self.seeds, record_days)
         for model in dict.fromkeys((self.detail, COMPACT)):
             if self.strategies:
                 self.closer += plan_strategies(model, self.leads, self.seeds, record_days)
@@ -283,11 +284,15 @@ class Study:
         """Runs with transfer whose uncertainty is asked for: of the closer questions' model, and the compact one."""
         if not self.details:
             return []
-        models = [model for model in dict.fromkeys((self.detail, COMPACT)) if model in self.models]
         return [
             Task(experiment=TRANSFERRED, model=model, lead_days=lead, seed=seed)
-            for model, lead, seed in product(models, self.leads, self.seeds)
+            for model, lead, seed in product(self._shown, self.leads, self.seeds)
         ]
+
+    @property
+    def _shown(self) -> list[str]:
+        """The models of the closer questions that take a second one: one network, and the compact model."""
+        return [model for model in dict.fromkeys((self.detail, COMPACT)) if model in self.models]
 
     @property
     def _more_tasks(self) -> list[Task]:

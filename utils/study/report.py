@@ -1,7 +1,7 @@
 """What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
-A study of transfer strategies leaves strategies.csv too, one with days held out uncertainty.csv, one with other worlds
-worlds.csv.
+Some studies leave more: record_lengths.csv (fewer SMAP days to learn from), strategies.csv (ways of transfer),
+uncertainty.csv (days held out), worlds.csv (other worlds).
 
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
@@ -29,7 +29,8 @@ from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.questions import answers
 from utils.study.questions.predictability import share_tables
-from utils.study.questions.predictors_and_record_length import compare_record_lengths, compare_variants
+from utils.study.questions.predictors import compare_variants
+from utils.study.questions.record_length import compare_record_lengths, record_length_tables, score_record_lengths
 from utils.study.questions.transfer_strategies import scores, strategy_tables
 from utils.study.questions.uncertainty import probability_tables, scores_of_quantiles
 from utils.study.questions.worlds import world_tables
@@ -66,6 +67,7 @@ def write_report(out: Path) -> Results:
     compared = compare_models(results)
     _write_csv(out / "table.csv", long)
     _write_csv(out / "comparisons.csv", compared)
+    _write_csv(out / "record_lengths.csv", score_record_lengths(results))
     _write_csv(out / "strategies.csv", scores(results))
     _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
     _write_csv(out / "worlds.csv", compare_worlds(results))
@@ -78,7 +80,7 @@ def write_report(out: Path) -> Results:
         out / "report.html",
         title=results.title("Soil-moisture forecasts with and without transfer"),
         notice=write_notice(results),
-        summary=summarise(results),
+        summary=[*summarise(results), *list_answers(sections)],
         caveats=results.preface,
         sections=sections,
         tables=_list_tables(results, compared),
@@ -115,6 +117,11 @@ def summarise(results: Results) -> list[str]:
     return statements
 
 
+def list_answers(sections: list[Section]) -> list[str]:
+    """The answers in short, of the questions that belong at the top."""
+    return [section.in_short for section in sections if section.in_short]
+
+
 def _count(number_of: int) -> str:
     """A number of models as the start of a predicate."""
     return {0: "none is", 1: "1 is"}.get(number_of, f"{number_of} are")
@@ -131,8 +138,8 @@ def compare_models(results: Results) -> pd.DataFrame:
         for lead, (place, rival, name) in product(results.leads, rivals):
             rows.append(_compare(results, Comparison(experiment, model, lead, (place, rival)), name))
     rows += [_compare(results, comparison, results.detail) for comparison in compare_variants(results)]
-    scratch = f"{results.detail} without transfer, whole record"
-    rows += [_compare(results, comparison, scratch) for comparison in compare_record_lengths(results)]
+    for comparison in compare_record_lengths(results):
+        rows.append(_compare(results, comparison, f"{comparison.rival[1]} without transfer, whole record"))
     return pd.DataFrame(rows)
 
 
@@ -195,6 +202,8 @@ def _write_markdown(results: Results, sections: list[Section]) -> str:
     if notice := write_notice(results):
         parts.append(f"**{notice}**\n")
     parts.append(f"*{results.preface}*\n")
+    if said := list_answers(sections):
+        parts.append("## In short\n\n" + "".join(f"- {answer}\n" for answer in said))
     for section in sections:
         parts.append(f"## {section.question}\n\n{section.answer}\n")
         if section.points:
@@ -218,6 +227,7 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
         ),
         *share_tables(results),
         *probability_tables(results),
+        *record_length_tables(results),
         *strategy_tables(results),
         *world_tables(results),
     ]

@@ -17,7 +17,7 @@ from utils.common.text import format_days
 from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
-from utils.scores.score_table import AGAINST_MATCHED, AGAINST_SCRATCH, TRAINING, table
+from utils.scores.score_table import AGAINST_MATCHED, AGAINST_SCRATCH, LESS_THAN_A_YEAR, TRAINING, table
 from utils.scores.significance import WITH_INTERVALS, Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
@@ -107,7 +107,7 @@ class Results:
 
     @property
     def synthetic(self) -> bool:
-        return bool((self.table["data"] == SYNTHETIC).any())
+        return self.label == SYNTHETIC
 
     @cached_property
     def label(self) -> str:
@@ -117,8 +117,17 @@ class Results:
     @property
     def source_label(self) -> str:
         """The label of the data set that pre-training learned from; empty where it has none."""
-        run = next((run for run in self.study["runs"] if run.startswith(PRETRAINING)), None)
-        return self._read_metrics(run).get("label", "") if run else ""
+        return self._read_any_metrics(PRETRAINING).get("label", "")
+
+    @property
+    def source_name(self) -> str:
+        """The source in a sentence: its label; ERA5-Land where it has none, or is synthetic and stands for it."""
+        return self.source_label if self.source_label not in ("", SYNTHETIC) else "ERA5-Land"
+
+    @property
+    def target_name(self) -> str:
+        """The target in the same way."""
+        return self.label if self.label not in ("", SYNTHETIC) else "SMAP"
 
     def title(self, text: str) -> str:
         return text + in_brackets(self.label)
@@ -129,6 +138,8 @@ class Results:
         sentences = []
         if cut_short := self._describe_cut_short():
             sentences.append(cut_short)
+        if not self._read_any_metrics(SCRATCH).get("spans_a_year", True):
+            sentences.append(f"{LESS_THAN_A_YEAR.capitalize()}.")
         if len(self.seeds) == 1:
             sentences.append(ONE_SEED)
         if (oldest := self.study.get("max_input_age")) is not None:
@@ -272,7 +283,7 @@ class Results:
             return {}
         cells = self.transfer_by_cell(model, lead)
         tested = cells["tested"]
-        count = max(int(tested.sum()), 1)
+        count = int(tested.sum()) or np.nan  # no share where no cell has enough days
         shares = {
             "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
             "cells_better": int((tested & cells["better"]).sum()) / count,
@@ -306,6 +317,11 @@ class Results:
                 return ds.load()
         except Exception as error:  # every layer below raises its own kinds
             raise UserError(f"{path} cannot be read, it may be damaged: {fold(error)[:150]}.") from error
+
+    def _read_any_metrics(self, experiment: str) -> dict[str, Any]:
+        """metrics.json of the first run of an experiment; empty where there is none."""
+        run = next((run for run in self.study["runs"] if run.startswith(experiment)), None)
+        return self._read_metrics(run) if run else {}
 
     def _read_metrics(self, folder: str) -> dict[str, Any]:
         """metrics.json of a run, which must be of the study's own test period and data, and what its row adds."""

@@ -10,7 +10,8 @@ from utils.study.questions.learning_curves import curves
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
 from utils.study.questions.models import how_good
 from utils.study.questions.predictability import learned
-from utils.study.questions.predictors_and_record_length import predictors, target_days
+from utils.study.questions.predictors import predictors
+from utils.study.questions.record_length import target_days
 from utils.study.questions.skill_by_condition import conditions
 from utils.study.questions.transfer_gain import scatters, transfer
 from utils.study.questions.transfer_strategies import strategies

@@ -19,7 +19,7 @@ from utils.common.cli import UserError
 from utils.common.text import format_days, format_number, format_percent
 from utils.figures import style
 from utils.figures.style import UNITS
-from utils.scores import metrics
+from utils.scores import metrics, significance
 from utils.study.html_page import Figure, Section
 from utils.study.questions.forecasts_shown import Forecast, forecasts_shown, interval_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results
@@ -53,19 +53,24 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
     for model in dict.fromkeys((results.detail, results.best)):
         tuned = metrics.by_cell(results.predictions(TRANSFERRED, model, lead, seed))
         scratch = metrics.by_cell(results.predictions(SCRATCH, model, lead, seed))
-        tests = results.transfer_by_cell(model, lead)[["better", "worse"]]
+        tests = results.transfer_by_cell(model, lead)
+        tests = tests[["better", "worse"]].where(tests["tested"])
         changes[model] = (tuned - scratch)[["r2", "rmse"]].merge(tests)
     path, ahead = figures / "transfer_cells.png", f"{format_days(lead)} ahead"
     Drawmap.draw_transfer_maps(changes, results.title(f"What transfer changes in each cell, {ahead}"), path)
-    said = []
-    for name in results.models:
-        row = results.rows.loc[(TRANSFERRED, name, lead)]
-        shares = (format_percent(row[f"cells_{kind}"]) for kind in ("gain", "better", "worse"))
-        said.append(f"{name}: {', '.join(shares)}")
+    rows = results.rows.loc[[(TRANSFERRED, name, lead) for name in results.models]]
+    if rows["cells_gain"].isna().all():
+        said = []
+        answer = f"No cell has been scored on {significance.CELL_DAYS} days, as a test of a single cell needs."
+    else:
+        said = _count_cells(rows)
+        answer = (
+            f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
+            "where it is significantly higher (of the significant cells, at most 5 % are expected to be false):"
+        )
     return Section(
         "Where does transfer help?",
-        f"Share of cells whose error is lower with transfer, {ahead}; share where it is significantly lower; share "
-        "where it is significantly higher (of the significant cells, at most 5 % are expected to be false):",
+        answer,
         [
             Figure(
                 path,
@@ -75,6 +80,12 @@ def where_transfer_helps(results: Results, figures: Path) -> Section:
         ],
         points=said,
     )
+
+
+def _count_cells(rows: pd.DataFrame) -> list[str]:
+    """The shares of each model's cells where transfer helps, helps significantly, and hurts significantly."""
+    shares = rows[["cells_gain", "cells_better", "cells_worse"]].map(format_percent)
+    return [f"{name}: {', '.join(own)}" for (_, name, _), own in zip(rows.index, shares.to_numpy(), strict=True)]
 
 
 def days(results: Results, figures: Path) -> Section:

@@ -10,16 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from utils.common.cli import UserError
-from utils.common.text import format_days, format_number
+from utils.common.text import format_days, format_number, join_words
 from utils.figures import forest, style
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
-from utils.study.claims import count_verdicts, format_range
+from utils.study.claims import count_verdicts, format_change, format_range
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
 from utils.study.results import LEARNED_FROM, RIVALS, SCRATCH, TRANSFERRED, Comparison, Results
 
+YARDSTICKS = ("persistence", "ridge", "ridge_memory")  # a model that is of use is better than each of them
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
 
 
@@ -29,12 +30,14 @@ def how_good(results: Results, figures: Path) -> Section:
     title = "Change of RMSE against persistence and against ridge_memory, on the same days"
     draw_study(_changes(results), results.title(title), path)
     against_persistence, *others = _against_baselines(results)
+    against_all = _against_yardsticks(results)
     return Section(
         "How good are the forecasts, and are they better than simple ones?",
         against_persistence,
         [Figure(path, "Change of RMSE against two baselines of all models, by lead", "Left of 0: better than it.")],
         LEARNED_FROM,
-        points=[*others, *_papers_claim(results), *(_lowest(results, lead) for lead in results.leads)],
+        points=[against_all, *others, *_papers_claim(results), *(_lowest(results, lead) for lead in results.leads)],
+        in_short=against_all,
     )
 
 
@@ -59,6 +62,23 @@ def _lowest(results: Results, lead: int) -> str:
     best = (min(results.models, key=rmse.get), min(BASELINES, key=rmse.get))
     network, baseline = (f"{name} {format_number(rmse[name], 4)}" for name in best)
     return f"Lowest RMSE (m³ m⁻³), {format_days(lead)}: {network} of the networks, {baseline} of the baselines."
+
+
+def _against_yardsticks(results: Results) -> str:
+    """How often a model is better than each of YARDSTICKS, and where it comes closest to that."""
+    cases = list(product(WAYS, results.models, results.leads))
+    pairs = list(product(cases, YARDSTICKS))
+    compared = results.compare([Comparison(*case, (SCRATCH, rival)) for case, rival in pairs])
+    changes = dict(zip(pairs, compared, strict=True))
+    better = [all(significance.verdict(changes[case, name]) == "better" for name in YARDSTICKS) for case in cases]
+    strongest = {case: max(YARDSTICKS, key=lambda name: changes[case, name].value) for case in cases}
+    best = min(cases, key=lambda case: changes[case, strongest[case]].value)
+    (way, model, lead), rival = best, strongest[best]
+    return (
+        f"In {sum(better)} of {len(cases)} cases a model, from scratch or with transfer, is significantly better than "
+        f"each of {join_words(YARDSTICKS)}; {model} {WAYS[way]}, {format_days(lead)}, has the largest gain on the "
+        f"strongest of them: {format_change(changes[best, rival])} against {rival}."
+    )
 
 
 def _against_baselines(results: Results) -> list[str]:

@@ -28,11 +28,13 @@ def transfer(results: Results, figures: Path) -> Section | None:
     for name, column in (("change", "transfer_rmse_change"), ("low", "transfer_low"), ("high", "transfer_high")):
         gains[name] = 100 * rows[column]
     path = figures / "transfer_gain.png"
-    draw_transfer_gain(gains, results.title("Change of RMSE by pre-training on ERA5-Land"), path)
+    source, said = results.source_name, _against_scratch(results, cases)
+    draw_transfer_gain(gains, results.title(f"Change of RMSE by pre-training on {source}"), path)
     return Section(
-        "Does pre-training on ERA5-Land lower the error on SMAP?",
-        " ".join(_against_scratch(results, cases)),
+        f"Does pre-training on {source} lower the error on SMAP?",
+        " ".join(said),
         [Figure(path, "Change of RMSE by transfer, by model and lead", "Left of 0: transfer helps.")],
+        in_short=" ".join(said[:2]),
     )
 
 

@@ -23,7 +23,9 @@ from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
 from utils.scores.metrics import SEASONS
+from utils.scores.significance import Estimate
 from utils.settings import run_folder
+from utils.study.claims import format_p
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
 from utils.study.questions.drought import DROUGHT, describe_drought, draw_drought, drought_columns
@@ -37,6 +39,9 @@ COLUMNS = {
     "low": Column("from", "", ".4f"),
     "high": Column("to", "", ".4f"),
     "coverage": Column("coverage of the 90 % interval", "%", ".1f"),
+    "coverage_low": Column("from", "", ".1f"),
+    "coverage_high": Column("to", "", ".1f"),
+    "coverage_p": Column("p of 90 %", "", ".3f"),
     **{f"coverage_{season}": Column(season, "%", ".1f") for season in SEASONS},
     "width": Column("width of the 90 % interval", "m³ m⁻³", ".3f"),
     **DROUGHT,
@@ -71,10 +76,13 @@ def probabilities(results: Results) -> pd.DataFrame | None:
                 found[name] = QuantileScores.of(tested, calibration)
                 events[name] = score_events(tested, calibration, Climatology.of(held_out))
         for name, scores in found.items():
+            covered = scores.covered
             change = significance.estimate([scores.daily_sums(found["climatology"])], significance.mse_difference)
             rows.append(
                 {"model": name, "lead_days": lead, "crps": scores.mean_crps, "against_climatology": change.value}
-                | {"low": change.low, "high": change.high, "coverage": 100 * scores.coverage}
+                | {"low": change.low, "high": change.high}
+                | covered.to_per_cent("coverage", "coverage_low", "coverage_high")
+                | {"coverage_p": covered.p}
                 | {f"coverage_{season}": 100 * share for season, share in scores.by_season.items()}
                 | {"width": scores.width, "n": int(scores.n.sum()), "reliability": scores.below}
                 | drought_columns(events[name], events["persistence"])
@@ -91,17 +99,18 @@ def how_sure(results: Results, figures: Path) -> Section | None:
     draw_reliability(scores, LEVELS, results.title("Reliability of the quantiles, and CRPS, on the test days"), path)
     models = scores[~scores["model"].isin(SIMPLE)]
     covered = [_coverage(str(model), rows) for model, rows in models.groupby("model", sort=False)]
+    in_short = _describe_coverage(models)
     ranked = [_ranking(int(lead), rows) for lead, rows in scores.groupby("lead_days")]
     return Section(
         "How sure are the forecasts?",
-        f"The 90 % intervals should contain 90 % of the observations of the test days. They contain: "
-        f"{'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
+        f"{in_short} They contain: {'; '.join(covered)}. CRPS (m³ m⁻³), lower is better:",
         [Figure(path, "Observed frequency of less soil moisture than each quantile, and CRPS by lead", "")],
         "With transfer. The intervals are conformal. They come from forecasts of training and validation days by "
         "models that were fine-tuned without these days, in four blocks of time. The pre-training may have seen the "
-        "same days of ERA5-Land. Persistence and climatology are treated in the "
-        "same way.",
+        f"same days of {results.source_name}. Persistence and climatology are treated in the same way."
+        + (" All ages of the last observation went into them." if results.study.get("max_input_age") else ""),
         points=ranked,
+        in_short=in_short,
     )
 
 
@@ -121,6 +130,27 @@ def how_dry(results: Results, figures: Path) -> Section | None:
         "percentiles come from training and validation days, each year compared with the cycle of the others.",
         points=points,
     )
+
+
+def _describe_coverage(rows: pd.DataFrame) -> str:
+    """Which share of the observations the intervals contain, and how often that is not 90 %, in a sentence."""
+    estimates = [
+        Estimate(*values) for values in rows[["coverage", "coverage_low", "coverage_high", "coverage_p"]].values
+    ]
+    corrected = significance.correct(estimates)
+    off = sum(change.significant for change in corrected)
+    order = np.argsort([change.value for change in corrected])
+    ends = [_say_coverage(rows.iloc[at], corrected[at].p) for at in (order[0], order[-1])]
+    return (
+        f"The 90 % intervals contain {' to '.join(dict.fromkeys(ends))} of the observations of the test days, which in "
+        f"{off} of {len(rows)} cases is significantly other than 90 %."
+    )
+
+
+def _say_coverage(row: pd.Series, p: float) -> str:
+    """A coverage with its interval, its p, and whose it is."""
+    low, value, high = (format_number(row[name], 1) for name in ("coverage_low", "coverage", "coverage_high"))
+    return f"{value} % ({low} to {high} %, {format_p(p)}; {row['model']}, {format_days(int(row['lead_days']))})"
 
 
 def _coverage(model: str, rows: pd.DataFrame) -> str:

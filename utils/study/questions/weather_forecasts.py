@@ -1,6 +1,6 @@
 """A question about the weather: what knowing that of the days ahead is worth, by how well it is known."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from utils.dataset.weather_forecasts import kind_of_run
 from utils.figures import forest, style
 from utils.figures.style import UNITS
 from utils.scores import significance
+from utils.scores.significance import Estimate
 from utils.settings import run_folder
 from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Figure, Section
@@ -49,6 +50,7 @@ def weather_of_study(results: Results, figures: Path) -> Section | None:
         drawn,
         sections[0].note,
         points=[point for section in sections for point in section.points],
+        in_short=" ".join(section.in_short for section in sections),
     )
 
 
@@ -81,7 +83,6 @@ def weather(
     path = figures / f"{name}.png"
     title = f"What knowing the weather ahead is worth: {model}" + in_brackets(label_of(first.attrs))
     draw_weather(table, title, path)
-    said = _points(model, table)
     known = next(iter(runs["degraded"].values())).attrs["future"]
     return Section(
         "What is knowing the weather of the days ahead worth?",
@@ -89,7 +90,8 @@ def weather(
         "forecasts, and the change:",
         [Figure(path, "RMSE by lead without, with degraded and with perfect forecasts of the weather", "95 % bars.")],
         f"A perfect forecast is an upper bound that nobody has. The degraded one {known}.",
-        points=said,
+        points=_points(model, table),
+        in_short=_worth(model, table),
     )
 
 
@@ -122,11 +124,31 @@ def _sums(one: xr.Dataset, other: xr.Dataset, against: str = "predicted") -> np.
     return significance.daily_sums(*fields, days=one["time"].values)
 
 
-def _points(model: str, table: pd.DataFrame) -> list[str]:
-    """The errors of each lead in words, and their changes, corrected for the number of all of them."""
+def _changes(table: pd.DataFrame) -> dict[Hashable, Estimate]:
+    """The changes by knowing the weather ahead, by the table's row; p is corrected for the number of all of them."""
     known = table[table["kind"].isin(["degraded", "perfect"])]
     changes = read_changes(known, ("change", "change_low", "change_high", "p"))
-    words = dict(zip(known.index, map(format_change, changes), strict=True))
+    return dict(zip(known.index, changes, strict=True))
+
+
+def _worth(model: str, table: pd.DataFrame) -> str:
+    """What knowing the weather ahead is worth to a model, in a sentence."""
+    changes, said = _changes(table), []
+    for kind in ("perfect", "degraded"):
+        rows = table[table["kind"] == kind]
+        own = [changes[row] for row in rows.index]
+        better = sum(significance.verdict(change) == "better" for change in own)
+        most = int(np.argmin([change.value for change in own]))
+        said.append(
+            f"{kind} forecasts in {better} of {len(own)} cases, at most by {format_change(own[most])} "
+            f"{format_days(int(rows['lead_days'].iloc[most]))} ahead"
+        )
+    return f"Knowing the weather ahead lowers the RMSE of {model} significantly with {', and with '.join(said)}."
+
+
+def _points(model: str, table: pd.DataFrame) -> list[str]:
+    """The errors of each lead in words, and their changes."""
+    words = {row: format_change(change) for row, change in _changes(table).items()}
     points = []
     for lead, rows in table[table["kind"] != "persistence"].groupby("lead_days"):
         errors = [

@@ -119,7 +119,12 @@ def mean_around(
     time: np.ndarray,
     found: Int[np.ndarray, "event 3"],
 ) -> Float[np.ndarray, "day"]:
-    """The mean over events from BEFORE days before to AFTER days after, where there is an observation."""
+    """The mean over events from BEFORE days before to AFTER days after, where there is an observation.
+
+    Not every event has one on every day. So the mean is one of departures from the mean observation of the event's
+    cell, to which the mean over all events of the latter is added: else a day without the dry cells would seem wet.
+    """
+    level = np.nanmean(observed[:, found[:, 1], found[:, 2]], axis=0)
     day = (time - time[0]).astype(int)
     position = np.full(day[-1] + 1, -1)
     position[day] = np.arange(len(day))
@@ -129,7 +134,8 @@ def mean_around(
         there = at >= 0
         cells = (at[there], found[there, 1], found[there, 2])
         both = np.isfinite(observed[cells]) & np.isfinite(values[cells])
-        means.append(values[cells][both].mean() if both.any() else np.nan)
+        departures = values[cells][both] - level[there][both]
+        means.append(level.mean() + departures.mean() if both.any() else np.nan)
     return np.array(means)
 
 
