@@ -38,7 +38,7 @@ from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
 from utils.study.controls import make_controls
 from utils.study.jobs import Study, side_by_side
 from utils.study.periods import PARTS
-from utils.study.plan import COMPACT, PRETRAINING, SCRATCH, TRANSFERRED, Plan, read_train_script
+from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, closer_models, read_train_script
 from utils.study.report import print_results, write_report
 from utils.study.worlds import make_world, world_folder, world_seeds
 from utils.training.run_directory import epochs_done
@@ -53,7 +53,7 @@ MaybePeriods = Annotated[tuple[str, ...] | None, arg(metavar="START END ...")]
 class Settings:
     era5_land: Path | None = None  # a prepared source data set; None: the synthetic sample at 2 degrees
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
-    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact")  # names
+    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact", "change_net")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2 3 4
     train: MaybePeriods = None  # target days of SMAP to learn from; None: all before --val
@@ -71,10 +71,10 @@ class Settings:
     full: Annotated[bool, arg(aliases=["--published-epochs"])] = False  # else until the validation RMSE stops improving
     details: bool = False  # also the questions that need runs of their own: predictors, SMAP days, more leads
     matched: bool = False  # also from scratch with as many steps as pre-training and fine-tuning took together
-    strategies: bool = False  # also strategies of transfer by SMAP days, of convlstm (else the first model) and compact
-    weather: bool = False  # also what these two gain by perfect and by degraded forecasts of the rain ahead
-    controls: bool = False  # also these two with transfer from control sources, which tell why transfer helps
-    worlds: int = 0  # also these two in so many other SYNTHETIC worlds, at the first lead unless others are given
+    strategies: bool = False  # also strategies of transfer by SMAP days, of a network, compact and change_net
+    weather: bool = False  # also what these gain by perfect and by degraded forecasts of the rain ahead
+    controls: bool = False  # also these with transfer from control sources, which tell why transfer helps
+    worlds: int = 0  # also these in so many other SYNTHETIC worlds, at the first lead unless others are given
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
     jobs: int | None = None  # runs side by side, which share the cores; None: one a core, as far as memory allows
     scheduler: str | None = None  # address of a Dask scheduler, whose workers do the runs instead
@@ -221,8 +221,8 @@ def run(study: Study, settings: Settings) -> None:
 
 
 def run_worlds(study: Study, settings: Settings) -> None:
-    """Make other worlds, and in each a small study of one network and the compact model, as far as they are missing."""
-    models = tuple(model for model in dict.fromkeys((study.detail, COMPACT)) if model in study.models)
+    """Make other worlds, and in each a small study of one network and of OURS, as far as they are missing."""
+    models = tuple(model for model in closer_models(study.detail) if model in study.models)
     leads = settings.lead_days if settings.lead_days != Settings.lead_days else settings.lead_days[:1]
     for seed in world_seeds(settings.worlds):
         start = time.monotonic()

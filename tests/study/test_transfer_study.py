@@ -19,7 +19,7 @@ from utils.dataset.prepared import write_prepared
 from utils.settings import EXPERIMENTS
 from utils.study import plan
 from utils.study.jobs import Study
-from utils.study.plan import OF_COMPACT, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
+from utils.study.plan import STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
 from utils.study.questions import record_length, transfer_strategies
 from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
@@ -81,7 +81,7 @@ def test_every_strategy_days_and_lead_is_one_task_with_a_name_of_its_own():
     names = {task.model + task.variant for task in tasks}
     assert {"convlstm", "convlstm_90days", "convlstm_l2sp", "convlstm_l2sp_90days", "convlstm_zero_shot_30days"} < names
     compact = plan_strategies("compact", (3,), (0,), 1096)
-    assert {task.strategy for task in compact} == set(OF_COMPACT) and len(compact) == 1 + 5 * 4
+    assert {task.strategy for task in compact} == set(OF_OURS["compact"]) and len(compact) == 1 + 5 * 4
     assert {task.target_days for task in plan_strategies("cnn", (3,), (0,), 181)} == {30, 90, 180, None}
 
 
@@ -231,7 +231,7 @@ def test_known_weather_comes_from_each_data_set(made):
 
 def example() -> pd.DataFrame:
     rows = []
-    for model, names in (("convlstm", LOOKS), ("compact", ("scratch", *OF_COMPACT))):
+    for model, names in (("convlstm", LOOKS), ("compact", ("scratch", *OF_OURS["compact"]))):
         for turn, name in enumerate(names):
             values = 0.04 + 0.001 * turn + np.array([0.01, 0.004, 0.001, 0.0])
             for days, value in zip(LENGTHS.astype(int), values, strict=True):
@@ -261,7 +261,9 @@ def test_the_figure_has_the_rmse_and_the_change_of_each_model_and_a_marker_a_str
     assert len(set(markers.values())) == len(LOOKS)
     drawn = {(row, value, filled) for row, value, filled, _ in forest_points(changes[1])}
     assert drawn == {
-        (row, turn - 2.5, turn > 4 or turn < 1) for row in range(len(LENGTHS)) for turn in range(1, 1 + len(OF_COMPACT))
+        (row, turn - 2.5, turn > 4 or turn < 1)
+        for row in range(len(LENGTHS))
+        for turn in range(1, 1 + len(OF_OURS["compact"]))
     }
 
 

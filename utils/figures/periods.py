@@ -133,7 +133,7 @@ def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans]) -> None:
         ax.annotate("", (scores[0], y), (left + width, y), **down)
     note = (
         "Grey: days on which SMAP is validated or tested. The source learns from none of them; its own test is only "
-        "scored. Validation days choose\nthe epoch of a network; compact and ridge_memory learn from SMAP's too. "
+        "scored. Validation days choose\nthe epoch of a network; compact, change_net and ridge_memory learn from them. "
         "No model learns from, or is chosen by, SMAP's test days."
     )
     ax.text(0.1, 0.08, note, va="bottom", fontsize=6, linespacing=1.2)

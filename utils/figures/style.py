@@ -45,7 +45,11 @@ EXPERIMENTS = {
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
 FORECASTS = ("#0072b2", "#3fbf8f", "#cc79a7", "#56b4e9")  # colour-blind readers tell them apart, and so does grey
-NETWORKS = {"compact": FORECASTS[0], "convlstm": FORECASTS[1]}  # those of most figures keep their colour in all
+NETWORKS = {
+    "compact": FORECASTS[0],
+    "convlstm": FORECASTS[1],
+    "change_net": "#882255",
+}  # those of most figures keep their colour in all
 MARKERS = "os^Dv"  # of leads or of forecasts, where colours alone would not do in grey
 DOT = {"marker": "o", "linestyle": "none", "markersize": 4, "markeredgecolor": "0.2", "markeredgewidth": 0.6}
 EDGE = {"markeredgecolor": "0.2", "markeredgewidth": 0.5}  # of the markers on a line

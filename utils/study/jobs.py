@@ -24,7 +24,6 @@ from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.settings import complete, split_of
 from utils.study.plan import (
-    COMPACT,
     FEW_LEADS,
     LEADS,
     PAPERS_BEST,
@@ -32,6 +31,7 @@ from utils.study.plan import (
     TRANSFERRED,
     Plan,
     Task,
+    closer_models,
     plan_controls,
     plan_leads,
     plan_main,
@@ -150,7 +150,7 @@ class Study:
     leads: tuple[int, ...]
     seeds: tuple[int, ...]
     details: bool  # the questions that need runs of their own
-    strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and the compact one
+    strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and OURS
     weather: bool = False  # what knowing the weather ahead is worth to these two
     matched: bool = False  # scratch with the steps of pre-training and fine-tuning
 
@@ -168,13 +168,12 @@ class Study:
             self.closer += plan_predictors(self.detail, self.leads[0], self.seeds, predictors)
             for model in self._shown:
                 self.closer += plan_target_days(model, self.leads[0], self.seeds, record_days)
-        for model in dict.fromkeys((self.detail, COMPACT)):
+        for model in self._shown:
             if self.strategies:
                 self.closer += plan_strategies(model, self.leads, self.seeds, record_days)
             if self.weather:
                 self.closer += plan_weather(model, self.leads, self.seeds)
-            if model in self.models:
-                self.closer += plan_controls(model, self.leads[0], self.seeds, self.plan.controls)
+            self.closer += plan_controls(model, self.leads[0], self.seeds, self.plan.controls)
 
     def jobs(self) -> list[Job]:
         """All jobs that are known by now.
@@ -281,7 +280,7 @@ class Study:
 
     @property
     def _with_intervals(self) -> list[Task]:
-        """Runs with transfer whose uncertainty is asked for: of the closer questions' model, and the compact one."""
+        """Runs with transfer whose uncertainty is asked for: of the closer questions' models."""
         if not self.details:
             return []
         return [
@@ -291,8 +290,8 @@ class Study:
 
     @property
     def _shown(self) -> list[str]:
-        """The models of the closer questions that take a second one: one network, and the compact model."""
-        return [model for model in dict.fromkeys((self.detail, COMPACT)) if model in self.models]
+        """The models of the closer questions that take more than one, as far as the study has them."""
+        return [model for model in closer_models(self.detail) if model in self.models]
 
     @property
     def _more_tasks(self) -> list[Task]:

@@ -39,7 +39,7 @@ TARGET_DAYS = (30, 90, 180, 365)  # of the SMAP record; the whole of it is the m
 LEADS = tuple(range(1, 11))  # of the best model and the baselines
 FEW_LEADS = (1, 2, 3, 5, 7, 10)  # of the best model in the reduced study
 PAPERS_BEST = "convlstm"
-COMPACT = "compact"
+OURS = ("compact", "change_net")  # they know by themselves how long to train, and learn from validation days too
 STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but full add their name to the model's
     "full": {},  # all weights learn, as published
     "zero_shot": {"epochs": 0},
@@ -49,8 +49,11 @@ STRATEGIES: dict[str, dict[str, Any]] = {  # settings of a fine-tuning; all but 
     "l2sp": {"transfer": "l2sp"},
     "mean_variance": {"match": "mean_variance"},  # all weights, on SMAP carried to the source's climate
 }
-OF_EVERY_MODEL = ("input_days", "predictors", "static")  # settings asked for that the compact model takes too
-OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
+OF_EVERY_MODEL = ("input_days", "predictors", "static")  # settings asked for that OURS take too
+OF_OURS = {
+    "compact": ("full", "zero_shot", "head"),
+    "change_net": ("full", "zero_shot"),
+}  # their strategies
 MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
 
@@ -104,6 +107,11 @@ class Task:
         return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())
 
 
+def closer_models(detail: str) -> tuple[str, ...]:
+    """The models of the closer questions that take more than one: one network, and OURS."""
+    return tuple(dict.fromkeys((detail, *OURS)))
+
+
 def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
     """Every experiment of every model; a fine-tuning follows its pre-training."""
     return [
@@ -113,8 +121,8 @@ def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int])
 
 
 def plan_matched(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
-    """From scratch with the steps of pre-training and fine-tuning. The compact model is not trained by such steps."""
-    networks = [model for model in models if model != COMPACT]
+    """From scratch with the steps of pre-training and fine-tuning. OURS are not trained by such steps."""
+    networks = [model for model in models if model not in OURS]
     return [
         Task(experiment=SCRATCH, model=model, lead_days=lead, seed=seed, variant=MATCHED, matched=True)
         for lead, seed, model in product(leads, seeds, networks)
@@ -162,7 +170,7 @@ def plan_target_days(model: str, lead: int, seeds: Sequence[int], record_days: i
 
 def plan_strategies(model: str, leads: Sequence[int], seeds: Sequence[int], record_days: int) -> list[Task]:
     """From scratch and by every strategy, on the last N days for each N shorter than the record, and on all of it."""
-    strategies = OF_COMPACT if model == COMPACT else tuple(STRATEGIES)
+    strategies = OF_OURS.get(model, tuple(STRATEGIES))
     lengths = [days for days in TARGET_DAYS if days < record_days] + [None]
     tasks = []
     for lead, seed in product(leads, seeds):
@@ -268,7 +276,7 @@ class Plan:
         )
         if isinstance(settings, FinetuneSettings):
             settings.init_from = self.runs / task.source.folder
-        if task.model == COMPACT:  # it knows by itself how long to train, and what to do with few days
+        if task.model in OURS:  # they know what to do with few days
             if task.target_days:
                 settings.target_days = task.target_days
         else:
@@ -292,8 +300,8 @@ class Plan:
         settings = self._asked_settings(task.model) | STRATEGIES[task.strategy]
         if task.predictors:
             settings["predictors"] = task.predictors
-        if task.predictors and task.model == COMPACT:
-            raise UserError("The compact model cannot do without a predictor; give --no-details, or another model.")
+        if task.predictors and task.model in OURS:
+            raise UserError(f"{task.model} cannot do without a predictor; give --no-details, or another model.")
         if task.weather:
             settings["known_ahead"] = ("precipitation",)
         if task.weather == "degraded":
@@ -301,8 +309,8 @@ class Plan:
         return settings
 
     def _asked_settings(self, model: str) -> dict[str, Any]:
-        """Those of the compact model leave out the epochs and the batch: they are meant for the published networks."""
-        if model == COMPACT:
+        """Those of OURS leave out the epochs and the batch: they are meant for the published networks."""
+        if model in OURS:
             return {name: value for name, value in self.settings.items() if name in OF_EVERY_MODEL}
         exactly = {"patience": 0} if "epochs" in self.settings else {}
         return self.settings | exactly

@@ -24,7 +24,8 @@ from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
 
 LEARNED_FROM = (  # which days: see docs/protocol.md
-    "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
+    "compact, change_net and ridge_memory learn from training and validation days, the other baselines from training "
+    "days alone. "
     "Networks learn from training days and choose their epoch on validation days."
 )
 RIVALS = ("persistence", "ridge_memory")  # baselines that every forecast is compared with

@@ -22,7 +22,7 @@ from utils.study.questions.worlds import other_worlds
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact", "reliability", "drought"]
+FIGURES += ["strategies", "weather", "weather_compact", "weather_change_net", "reliability", "drought"]
 FIGURES += ["curves", "conditions", "events", "worlds", "controls"]
 
 

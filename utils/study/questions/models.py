@@ -16,7 +16,7 @@ from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.claims import count_verdicts, format_change, format_range
 from utils.study.html_page import Figure, Section
-from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
+from utils.study.plan import MATCHED, OURS, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
 from utils.study.results import LEARNED_FROM, RIVALS, SCRATCH, TRANSFERRED, Comparison, Results
 
@@ -83,14 +83,13 @@ def _against_yardsticks(results: Results) -> str:
 
 def _against_baselines(results: Results) -> list[str]:
     """How often the models with transfer are better than persistence, and than ridge_memory from the same days."""
-    networks = [model for model in results.models if model != COMPACT]
+    networks = [model for model in results.models if model not in OURS]
     cases = [
         ("a model with transfer", results.models, "persistence", "persistence"),
         ("a network with transfer", networks, "ridge_memory_train", "ridge_memory_train, from the same days"),
     ]
-    if COMPACT in results.models:
-        words = "ridge_memory, from the same days"
-        cases.append((f"{COMPACT} with transfer", [COMPACT], "ridge_memory", words))
+    words = "ridge_memory, from the same days"
+    cases += [(f"{model} with transfer", [model], "ridge_memory", words) for model in OURS if model in results.models]
     return [_compare(results, subject, models, rival, words) for subject, models, rival, words in cases if models]
 
 
@@ -105,9 +104,9 @@ def _compare(results: Results, subject: str, models: Sequence[str], rival: str, 
 def _papers_claim(results: Results) -> list[str]:
     """How often the ConvLSTM with transfer is better than another network, as the paper has it.
 
-    The compact model is left out: it learned from more days.
+    OURS are left out: they learned from more days.
     """
-    others = [model for model in results.models if model not in (PAPERS_BEST, COMPACT)]
+    others = [model for model in results.models if model not in (PAPERS_BEST, *OURS)]
     if PAPERS_BEST not in results.models or not others:
         return []
     cases = [(model, lead) for lead in results.leads for model in others]

@@ -21,7 +21,7 @@ from utils.scores.baselines import BASELINES
 from utils.scores.significance import Estimate
 from utils.study.claims import format_change, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.plan import COMPACT, TARGET_DAYS, suffix
+from utils.study.plan import TARGET_DAYS, closer_models, suffix
 from utils.study.questions.forecasts_shown import SIMPLE
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
@@ -81,7 +81,7 @@ def score_record_lengths(results: Results) -> pd.DataFrame | None:
 
     A model with transfer has the change against scratch on as many days too. All on the cells of the shortest record.
     """
-    models = [model for model in dict.fromkeys((results.detail, COMPACT)) if _lengths_of(results, model)]
+    models = [model for model in closer_models(results.detail) if _lengths_of(results, model)]
     if not models:
         return None
     lengths = [*_lengths_of(results, models[0]), None]
@@ -140,7 +140,7 @@ def record_length_tables(results: Results) -> list[Table]:
 
 def compare_record_lengths(results: Results) -> list[Comparison]:
     """Models with transfer on shorter records, the longest first, against scratch on the whole record."""
-    models = dict.fromkeys((results.detail, COMPACT))
+    models = closer_models(results.detail)
     return [comparison for model in models for comparison in _against_whole_record(results, model)]
 
 

@@ -23,7 +23,7 @@ from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.study.claims import count_verdicts, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
+from utils.study.plan import STRATEGIES, TARGET_DAYS, closer_models, suffix, variant_of
 from utils.study.questions.forecasts_shown import SIMPLE
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
@@ -107,7 +107,7 @@ def scores(results: Results) -> pd.DataFrame | None:
     All on the cells that have been observed in the shortest record, so that lengths can be compared.
     """
     rows = []
-    models = [m for m in dict.fromkeys((results.detail, COMPACT)) if _days_of(results, m, results.lead)]
+    models = [m for m in closer_models(results.detail) if _days_of(results, m, results.lead)]
     for lead in results.leads:
         for model in models:
             rows += _model_rows(results, model, lead)

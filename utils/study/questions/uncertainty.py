@@ -27,7 +27,7 @@ from utils.scores.significance import Estimate
 from utils.settings import run_folder
 from utils.study.claims import format_p
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.plan import COMPACT
+from utils.study.plan import closer_models
 from utils.study.questions.drought import DROUGHT, describe_drought, draw_drought, drought_columns
 from utils.study.results import TRANSFERRED, Results
 
@@ -59,7 +59,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
     for lead in results.leads:
         found: dict[str, QuantileScores] = {}
         events: dict[str, dict[str, EventScores]] = {}
-        for model in dict.fromkeys((results.detail, COMPACT)):
+        for model in closer_models(results.detail):
             folders = [
                 results.out / "runs" / run_folder(TRANSFERRED, model, lead, seed)
                 for seed in results.seeds_of(TRANSFERRED, model, lead)

@@ -22,7 +22,7 @@ from utils.scores.significance import Estimate
 from utils.settings import run_folder
 from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Figure, Section
-from utils.study.plan import COMPACT, WEATHER
+from utils.study.plan import WEATHER, closer_models
 from utils.study.results import TRANSFERRED, Results
 
 KINDS = {  # what is known of the weather ahead: name in the legend, look
@@ -35,7 +35,7 @@ KINDS = {  # what is known of the weather ahead: name in the legend, look
 def weather_of_study(results: Results, figures: Path) -> Section | None:
     """Of each model that a study has such runs of, with transfer."""
     sections: list[Section] = []
-    for model in dict.fromkeys((results.detail, COMPACT)):
+    for model in closer_models(results.detail):
         variants = {"none": "", "degraded": WEATHER["degraded"], "perfect": WEATHER["perfect"]}
         runs = {kind: _run_dirs(results, model + variant) for kind, variant in variants.items()}
         if runs["perfect"] and runs["degraded"]:
