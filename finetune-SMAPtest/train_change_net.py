@@ -18,7 +18,7 @@ from utils.settings import FinetuneSettings
 class Settings(FinetuneSettings):
     input_days: int | None = None  # days that the baselines beside it see; it needs no window itself. None: lead_days
     # training
-    transfer: Literal["full"] = "full"  # all weights learn, as far as held-out days allow
+    transfer: Literal["full"] = "full"  # all weights learn, as far as days held out allow
     epochs: int = 6  # 0: the weights of the land model as they are
     batch_size: int = 16  # days
     lr: float = 1e-3  # highest learning rate of AdamW

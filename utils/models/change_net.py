@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from utils.common.periods import Split
 from utils.dataset.antecedent_features import features_of, find_feature, memory_days
 from utils.dataset.blocks import DataSet
+from utils.dataset.predictors import channel_names
+from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import Statistics
 from utils.models import ForecastModel
-from utils.models.compact import FARTHEST, STATIC, UNIT, MemoryWindows
+from utils.models.compact import FARTHEST, STATIC, UNIT, MemoryWindows, refuse_predictors
 
 FEATURES = (  # what it sees of each day, in the order of its weights
     "moisture_anomaly_5",
@@ -133,7 +135,7 @@ class ChangeNet(ForecastModel):
         self.register_buffer("view", torch.tensor(COMPLETE))
         self.register_buffer("moved", torch.ones(()))  # how far fine-tuning has gone from the weights it began with
         self.register_buffer("centre", torch.zeros(inputs))  # and scale, of the inputs: of the first fit
-        self.register_buffer("scale", torch.ones(inputs))
+        self.register_buffer("scale", torch.ones(inputs))  # 0: of a new input, which the networks do not see yet
 
     @property
     def networks(self) -> nn.ModuleList:
@@ -141,6 +143,8 @@ class ChangeNet(ForecastModel):
         return self.views[int(self.view)]
 
     def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
+        """Raises UserError for predictors that mean nothing to this model."""
+        refuse_predictors(self.trainer, options.get("predictors", tuple(VARIABLES)))
         windows = super().make_windows(data, statistics, **options)
         windows.names = self.features
         return windows
@@ -151,7 +155,8 @@ class ChangeNet(ForecastModel):
         """The inputs of the networks, 0 in cells without data; and 1 in cells that have data."""
         deviation = features[:, self.statics][:, [STATIC.index("deviation")]]
         scored = (deviation > 0).to(features.dtype)
-        z = (features - self.centre[:, None, None]) / self.scale[:, None, None]
+        scale = torch.where(self.scale > 0, self.scale, torch.inf)
+        z = (features - self.centre[:, None, None]) / scale[:, None, None]
         return z.clamp(-FARTHEST, FARTHEST) * scored, scored
 
     def start(self, features: Float[Tensor, "batch input lat lon"]) -> Float[Tensor, "batch lat lon"]:
@@ -164,6 +169,19 @@ class ChangeNet(ForecastModel):
         change = torch.stack([network(z, scored) for network in self.networks]).mean(dim=0)
         mean = features[:, self.statics][:, STATIC.index("mean_soil_moisture")]
         return mean + self.start(features) + UNIT * change.float()
+
+    def input_names(self, settings: Any) -> tuple[str, ...]:
+        ahead = channel_names((), (), settings.known_ahead, settings.lead_days)[len(VARIABLES) :]
+        return (*FEATURES, *features_of(settings.variables.daily), *ahead, *STATIC, *settings.static)
+
+    def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
+        weights: dict[str, tuple[int, list[int]]] = {"centre": (0, inputs), "scale": (0, inputs)}
+        for name, network in self.named_modules():
+            if isinstance(network, Network):
+                around = [position for position, number in enumerate(network.around) if number in inputs]
+                weights |= {f"{name}.cell.0.weight": (1, inputs), f"{name}.linear.weight": (1, inputs)}
+                weights[f"{name}.filters.weight"] = (1, around)
+        return weights
 
     def receptive_radius(self, input_days: int) -> int:
         """Half a filter."""

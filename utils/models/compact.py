@@ -110,6 +110,14 @@ class MemoryWindows(Windows):
         return Batch(torch.from_numpy(features)[:, None], torch.where(valid, target, 0), valid)
 
 
+def refuse_predictors(model: str, predictors: tuple[str, ...]) -> None:
+    """A UserError for predictors that a model of antecedent features makes itself, or cannot do without."""
+    if strange := [name for name in predictors if name in DERIVED]:
+        raise UserError(f"The model {model} has {strange[0]} of its own: leave it out of --predictors.")
+    if missing := [name for name in ("precipitation", "soil_moisture") if name not in predictors]:
+        raise UserError(f"The model {model} needs {missing[0]} among its --predictors.")
+
+
 class Compact(ForecastModel):
     """mean + w·x + b + share · (mean over members of MLP(x, static, w·x + b)), in m3 m-3.
 
@@ -151,11 +159,7 @@ class Compact(ForecastModel):
 
     def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
         """Raises UserError for predictors that mean nothing to this model."""
-        predictors = options.get("predictors", tuple(VARIABLES))
-        if strange := [name for name in predictors if name in DERIVED]:
-            raise UserError(f"The compact model has {strange[0]} of its own: leave it out of --predictors.")
-        if missing := [name for name in ("precipitation", "soil_moisture") if name not in predictors]:
-            raise UserError(f"The compact model needs {missing[0]} among its --predictors.")
+        refuse_predictors(self.trainer, options.get("predictors", tuple(VARIABLES)))
         windows = super().make_windows(data, statistics, **options)
         windows.names = (*(DYNAMIC if self.upwind_in_km else IN_CELLS), *self.features[len(DYNAMIC) :])
         return windows

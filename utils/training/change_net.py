@@ -12,7 +12,7 @@ how far             A month of SMAP can tell less than the land model's years. S
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -39,6 +39,7 @@ GAPPY = 0.9  # share of observed cell-days below which the satellite's view coun
 YEARS_AT_ONCE = 6  # whose days are mixed
 WEIGHT_DECAY = 0.03  # as AdamW has it
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
+LEAST_DEVIATION = 1e-3  # in an input's unit, added to its standard deviation
 STEPS_FROM_START = (0.0, 0.25, 0.5, 0.75, 1.0)  # how far the weights may go
 FARTHEST_IN_A_SEASON = 0.5  # where the days do not fill a year
 
@@ -90,7 +91,7 @@ class ChangeNetTrainer(TwoFits):
             for group in range(groups):
                 samples = list(islice(drawn, YEARS_AT_ONCE))
                 if group == 0 and kind == COMPLETE:
-                    standardise_inputs(net, samples)
+                    standardise_inputs(net, samples, chosen=torch.ones_like(net.scale, dtype=torch.bool))
                 lesson = lesson or Lesson(self, net, mean_error=0.0)
                 loss = lesson.learn(samples, start=group / groups, end=(group + 1) / groups)
                 count += sum(len(part.days) for part in samples)
@@ -112,7 +113,8 @@ class ChangeNetTrainer(TwoFits):
         observed = training.statistics.observed_cells[training.target_index].mean() / training.statistics.scored.sum()
         net.view.fill_(SATELLITE if observed < GAPPY else COMPLETE)
         if not self.pretrained:
-            standardise_inputs(net, list(observations(training)))
+            net.scale.zero_()
+        standardise_inputs(net, observations(training), chosen=net.scale == 0)
         return Fit(net, loss=math.nan, samples=0)
 
     def rmse(self, model: ChangeNet, validation: Windows) -> float:
@@ -243,16 +245,19 @@ def step_between(start: ChangeNet, end: ChangeNet, step: float) -> ChangeNet:
 
 
 @torch.no_grad()
-def standardise_inputs(net: ChangeNet, samples: list[MapSamples]) -> None:
-    """Set the centre and scale of the networks' inputs to those of the samples."""
+def standardise_inputs(net: ChangeNet, samples: Iterable[MapSamples], chosen: Bool[Tensor, "input"]) -> None:
+    """Set the centre and scale of the chosen inputs of the networks to those of the samples."""
+    if not chosen.any():
+        return
     count, total, squares = 0.0, 0.0, 0.0
     for part in samples:
-        for chosen in index_batches(len(part.days), 64):
-            features, _, _ = part.batch(chosen)
+        for days in index_batches(len(part.days), 64):
+            features, _, _ = part.batch(days)
             scored = part.windows.statistics.scored
             cells = features[:, :, torch.from_numpy(scored)].double()
             count += cells.shape[0] * cells.shape[2]
             total, squares = total + cells.sum(dim=(0, 2)), squares + cells.square().sum(dim=(0, 2))
     mean = total / count
-    net.centre.copy_(mean)
-    net.scale.copy_((squares / count - mean**2).clamp(min=0).sqrt() + 1e-3)
+    deviation = (squares / count - mean**2).clamp(min=0).sqrt()
+    net.centre[chosen] = mean[chosen].to(net.centre)
+    net.scale[chosen] = deviation[chosen].to(net.scale) + LEAST_DEVIATION

@@ -18,6 +18,7 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
+from torch import Tensor
 
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
