@@ -19,7 +19,7 @@ from utils.dataset.prepared import write_prepared
 from utils.settings import EXPERIMENTS
 from utils.study import plan
 from utils.study.jobs import Study
-from utils.study.plan import STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
+from utils.study.plan import OF_OURS, STRATEGIES, TARGET_DAYS, Plan, plan_strategies, plan_weather
 from utils.study.questions import record_length, transfer_strategies
 from utils.study.questions.transfer_strategies import LOOKS, _strategies_figure, days_from_scratch, harm, replaced
 from utils.training.checkpoint import load_checkpoint
@@ -98,10 +98,12 @@ def test_strategies_and_weather_are_in_a_study_where_asked_for_and_nowhere_else(
     periods = {"train": ("2015-03-31", "2017-03-30"), "val": ("2017-03-31", "2018-03-30")}
     periods["test"] = ("2018-03-31", "2019-03-30")
     plan = Plan(dict.fromkeys(EXPERIMENTS, tmp_path), dict.fromkeys(EXPERIMENTS, periods), False, tmp_path / "runs")
-    asked = plan, ("convlstm",), (3, 5, 7), (0,), False
+    asked = plan, ("convlstm", "compact", "change_net"), (3, 5, 7), (0,), False
     plain, both = Study(*asked), Study(*asked, strategies=True, weather=True)
-    assert len(plain.runs) == 9 and not any("compact" in name for name in plain.runs)
-    assert len(both.runs) == 3 * (41 + 21 + 2 * 4)
+    assert len(plain.runs) == 27 and not any("zero_shot" in name for name in plain.runs)
+    assert len(both.runs) == 3 * (41 + 21 + 16 + 3 * 4)
+    alone = Study(plan, ("convlstm",), (3,), (0,), False, strategies=True).runs
+    assert not any("compact" in name or "change_net" in name for name in alone)
     assert set(plain.runs) < set(both.runs)
     closer = Study(plan, ("convlstm", "compact"), (3,), (0,), details=True).runs
     learned = {name: row["target_days"] for name, row in closer.items() if "target_days" in row}
@@ -128,7 +130,7 @@ def made(tmp_path_factory):
     write_prepared(tiny(days=1200, start="2012-06-01", shape=(4, 5), seed=1), folder / "era5.nc")
     write_prepared(tiny(days=900, start="2014-01-01", shape=(4, 5)), folder / "smap.nc")
     given = {"era5_land": folder / "era5.nc", "smap": folder / "smap.nc", "out": folder / "results"}
-    given |= {"models": ("cnn",), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
+    given |= {"models": ("cnn", "compact"), "lead_days": (1,), "epochs": 10, "strategies": True, "weather": True}
     with pytest.MonkeyPatch.context() as patch:
         for module in (plan, record_length, transfer_strategies):
             patch.setattr(module, "TARGET_DAYS", (30,))

@@ -414,17 +414,18 @@ def test_blocks_of_a_large_map_give_a_model_as_good(trained, monkeypatch, tmp_pa
 
 def test_the_validation_rmse_is_of_a_fit_that_knows_nothing_of_validation_days(trained, tmp_path, monkeypatch):
     """Drier validation days change neither the weights behind the number nor the cells' means."""
-    from utils.training import compact
+    from utils.training.compact import CompactTrainer, draw_observations
 
     def trial(name, factor, *options):
         scored = []
-        monkeypatch.setattr(compact, "rmse", lambda net, samples: scored.append((net, samples)) or 0.01)
+        monkeypatch.setattr(CompactTrainer, "rmse", lambda _, *tried: scored.append(tried) or 0.01)
         changed = gappy()
         changed["soil_moisture"][62:92] *= factor
         write_prepared(changed, tmp_path / f"{name}.nc")
         result, _ = trained(name, *options, data=f"{name}.nc")
         assert result.code == 0, result.err
-        return scored[0]
+        net, validation = scored[0]
+        return net, draw_observations(validation, np.random.default_rng(0))
 
     (one, usual), (other, drier) = trial("usual", 1), trial("drier", np.float32(0.8))
     assert same(one.state_dict(), other.state_dict())
