@@ -16,6 +16,7 @@ from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
+from utils.models.change_net import FEATURES as CHANGE_NET
 from utils.scores.baseline_runs import FittedBaselines
 from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
 from utils.scores.fitting import FEATURES, Fitting
@@ -67,23 +68,34 @@ def remembered(record: Record, day: int, row: int, column: int) -> dict[str, flo
         "last_anomaly": seen[0][1] if seen else 0,
         "last_anomaly_age": min(seen[0][0], OLDEST) if seen else OLDEST,
         "soil_temperature_anomaly": filled[day, 2] - mean[2],
+        "near_freezing": np.clip(filled[day, 2] - 273.15, -10, 15),
     }
-    for scale in (5, 20, 60):
+    for lag in (1, 2):
+        before = back[min(lag, len(back) - 1)]
+        known = [value for age, value in seen if back[age] <= before]
+        found[f"moisture_change_{lag}"] = found["last_anomaly"] - (known[0] if known else 0)
+        found[f"soil_temperature_change_{lag}"] = filled[day, 2] - filled[before, 2]
+    weights = np.exp(-np.arange(len(back)) / 20)
+    found["near_freezing_20"] = weights @ np.clip(filled[back, 2] - 273.15, -10, 15) / weights.sum()
+    for scale in (5, 20, 60, 150):
         total = sum(value * np.exp(-age / scale) for age, value in seen)
         found[f"moisture_anomaly_{scale}"] = total / (1 + sum(np.exp(-age / scale) for age, _ in seen))
-    for scale in (3, 10, 30):
+    for scale in (3, 10, 30, 90):
         weights = np.exp(-np.arange(len(rain)) / scale)
         found[f"root_rain_{scale}"] = weights @ rain / weights.sum()
-    return found | {f"root_rain_lag_{lag}": rain[min(lag, len(rain) - 1)] for lag in (0, 1, 2)}
+    return found | {f"root_rain_lag_{lag}": rain[min(lag, len(rain) - 1)] for lag in range(5)}
 
 
 def test_every_feature_of_the_past_is_what_a_loop_over_the_past_days_finds():
     training, _, _ = prepared(gappy())
-    memory = AntecedentFeatures(training.record, FEATURES)
+    others = ("last_anomaly_age_7", "root_rain_since")  # of the compact model, whose tests have them
+    names = [name for name in dict.fromkeys((*FEATURES, *CHANGE_NET)) if name not in others]
+    names = tuple(name for name in names if TABLE[name].kind == "past")
+    memory = AntecedentFeatures(training.record, names)
     for day in (0, 1, 4, 49, 50, 51, 60, 112):  # the week without days lies before day 50
         for row, column in ((0, 0), (1, 1), (4, 6)):
             expected = remembered(training.record, day, row, column)
-            assert set(expected) == {name for name in FEATURES if TABLE[name].kind == "past"}
+            assert set(expected) == set(names)
             for name, value in expected.items():
                 assert memory[name][day, row, column] == pytest.approx(value, rel=1e-4, abs=2e-4), (name, day)
 
