@@ -24,9 +24,9 @@ class Settings(SMAPSettings):
     batch_size: int = 16  # days
     lr: float = 3e-3  # highest learning rate of AdamW
     # architecture
-    members: int = 2  # networks of a view
+    members: int = 4  # networks of a view
     filters: int = 16  # what a network sees of the cells around
-    kernel: int = 9  # cells: side of a filter
+    kernel: int = 5  # cells: side of a filter
     hidden: int = 32  # units of a layer
 
 

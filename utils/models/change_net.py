@@ -112,9 +112,9 @@ class ChangeNet(ForecastModel):
     def __init__(
         self,
         ahead: int = 0,
-        members: int = 2,
+        members: int = 4,
         filters: int = 16,
-        kernel: int = 9,
+        kernel: int = 5,
         hidden: int = 32,
         further: tuple[str, ...] = (),
         maps: tuple[str, ...] = (),

@@ -76,6 +76,8 @@ class ChangeNetTrainer(TwoFits):
     """Fits change_net on the device that Fabric has chosen."""
 
     model: ChangeNet
+    source_twice = False
+    step: float | None = None  # how far the weights go, once the trial has found it
 
     def fit_source(self, training: Windows) -> Fit:
         net, years = copy.deepcopy(self.model), self.settings.pseudo_satellite_years
@@ -101,10 +103,13 @@ class ChangeNetTrainer(TwoFits):
     def fit_target(self, training: Windows, finished: Checkpoint | None = None) -> Fit:
         net = self.take_over(training).model
         mean_error = mean_error_std(training)
-        moved = self.find_step(net, training, mean_error) if finished is None else float(finished.best["moved"])
+        if finished:
+            self.step = float(finished.best["moved"])
+        elif self.step is None:
+            self.step = self.find_step(net, training, mean_error)
         tuned, loss = self.learn_on(net, training, mean_error)
-        between = step_between(net, tuned, moved)
-        between.moved.fill_(moved)
+        between = step_between(net, tuned, self.step)
+        between.moved.fill_(self.step)
         return Fit(between, loss, len(training))
 
     def take_over(self, training: Windows) -> Fit:

@@ -34,8 +34,11 @@ class Fit:
 class TwoFits(Trainer):
     """A trainer of such a model, in one process. The weights that it starts from are in the model.
 
+    With `source_twice` the model of the source is fitted twice too. Else it is the trial: the source has years of days.
     A subclass says how to fit to the source, how to fit to observations, and how to take the source over as it is.
     """
+
+    source_twice = True
 
     def __init__(
         self, model: ForecastModel, settings: RunSettings, fabric: Fabric, source: dict[str, Tensor] | None = None
@@ -71,7 +74,9 @@ class TwoFits(Trainer):
             if self.settings.epochs == 0:
                 trial, final = self.take_over(training), self.take_over(all_days)
             elif is_pretraining(run.checkpoint):
-                trial, final = self.fit_source(run.training), self.fit_source(all_days)
+                trial = final = self.fit_source(run.training)
+                if self.source_twice:
+                    final = self.fit_source(all_days)
             else:
                 trial, final = self.fit_target(training), self.fit_target(all_days)
             val_rmse = self.rmse(trial.model, validation)
