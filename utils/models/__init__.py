@@ -3,7 +3,7 @@
 cnn, lstm, convlstm, conv3d_lstm   the published models, bound to the grid that they were trained on
 convlstm --head no_relu            ours, the same without the ReLU before its dense map
 pixel_lstm, convlstm --head pixel  free of the grid: their weights serve any region and resolution
-compact                            ours, free of the grid as well
+compact, change_net                ours, free of the grid as well
 change                             --forecast change: any network's output as the change since the last input day
 reference                          the same models as a textbook writes them, to read and to test against
 fast_layers                        the layers that make ours faster
