@@ -49,16 +49,18 @@ paper: .venv/installed  ## the paper's setting on the real pair, with the seeds 
 
 # Each but worlds takes the runs that a finished `make reproduce` has, which are the same.
 evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample, each a study: results-evidence/
-	[ ! -f $(RESULTS)/study.json ] || for study in matched seeds details transfer; do \
+	[ ! -f $(RESULTS)/study.json ] || for study in matched seeds details transfer ladder; do \
 		mkdir -p results-evidence/$$study && cp -rlf $(RESULTS)/runs results-evidence/$$study/ || exit 1; done
 	$(BIN)/python reproduce.py --matched --out results-evidence/matched
-	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact \
+	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact change_net \
 		--out results-evidence/worlds
 	$(BIN)/python reproduce.py --seeds 0 1 2 3 4 --lead-days 3 --out results-evidence/seeds \
-		--models cnn lstm convlstm convlstm_conv convlstm_no_relu conv3d_lstm compact
-	$(BIN)/python reproduce.py --details --models convlstm compact --out results-evidence/details
-	$(BIN)/python reproduce.py --strategies --weather --lead-days 3 --models convlstm compact \
+		--models cnn lstm convlstm convlstm_conv convlstm_no_relu conv3d_lstm compact change_net
+	$(BIN)/python reproduce.py --details --models convlstm compact change_net --out results-evidence/details
+	$(BIN)/python reproduce.py --strategies --weather --lead-days 3 --models convlstm compact change_net \
 		--out results-evidence/transfer
+	$(BIN)/python reproduce.py --lead-days 3 --out results-evidence/ladder --models convlstm convlstm_no_relu \
+		convlstm_change convlstm_pixel_change conv_mixer change_net
 
 docs-results: .venv/installed  ## copy the finished studies, and a forecast from one, to docs/results
 	$(BIN)/python -m utils.study.publish $(RESULTS) docs/results --figures study limit

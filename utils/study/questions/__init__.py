@@ -6,6 +6,7 @@ from utils.common.cli import UserError
 from utils.study.html_page import Section
 from utils.study.questions.controls import why_transfer_helps
 from utils.study.questions.error_by_lead import leads
+from utils.study.questions.ladder import ladder
 from utils.study.questions.learning_curves import curves
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
 from utils.study.questions.models import how_good
@@ -23,13 +24,14 @@ from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
 FIGURES += ["strategies", "weather", "weather_compact", "weather_change_net", "reliability", "drought"]
-FIGURES += ["curves", "conditions", "events", "worlds", "controls"]
+FIGURES += ["curves", "conditions", "events", "worlds", "controls", "ladder"]
 
 
 def answers(results: Results, figures: Path) -> list[Section]:
     """All questions that the study's runs can answer, their figures drawn into `figures`."""
     questions = (
         how_good,
+        ladder,
         curves,
         transfer,
         why_transfer_helps,
