@@ -1,7 +1,6 @@
 """The ladder from the published ConvLSTM to one that works: its rungs, its sentences, its figure."""
 
 import sys
-from types import SimpleNamespace
 
 import pandas as pd
 from figure_checks import assert_tidy_plot, drawn_texts, forest_points
@@ -9,17 +8,23 @@ from figure_checks import assert_tidy_plot, drawn_texts, forest_points
 from utils.scores.significance import Estimate
 from utils.study.plan import SCRATCH, read_train_script
 from utils.study.questions.ladder import RUNGS, _ladder_figure, ladder
+from utils.study.results import Results
 
 
-def study(models, changes=None):
-    """What the question asks of a study: the changes of RMSE by the names of both models."""
+class Told(Results):
+    """What the question asks of a study: the changes of RMSE by the names of both models, else −10 %."""
 
-    def rmse_change(comparison):
-        value = (changes or {}).get((comparison.model, comparison.rival[1]), -0.1)
+    lead = 3
+
+    def __init__(self, models, changes=None):
+        self.models, self.changes = models, changes or {}
+
+    def title(self, words):
+        return words
+
+    def rmse_change(self, comparison):
+        value = self.changes.get((comparison.model, comparison.rival[1]), -0.1)
         return Estimate(value, value - 0.02, value + 0.02, 0.001)
-
-    compare = lambda comparisons: [rmse_change(comparison) for comparison in comparisons]  # noqa: E731
-    return SimpleNamespace(models=models, lead=3, compare=compare, rmse_change=rmse_change, title=lambda words: words)
 
 
 def test_every_rung_is_a_model_of_the_train_scripts():
@@ -32,7 +37,7 @@ def test_each_rung_is_compared_with_the_one_below_and_the_last_with_the_first(tm
     monkeypatch.setattr(sys.modules[ladder.__module__], "draw_ladder", lambda table, title, path: drawn.append(table))
     changes = {("convlstm_change", "convlstm"): -0.2, ("change_net", "convlstm_change"): 0.05}
     changes |= {("change_net", "convlstm"): -0.16, ("convlstm", "persistence"): 0.3}
-    section = ladder(study(("cnn", "change_net", "convlstm", "convlstm_change"), changes), tmp_path)
+    section = ladder(Told(("cnn", "change_net", "convlstm", "convlstm_change"), changes), tmp_path)
     assert "change_net differs from that of convlstm by −16.0 % (−18.0 % to −14.0 %" in section.answer
     assert [point.split(" (")[0] for point in section.points] == ["convlstm_change", "change_net"]
     assert "against convlstm: −20.0 %" in section.points[0] and "+5.0 %" in section.points[1]
@@ -41,7 +46,7 @@ def test_each_rung_is_compared_with_the_one_below_and_the_last_with_the_first(tm
 
 def test_a_study_of_few_rungs_has_no_ladder(tmp_path):
     for models in (("convlstm", "change_net"), ("convlstm_change", "convlstm_pixel_change", "change_net")):
-        assert ladder(study(models), tmp_path) is None
+        assert ladder(Told(models), tmp_path) is None
 
 
 def test_the_figure_has_a_row_a_rung_from_the_bottom_up():
