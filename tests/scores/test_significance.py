@@ -311,6 +311,10 @@ def test_too_few_days_are_said():
     observed = np.full((10, 2), 0.2)
     found = compare_runs(observed, [observed + 0.1], [observed])
     assert np.isnan(found.p) and np.isnan(found.low) and verdict(found) == "too few days"
+    nothing = estimate(
+        [daily_sums(np.full_like(observed, np.nan), observed, observed, days_of(observed))], significance.rmse_change
+    )
+    assert np.isnan(nothing.value) and verdict(nothing) == "too few days"
 
 
 def test_cells_named_significant_are_mostly_right():

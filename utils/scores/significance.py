@@ -155,6 +155,8 @@ def estimate(sums: Sequence[Float[np.ndarray, "*rival time moment"]], score: Sco
     grid = np.asarray(sums)
     grid = grid.reshape(len(grid), -1, *grid.shape[-2:])  # seed, seed of the rival, time, moment
     grid = grid[:, :, grid[0, 0, :, N] > 0]  # a day without an observation would count as a day without error
+    if not grid.size:
+        return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
     found = [[_measure_influence(pair, score) for pair in row] for row in grid]
     values = np.array([[value for value, _ in row] for row in found])
     influences = np.array([[influence for _, influence in row] for row in found])

@@ -150,7 +150,7 @@ def _describe_coverage(rows: pd.DataFrame) -> str:
 def _say_coverage(row: pd.Series, p: float) -> str:
     """A coverage with its interval, its p, and whose it is."""
     low, value, high = (format_number(row[name], 1) for name in ("coverage_low", "coverage", "coverage_high"))
-    return f"{value} % ({low} to {high} %, {format_p(p)}; {row['model']}, {format_days(int(row['lead_days']))})"
+    return f"{value} % ({low} % to {high} %, {format_p(p)}; {row['model']}, {format_days(int(row['lead_days']))})"
 
 
 def _coverage(model: str, rows: pd.DataFrame) -> str:
