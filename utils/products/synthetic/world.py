@@ -292,7 +292,7 @@ def make_products(land: Land, seed: int, weather_seed: int | None = None) -> Ite
         yield product, ds
 
 
-def on_map(land: Land, values: Days) -> Float[np.ndarray, "... lat lon"]:
+def on_map(land: Land, values: Cells) -> Float[np.ndarray, "... lat lon"]:
     """Values on land, [..., cell], as maps, NaN elsewhere."""
     maps = np.full((*values.shape[:-1], *land.grid.shape), np.nan, np.float32)
     maps[..., land.mask] = values
