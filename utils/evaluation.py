@@ -46,6 +46,7 @@ from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows, training_statistics
+from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
@@ -79,6 +80,7 @@ def evaluate(
         checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
+        find_moved_inputs(checkpoint, run_dir, offered=data)
         periods = _choose_periods(checkpoint, run_dir, test)
         path, learn_from = _choose_data(checkpoint, run_dir, data)
         model = restore_model(checkpoint, run_dir)

@@ -22,8 +22,9 @@ from utils.common.cli import UserError
 from utils.common.parallel import Job, finish, processes, select_with_needs
 from utils.dataset.prepared import write_prepared
 from utils.scores.baselines import BASELINES
-from utils.study import jobs
-from utils.study.jobs import PER_WEIGHT, ROOM, Study, side_by_side
+from utils.study import capacity
+from utils.study.capacity import PER_WEIGHT, ROOM, side_by_side
+from utils.study.jobs import Study
 from utils.study.plan import Plan
 
 TRANSFER = ("ERA5test", "finetune-SMAPtest")
@@ -244,11 +245,11 @@ def test_refusals(pair, tmp_path, script, arguments, message):
 def test_as_many_runs_as_cores_and_memory_allow(pair, monkeypatch):
     """The largest model counts: the LSTM, on 4 x 5 cells."""
     plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, pair)
-    monkeypatch.setattr(jobs, "cores", lambda: 8)
+    monkeypatch.setattr(capacity, "cores", lambda: 8)
     run = ROOM + PER_WEIGHT * sum(weights.numel() for weights in lstm(20))
     for free, expected in ((3 * run, 3), (3 * run - 1, 2), (1, 1), (100 * run, 8)):
         memory = type("Memory", (), {"available": free})
-        monkeypatch.setattr(jobs.psutil, "virtual_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(capacity.psutil, "virtual_memory", lambda memory=memory: memory)
         assert side_by_side(plan, ["cnn", "lstm"]) == expected
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.grid import WHOLE, Grid
+from utils.dataset.recognise import describe_foreign, describe_missing
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,28 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
         ours = [name for name in (*VARIABLES, "time", "lat", "lon") if name in raw.variables]
         ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
+        if foreign := describe_foreign(path):
+            raise UserError(f"{path} {foreign}.") from error
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
+        _refuse_missing(raw, path)
         check_variables(ds, path)
         check_axes(ds, path)
         return ds[list(VARIABLES)].transpose("time", "lat", "lon").assign_coords(time=_days(ds, path))
     except BaseException:
         ds.close()
         raise
+
+
+def _refuse_missing(raw: xr.Dataset, path: Path) -> None:
+    """Raises UserError where a variable is missing: it says what the file is, or what it holds instead."""
+    missing = [name for name in VARIABLES if name not in raw.variables]
+    if not missing:
+        return
+    if foreign := describe_foreign(path):
+        raise UserError(f"{path} {foreign}.")
+    held = [name for name in raw.data_vars if raw[name].dims]
+    raise UserError(f"{path}: the variable {missing[0]} is missing, {describe_missing(path, held)}.")
 
 
 def read_prepared(

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.common.periods import Span, Split, in_spans
+from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
@@ -41,6 +42,7 @@ from utils.training.inference import (
     script_of,
     training_statistics,
 )
+from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import make_windows_pair, new_model, start_of
 
@@ -56,8 +58,10 @@ class Fold:
     validation: tuple[Span, ...]
 
 
-def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
+def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False, offered: Path | None = None) -> Path:
     """Make the file of out-of-sample forecasts where it is missing, and return its path.
+
+    `offered` is a data set at hand: if the run was trained on it, it need not be where it was then.
 
     With `folds` 0, the run itself forecasts its validation days. That is quick, but these days chose its best epoch, so
     its errors are a little too small. Raises UserError where the run's data or the weights it started from are gone or
@@ -71,6 +75,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     if not (path.exists() and state.items() <= read_json(metrics).items()):
         with hold_run_directory(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
+            find_moved_inputs(checkpoint, run_dir, offered)
             write_json(metrics, {**state, **_write_forecasts(run_dir, folder, checkpoint, folds, quiet)})
     return path
 
@@ -108,6 +113,11 @@ def _write_forecasts(
     learned = (*periods.train, *periods.val) if folds else periods.val
     everything = windows.in_periods(learned, "training")
     days = everything.valid_time
+    if len(days) < 2 * folds:
+        raise UserError(
+            f"{run_dir} learned from {format_days(len(days))}, too few for {folds} --folds of the cross-validation; "
+            "give fewer --folds, or --folds 0 for the validation days alone."
+        )
     parts = [Fold(training=periods.train, validation=learned)]
     if folds:
         margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))

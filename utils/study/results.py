@@ -127,6 +127,8 @@ class Results:
         sentences = []
         if cut_short := self._describe_cut_short():
             sentences.append(cut_short)
+        left_out = self.study.get("left_out", {})
+        sentences += [f"{model} was left out: {reason.rstrip('.')}." for model, reason in left_out.items()]
         if len(self.seeds) == 1:
             sentences.append(ONE_SEED)
         if (oldest := self.study.get("max_input_age")) is not None:
