@@ -1,7 +1,7 @@
 """What a file is that is no prepared data set: a raw product, a table, or a data set with other names.
 
-The readers refuse such a file. This module says which file it is, which script reads it, and which of its variables look
-like the three that a prepared data set has.
+The readers refuse such a file. This module says which file it is, which script reads it, and which of its variables
+look like the three that a prepared data set has.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ ALIASES = {  # names that products give to the variables; the first of them that
     ),
 }
 AIR_TEMPERATURE = ("t2m", "tg", "tas", "temperature_2m", "Tair_f_inst")  # no soil temperature; it may stand in for one
-ERA5_NAMES = {"swvl1", "swvl2", "swvl3", "swvl4", "stl1", "stl2", "stl3", "stl4", "tp", "t2m", "d2m", "sp", "skt", "lsm"}
+ERA5_NAMES = {"swvl1", "swvl2", "swvl3", "swvl4", "stl1", "stl2", "stl3", "stl4", "tp", "t2m", "d2m", "sp", "lsm"}
 SMAP_L3_GROUP = "Soil_Moisture_Retrieval_Data"
 SMAP_L4_GROUPS = {  # group: the product of SMAP L4 that has it
     "Geophysical_Data": "SPL4SMGP, the geophysical data",

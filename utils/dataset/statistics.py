@@ -190,12 +190,13 @@ class _Accumulator:
             observed_cells=self.observed_cells,
         )
 
-
     def _refuse_empty(self) -> None:
         """Raises UserError where no day lies in the training period, or a variable has no valid value there."""
         period = f"the training period {format_periods(self.split.train)}"
         if not len(self.days):
-            raise UserError(f"No day of the record lies in {period}: it runs from {self.record[0]} to {self.record[-1]}.")
+            raise UserError(
+                f"No day of the record lies in {period}: it runs from {self.record[0]} to {self.record[-1]}."
+            )
         # soil moisture first: where it is missing, no cell is scored, and the others seem to be missing too
         for name in sorted(VARIABLES, key=lambda name: name != "soil_moisture"):
             if not np.isfinite(self.mean[list(VARIABLES).index(name)]).any():

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.common.periods import Span, Split, in_spans
+from utils.common.progress import Progress
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
@@ -100,6 +100,18 @@ def _clip(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) 
     return tuple((start, end) for start, end in clipped if start <= end)
 
 
+def _choose_folds(run_dir: Path, checkpoint: Checkpoint, days: np.ndarray, folds: int) -> list[Fold]:
+    """The blocks of the days that a run learned from. Raises UserError where there are too few days."""
+    if len(days) < 2 * folds:
+        raise UserError(
+            f"{run_dir} learned from {format_days(len(days))}, too few for {folds} --folds of the cross-validation; "
+            "give fewer --folds, or --folds 0 for the validation days alone."
+        )
+    learned = (*checkpoint.periods.train, *checkpoint.periods.val)
+    margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
+    return make_folds(days, learned, folds, margin)
+
+
 def _write_forecasts(
     run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool
 ) -> dict[str, float | int]:
@@ -113,23 +125,20 @@ def _write_forecasts(
     learned = (*periods.train, *periods.val) if folds else periods.val
     everything = windows.in_periods(learned, "training")
     days = everything.valid_time
-    if len(days) < 2 * folds:
-        raise UserError(
-            f"{run_dir} learned from {format_days(len(days))}, too few for {folds} --folds of the cross-validation; "
-            "give fewer --folds, or --folds 0 for the validation days alone."
-        )
-    parts = [Fold(training=periods.train, validation=learned)]
-    if folds:
-        margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
-        parts = make_folds(days, learned, folds, margin)
+    parts = _choose_folds(run_dir, checkpoint, days, folds) if folds else [Fold(periods.train, learned)]
     first, squares, count = 0, 0.0, 0
     seen = in_spans(days, checkpoint.pretraining_periods)
     climate = training_statistics(checkpoint, model, data)
-    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}, climate) as out:
+    name = f"{checkpoint.model} lead {checkpoint.lead_days}, held out"
+    attributes = {**run_attributes(checkpoint), "folds": folds}
+    with (
+        open_predictions(folder, everything, attributes, climate) as out,
+        Progress(len(parts), name, "fold", quiet) as progress,
+    ):
         variable = out.file.createVariable("seen_in_pretraining", "i1", ("time",))
         variable.setncatts({"flag_values": np.int8([0, 1]), "flag_meanings": "unseen seen", "long_name": SEEN})
         variable[:] = seen
-        for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
+        for fold in parts:
             if folds:
                 model, windows = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
             samples = windows.in_periods(fold.validation, "held-out")
@@ -143,6 +152,7 @@ def _write_forecasts(
                 fields = out.put(block, part, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
+            progress.step(name)
     for kept in folder.glob(".fit-*.pt"):
         kept.unlink()
     rmse = float(np.sqrt(squares / max(count, 1)))

@@ -1,6 +1,5 @@
 """The study as jobs: every run, every forecast with a shuffled predictor, and every set of baselines is one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product

@@ -200,7 +200,7 @@ def source_name(model: str) -> str:
 
 
 def warn_of_misfit(rmse: float, validation: Windows) -> str:
-    """A sentence where a validation RMSE, m3 m-3, is above that of the cells' means of the training days; else empty."""
+    """A sentence where a validation RMSE, m3 m-3, is above that of the cells' means; else empty."""
     squares = count = 0.0
     for part in validation:
         error = part.observed - part.record.statistics.cell_mean[MOISTURE]
@@ -209,8 +209,8 @@ def warn_of_misfit(rmse: float, validation: Windows) -> str:
     if rmse <= of_means:
         return ""
     return (
-        f"this is no fit: the validation RMSE is {rmse:.4f} m³ m⁻³, that of the cells' means is {of_means:.4f}; try a "
-        "smaller --lr or more --epochs."
+        f"this is no fit: the validation RMSE is {rmse:.4f} m³ m⁻³, that of the cells' means is {of_means:.4f}; try "
+        "another --lr, more --epochs or more days."
     )
 
 
