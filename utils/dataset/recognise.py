@@ -81,7 +81,7 @@ def describe_foreign(path: Path) -> str:
             for signature, kind in _SIGNATURES.items():
                 if start == signature:
                     return f"is {kind}, no prepared data set; data/prepare_*.py read raw files (data/README.md)"
-            return _describe_table(path) or _describe_product(path)
+            return _describe_table(path) or describe_smap(path) or _describe_era5(path)
     return ""
 
 
@@ -131,21 +131,31 @@ def _describe_table(path: Path) -> str:
     return "is a CSV table, no prepared data set; python data/join.py reads the series of one site (docs/own_data.md)"
 
 
-def _describe_product(path: Path) -> str:
-    """The raw product that a NetCDF or HDF5 file is of."""
-    with contextlib.suppress(OSError, RuntimeError), netCDF4.Dataset(path) as file:
-        groups, names = set(file.groups), set(file.variables)
-        for group, product in SMAP_L4_GROUPS.items():
-            if group in groups or any(name.startswith(f"{group}_") for name in names):
-                reader = "data/prepare_smap_l4.py reads SPL4SMGP, the geophysical data"
-                return f"is a raw file of SMAP L4 ({product}), no prepared data set; {reader}"
-        if any(name.startswith(SMAP_L3_GROUP) for name in groups | names):
-            return "is a raw file of SMAP L3, no prepared data set; data/prepare_smap_l3.py reads its granules"
-        held = sorted(ERA5_NAMES & names)
-        made_from_grib = "grib" in str(getattr(file, "history", "")).lower() or "GRIB_centre" in file.ncattrs()
-        if held and (made_from_grib or "valid_time" in names):
-            return (
-                f"is a raw file of ERA5 or ERA5-Land (it holds {', '.join(held)}), no prepared data set; "
-                "data/prepare_era5_land.py reads such files"
-            )
+def describe_smap(path: Path) -> str:
+    """The product of SMAP that a raw file is of, as the end of a sentence; empty for any other file."""
+    groups, names, _ = _content(path)
+    for group, product in SMAP_L4_GROUPS.items():
+        if any(name.startswith(group) for name in groups | names):
+            reader = "data/prepare_smap_l4.py reads SPL4SMGP, the geophysical data"
+            return f"is a raw file of SMAP L4 ({product}), no prepared data set; {reader}"
+    if any(name.startswith(SMAP_L3_GROUP) for name in groups | names):
+        return "is a raw file of SMAP L3, no prepared data set; data/prepare_smap_l3.py reads its granules"
     return ""
+
+
+def _describe_era5(path: Path) -> str:
+    _, names, history = _content(path)
+    held = sorted(ERA5_NAMES & names)
+    if held and ("grib" in history.lower() or "valid_time" in names):
+        return (
+            f"is a raw file of ERA5 or ERA5-Land (it holds {', '.join(held)}), no prepared data set; "
+            "data/prepare_era5_land.py reads such files"
+        )
+    return ""
+
+
+def _content(path: Path) -> tuple[set[str], set[str], str]:
+    """The groups and variables at the root of a NetCDF or HDF5 file, and its history; nothing of another file."""
+    with contextlib.suppress(OSError, RuntimeError), netCDF4.Dataset(path) as file:
+        return set(file.groups), set(file.variables), str(getattr(file, "history", ""))
+    return set(), set(), ""
