@@ -1,5 +1,6 @@
 """What was prepared, at a glance: period, missing days, ranges, the year's course, a quick-look map per variable."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import whole_file
+from utils.common.grid import FEW_CELLS
 from utils.dataset.prepared import VARIABLES, open_prepared
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -28,8 +30,12 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> Non
             lines.append(f"  {name} [{variable.units}]: {statistics.range}")
             lines.append(f"    mean by calendar month: {statistics.months}")
             title = f"{name.replace('_', ' ')}, mean of {len(ds.time)} days"
-            _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
-    lines.append(f"  maps: {out.with_name(out.stem)}_*.png; check that rain is in mm and that the wet season is wet.")
+            if statistics.mean.size > FEW_CELLS:
+                _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
+    if math.prod(ds.sizes[axis] for axis in ("lat", "lon")) > FEW_CELLS:
+        lines.append(
+            f"  maps: {out.with_name(out.stem)}_*.png; check that rain is in mm and that the wet season is wet."
+        )
     text = "\n".join(lines)
     print(text)
     with whole_file(out.with_name(f"{out.stem}_report.txt")) as partial:

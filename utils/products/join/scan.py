@@ -105,13 +105,12 @@ def _choose(named: Sequence[Named], variable: str, scans: dict[Path, Scan]) -> l
 
     Raises UserError where it has several names.
     """
-    chosen = [
-        (scans[path], word.variables[variable]) for word in named if variable in word.variables for path in word.files
-    ]
-    if not chosen:
-        alike = {
-            path: find_alias(variable, map(str, scans[path].ds.data_vars)) for word in named for path in word.files
-        }
+    files = [(path, word.variables.get(variable)) for word in named for path in word.files]
+    chosen = [(scans[path], name) for path, name in files if name]
+    if chosen:  # a folder may hold files of other variables too
+        chosen = [(scan, name) for scan, name in chosen if name in scan.ds] or chosen
+    else:
+        alike = {path: find_alias(variable, map(str, scans[path].ds.data_vars)) for path, _ in files}
         chosen = [(scans[path], name) for path, name in alike.items() if name]
     names = list(dict.fromkeys(name for _, name in chosen))
     if len(names) > 1:
