@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.colors import Normalize
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from utils.common.cli import UserError
@@ -31,6 +32,8 @@ LABELS = {  # of the colour bars
     DRY: "chance of unusually dry (%)",
     INTERVAL: f"width ({UNITS})",
 }
+OBSERVED = {"marker": "o", "linestyle": "none", "color": "0.2", "markersize": 1.5}
+POINT = {"marker": "o", "linestyle": "none", "color": FORECASTS[0], "markersize": 3.5}
 SECOND = 1200  # milliseconds a lead is shown
 DPI = 150  # of the moving picture
 
@@ -106,15 +109,16 @@ def _series_figure(forecast: xr.Dataset, recent: xr.DataArray | None) -> Figure:
         mean = forecast["soil_moisture"].values[:, row, column]
         low, high = (quantiles.isel(quantile=end).values[:, row, column] for end in (0, -1))
         if recent is not None:
-            ax.plot(recent["time"], recent.values[:, row, column], ".", color="0.2", markersize=3, label="observed")
-        bars = {"fmt": "o", "color": FORECASTS[0], "markersize": 3.5, "elinewidth": 1, "capsize": 2}
-        ax.errorbar(valid, mean, yerr=[mean - low, high - mean], label="forecast and its 90 % interval", **bars)
+            ax.plot(recent["time"], recent.values[:, row, column], **OBSERVED)
+        ax.plot(valid, mean, **POINT)
+        ax.vlines(valid, low, high, color=POINT["color"], linewidth=1)
         ax.set_title(place_of(forecast.isel(lat=row, lon=column)))
         ax.set_ylabel(f"soil moisture\n({UNITS})")
     locator = AutoDateLocator(minticks=4)
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    legend(figure, panels[0].get_legend_handles_labels()[0])
+    keys = [Line2D([], [], label="observed", **OBSERVED)] if recent is not None else []
+    legend(figure, [*keys, Line2D([], [], label="forecast and its 90 % interval", **POINT)])
     return figure
 
 

@@ -4,8 +4,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pint
 from cf_xarray.units import units as registry
+from jaxtyping import Float
 
 from utils.common.cli import UserError
 from utils.dataset.prepared import VARIABLES
@@ -29,7 +31,7 @@ class Conversion:
     offset: float = 0.0
     per_step: bool = False  # an amount of each time step, to be added up over a day; otherwise a mean is taken
 
-    def __call__(self, values: float) -> float:
+    def __call__(self, values: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
         return values * self.factor + self.offset
 
 
@@ -77,8 +79,8 @@ def _of_precipitation(unit: pint.Unit, units: str, field: str, layer_depth: floa
     if unit.is_compatible_with("kg m-2") or unit.is_compatible_with("kg m-2 s-1"):
         one = one / WATER
     if one.check(LENGTH):
-        return Conversion(one.to("mm").magnitude, per_step=True)
-    return Conversion(one.to("mm / day").magnitude)
+        return Conversion(float(one.m_as("mm")), per_step=True)
+    return Conversion(float(one.m_as("mm / day")))
 
 
 def _of_soil_moisture(unit: pint.Unit, units: str, field: str, layer_depth: float | None) -> Conversion:
@@ -92,9 +94,9 @@ def _of_soil_moisture(unit: pint.Unit, units: str, field: str, layer_depth: floa
         if layer_depth is None:
             raise UserError(f"{field} is in {units!r}, water of a layer; give its depth in m, as --layer-depth 0.1.")
         one = one / registry.Quantity(layer_depth, "m")
-    return Conversion(one.to("dimensionless").magnitude)
+    return Conversion(float(one.m_as("dimensionless")))
 
 
 def _of_temperature(unit: pint.Unit, units: str, field: str, layer_depth: float | None) -> Conversion:
-    zero, one = (registry.Quantity(value, unit).to("K").magnitude for value in (0.0, 1.0))
+    zero, one = (float(registry.Quantity(value, unit).m_as("K")) for value in (0.0, 1.0))
     return Conversion(one - zero, zero)
