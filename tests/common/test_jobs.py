@@ -51,6 +51,43 @@ def test_a_job_waits_for_its_needs_and_may_bring_others(tmp_path):
     assert sorted(found) == ["alone", "first", "more", "second"]
 
 
+def test_a_refused_job_can_be_left_out_with_what_needs_it_and_the_others_go_on(tmp_path):
+    """`on_refusal` returns what is still wanted: jobs that run or are done are not begun again."""
+    refused, found = [], []
+
+    def on_refusal(job, error):
+        refused.append(f"{job.name}: {error}")
+        return [Job(name, partial(started, tmp_path, name)) for name in ("good", "late", "done")]
+
+    def on_result(job, result):
+        found.append(result)
+        return ()
+
+    todo = [Job("done", partial(started, tmp_path, "done")), Job("bad", refuse, ("done",))]
+    todo += [Job("of bad", partial(started, tmp_path, "of bad"), ("bad",)), Job("good", partial(time.sleep, 0.3))]
+    with ThreadPoolExecutor(2) as pool:
+        finish(todo, pool, 2, on_result, on_refusal=on_refusal)
+    assert refused == ["bad: bad: The loss is no longer finite."]
+    assert sorted(map(str, found)) == ["None", "done", "late"] and not (tmp_path / "of bad").exists()
+
+
+def test_a_study_goes_on_without_a_model_that_is_refused(pair):
+    plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, pair / "runs")
+    study = Study(plan=plan, models=("cnn", "lstm"), leads=(1,), seeds=(0,), details=True)
+    jobs = {job.name: job for job in study.jobs()}
+    error = UserError("SMAPtest/cnn/lead1/seed0: cnn needs at least 3 × 3 cells.")
+    assert study.detail == "cnn"
+    wanted = study.leave_out(jobs["SMAPtest/cnn/lead1/seed0"], error)
+    assert study.models == ("lstm",) and study.detail == "lstm"
+    assert not [job.name for job in wanted if "/cnn" in job.name]
+    assert "SMAPtest/ridge_memory/lead1" in {job.name for job in wanted}
+    (line,) = study.left_out_lines
+    assert line.startswith("cnn is left out of the study: ") and "3 × 3" in line
+    for name in ("SMAPtest/lstm/lead1/seed0", "SMAPtest/ridge_memory/lead1"):  # no model would be left; no model's
+        with pytest.raises(UserError, match="3 × 3"):
+            study.leave_out({job.name: job for job in wanted}[name], error)
+
+
 def test_no_more_jobs_run_side_by_side_than_allowed():
     seen = []
     with ThreadPoolExecutor(4) as pool:

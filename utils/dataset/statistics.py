@@ -194,9 +194,8 @@ class _Accumulator:
         """Raises UserError where no day lies in the training period, or a variable has no valid value there."""
         period = f"the training period {format_periods(self.split.train)}"
         if not len(self.days):
-            raise UserError(
-                f"No day of the record lies in {period}: it runs from {self.record[0]} to {self.record[-1]}."
-            )
+            first, last = self.record[[0, -1]]
+            raise UserError(f"No day of the record lies in {period}; the record runs from {first} to {last}.")
         # soil moisture first: where it is missing, no cell is scored, and the others seem to be missing too
         for name in sorted(VARIABLES, key=lambda name: name != "soil_moisture"):
             if not np.isfinite(self.mean[list(VARIABLES).index(name)]).any():
