@@ -15,7 +15,7 @@ import xarray as xr
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.grid import WHOLE, Grid
-from utils.dataset.recognise import describe_foreign, describe_missing
+from utils.dataset.recognise import describe_missing, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def open_prepared(path: Path, made_by: str = "") -> xr.Dataset:
         ours = [name for name in (*VARIABLES, "time", "lat", "lon") if name in raw.variables]
         ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
-        if foreign := describe_foreign(path):
-            raise UserError(f"{path} {foreign}.") from error
+        refuse_foreign(path)
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
         _refuse_missing(raw, path)
@@ -111,8 +110,7 @@ def _refuse_missing(raw: xr.Dataset, path: Path) -> None:
     missing = [name for name in VARIABLES if name not in raw.variables]
     if not missing:
         return
-    if foreign := describe_foreign(path):
-        raise UserError(f"{path} {foreign}.")
+    refuse_foreign(path)
     held = [name for name in raw.data_vars if raw[name].dims]
     raise UserError(f"{path}: the variable {missing[0]} is missing, {describe_missing(path, held)}.")
 

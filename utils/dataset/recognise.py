@@ -13,6 +13,8 @@ from pathlib import Path
 
 import netCDF4
 
+from utils.common.cli import UserError
+
 ALIASES = {  # names that products give to the variables; the first of them that a file has is taken
     "precipitation": (
         "precipitation",
@@ -72,8 +74,20 @@ def find_alias(variable: str, names: Iterable[str]) -> str | None:
     return next((name for name in ALIASES[variable] if name in held), None)
 
 
-def describe_foreign(path: Path) -> str:
-    """What a file is and which script reads it, as the end of a sentence; empty for a file that is not known."""
+def refuse_foreign(path: Path) -> None:
+    """Raises UserError, which says what a file is and which script reads it, where the file is known."""
+    if foreign := _describe(path):
+        raise UserError(f"{path} {foreign}.")
+
+
+def refuse_smap(path: Path) -> None:
+    """The same for raw files of SMAP alone."""
+    if foreign := _describe_smap(path):
+        raise UserError(f"{path} {foreign}.")
+
+
+def _describe(path: Path) -> str:
+    """What a file is, as the end of a sentence; empty for a file that is not known."""
     with contextlib.suppress(OSError):
         if path.is_file():
             with path.open("rb") as file:
@@ -81,7 +95,7 @@ def describe_foreign(path: Path) -> str:
             for signature, kind in _SIGNATURES.items():
                 if start == signature:
                     return f"is {kind}, no prepared data set; data/prepare_*.py read raw files (data/README.md)"
-            return _describe_table(path) or describe_smap(path) or _describe_era5(path)
+            return _describe_table(path) or _describe_smap(path) or _describe_era5(path)
     return ""
 
 
@@ -131,7 +145,7 @@ def _describe_table(path: Path) -> str:
     return "is a CSV table, no prepared data set; python data/join.py reads the series of one site (docs/own_data.md)"
 
 
-def describe_smap(path: Path) -> str:
+def _describe_smap(path: Path) -> str:
     """The product of SMAP that a raw file is of, as the end of a sentence; empty for any other file."""
     groups, names, _ = _content(path)
     for group, product in SMAP_L4_GROUPS.items():

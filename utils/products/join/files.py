@@ -9,7 +9,7 @@ import xarray as xr
 
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import check_axes
-from utils.dataset.recognise import columns_of, describe_foreign, describe_smap
+from utils.dataset.recognise import columns_of, refuse_foreign, refuse_smap
 
 AXES = {
     "time": ("time", "valid_time", "date", "datetime", "day"),
@@ -32,10 +32,10 @@ def open_file(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
         options = {"engine": "zarr", "consolidated": None} if path.is_dir() else {"engine": "netcdf4"}
         ds = xr.open_dataset(path, decode_timedelta=False, **options)
     except Exception as error:  # every engine raises its own kinds
-        raise UserError(f"{path} {describe_foreign(path) or f'cannot be read: {fold(error)[:150]}'}.") from error
+        refuse_foreign(path)
+        raise UserError(f"{path} cannot be read: {fold(error)[:150]}.") from error
     try:
-        if foreign := describe_smap(path):
-            raise UserError(f"{path} {foreign}.")
+        refuse_smap(path)
         return _on_axes(ds, path)
     except BaseException:
         ds.close()
