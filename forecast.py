@@ -23,6 +23,7 @@ from utils.common.files import whole_file, write_errors, write_json
 from utils.common.periods import spans
 from utils.common.text import format_days
 from utils.dataset.open import open_data_set
+from utils.figures.series import has_few_cells
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
@@ -30,6 +31,7 @@ from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
 from utils.forecasts.request import ForecastRequest, make_request
 
+RECENT = 60  # days before a forecast that the figure of a few cells shows
 Dates = Annotated[tuple[str, ...], arg(aliases=["--start"], metavar="DATE [DATE]")]
 
 
@@ -89,11 +91,18 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
     leads = ", ".join(str(lead.days) for lead in request.leads)
     print(f"{settings.out}: initialised on {init}, {format_days(int(age))} ago; leads of {leads} days")
-    draw_forecast(ds, settings.out.with_suffix(".png"))
+    draw_forecast(ds, settings.out.with_suffix(".png"), recent=read_recent(settings.data, init, ds))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+
+
+def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.DataArray | None:
+    """Soil moisture of the days before a forecast of a few cells, which its figure shows; None for a map."""
+    if not has_few_cells(forecast):
+        return None
+    return open_data_set(data, start=init - RECENT, end=init).read()["soil_moisture"]
 
 
 def print_short_record(out: Path) -> None:

@@ -21,12 +21,12 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated
 
-from tqdm import tqdm
 from tyro.conf import arg
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import ROOT, read_json, write_json
 from utils.common.parallel import Job, cluster, finish, finish_here, processes, select_with_needs
+from utils.common.progress import Progress
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.predictors import variables_of
 from utils.dataset.prepared import VARIABLES
@@ -35,8 +35,9 @@ from utils.products.synthetic.forecast_file import ForecastSettings, are_of, mak
 from utils.products.synthetic.predictability_limit import LimitSettings, limit_of, make_limit
 from utils.products.synthetic.sample import SampleSettings, make_sample
 from utils.settings import EXPERIMENTS, SAMPLE_ERA5, SAMPLE_SMAP
+from utils.study.capacity import side_by_side
 from utils.study.controls import make_controls
-from utils.study.jobs import Study, side_by_side
+from utils.study.jobs import Study
 from utils.study.periods import PARTS
 from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, closer_models, read_train_script
 from utils.study.report import print_results, write_report
@@ -100,6 +101,7 @@ def main(settings: Settings) -> None:
     seconds = round(time.monotonic() - start)
     write_study_file(study, settings, seconds)
     print_results(write_report(settings.out))
+    print("".join(f"\n{line}" for line in study.left_out_lines), end="")
     print(f"\n{len(study.runs)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
 
 
@@ -170,6 +172,7 @@ def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
         "max_input_age": study.plan.max_input_age,
         "detail": study.detail,
         "best": study.best,
+        "left_out": study.left_out,
         "all_leads": study.all_leads,
         "target_days": study.plan.target_days,
         "periods": study.plan.periods,
@@ -194,30 +197,30 @@ def run(study: Study, settings: Settings) -> None:
             jobs = select_with_needs(jobs, settings.only)
         except KeyError as name:
             raise UserError(f"--only has {name}, which is no run of this study; --job-array lists them.") from None
-    with tqdm(total=len(jobs), unit="run", disable=None, dynamic_ncols=True) as bar:
-        progress = Progress(len(jobs))
+    with Progress(len(jobs), unit="run") as progress:
 
         def on_result(job: Job, result: dict) -> list[Job]:
-            more = study.add(job, result)
-            if settings.only:
-                more = []
-            progress.add(len(more))
-            bar.total = progress.total
-            bar.update()
-            if bar.disable:  # no terminal: a line a job, for a log
-                print(progress.describe(job, result), flush=True)
+            more = [] if settings.only else study.add(job, result)
+            progress.step(describe_result(job, result), len(more))
             return more
+
+        def on_refusal(job: Job, error: UserError) -> list[Job]:
+            wanted = study.leave_out(job, error)
+            progress.total = progress.done + sum(job.name not in study.results for job in wanted)
+            progress.bar.write(study.left_out_lines[-1])
+            return wanted
 
         def on_glance(running: list[str]) -> None:
             shown = [f"{name} epoch {epochs_done(study.plan.runs / name)}" for name in running[:3]]
-            bar.set_postfix_str("; ".join(shown))
+            progress.bar.set_postfix_str("; ".join(shown))
 
         if settings.only and not settings.scheduler:  # a line of a job array has a process of its own already
             finish_here(jobs, on_result)
             return
         at_once = min(settings.jobs or side_by_side(study.plan, settings.models), len(jobs))
         with cluster(settings.scheduler) if settings.scheduler else processes(at_once) as executor:
-            finish(jobs, executor, math.inf if settings.scheduler else at_once, on_result, on_glance)
+            at_once = math.inf if settings.scheduler else at_once
+            finish(jobs, executor, at_once, on_result, on_glance, None if settings.only else on_refusal)
 
 
 def run_worlds(study: Study, settings: Settings) -> None:
@@ -246,25 +249,11 @@ def run_worlds(study: Study, settings: Settings) -> None:
         write_study_file(world, own, round(time.monotonic() - start))
 
 
-class Progress:
-    """How many of the jobs known by now are done, and how long that took."""
-
-    def __init__(self, total: int):
-        self.done, self.total, self.start = 0, total, time.monotonic()
-
-    def add(self, more: int) -> None:
-        """Count a job that is done and brought so many others."""
-        self.done += 1
-        self.total += more
-
-    def describe(self, job: Job, result: dict) -> str:
-        """A line for a log: number, time, what is left at the present rate, the job and its RMSE, m3 m-3."""
-        elapsed = time.monotonic() - self.start
-        left = elapsed / self.done * (self.total - self.done)
-        times = f"{tqdm.format_interval(elapsed)}, about {tqdm.format_interval(left)} left"
-        scores = {"RMSE": result["rmse"]} if "rmse" in result else result.get("baselines", {})
-        shown = ", ".join(f"{name} {rmse:.4f}" for name, rmse in scores.items())
-        return f"{self.done} of {self.total}  {times}  {job.name}" + (f": {shown} m³ m⁻³" if shown else "")
+def describe_result(job: Job, result: dict) -> str:
+    """A job and its RMSE, m3 m-3."""
+    scores = {"RMSE": result["rmse"]} if "rmse" in result else result.get("baselines", {})
+    shown = ", ".join(f"{name} {rmse:.4f}" for name, rmse in scores.items())
+    return job.name + (f": {shown} m³ m⁻³" if shown else "")
 
 
 def commands(study: Study) -> list[str]:

@@ -8,7 +8,7 @@ Drawmap.py          the maps among the figures, such as a run's forecast beside 
 
 common/    files, command line, periods, grids, parallel jobs: knows nothing of soil moisture
 dataset/   the prepared data set: format, checks, statistics, antecedent features, known weather
-products/  raw files to prepared data sets: era5/, smap/, and the SYNTHETIC sample
+products/  raw files to prepared data sets: era5/, smap/, join/ (your own), and the SYNTHETIC sample
 models/    one short file a model; reference.py has the published models written plainly
 training/  the training loop, transfer, checkpoints and run directories
 scores/    metrics, baselines, significance tests, score tables

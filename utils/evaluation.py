@@ -30,8 +30,10 @@ from utils.dataset.prepared import VARIABLES, in_brackets, label_of
 from utils.dataset.statistics import Statistics
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.figures import scatter
+from utils.figures.series import draw_run, has_few_cells
 from utils.models import ForecastModel
 from utils.scores.baseline_runs import FittedBaselines, fit_baselines
+from utils.scores.changes import compare_with_scratch
 from utils.scores.metrics import well_covered
 from utils.scores.prediction_file import (
     Predictions,
@@ -46,6 +48,7 @@ from utils.scores.sums import Sums
 from utils.settings import RUNS
 from utils.training.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows, training_statistics
+from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import check_grid, check_weather, start_of
 
@@ -79,6 +82,7 @@ def evaluate(
         checkpoint = load_checkpoint(run_dir)
         if not checkpoint.best:
             raise UserError(f"{run_dir} has no trained weights yet; give its train command again.")
+        find_moved_inputs(checkpoint, run_dir, offered=data)
         periods = _choose_periods(checkpoint, run_dir, test)
         path, learn_from = _choose_data(checkpoint, run_dir, data)
         model = restore_model(checkpoint, run_dir)
@@ -202,7 +206,7 @@ RunDirs = Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN_DI
 
 @dataclass
 class EvalSettings:
-    run_dirs: RunDirs = ()  # run directories; none: all runs of this folder
+    run_dirs: RunDirs = ()  # run directories, or folders with runs below them; none: all runs of this folder
     data: Path | None = None  # a prepared data set instead of each run's own
     test: Period = OWN  # target days START END instead of each run's own test period
     max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
@@ -213,7 +217,7 @@ def main(experiment: str) -> None:
     with one_sentence():
         settings = parse(EvalSettings, sys.argv[1:], sys.modules["__main__"].__doc__)
         refuse_age(settings.max_input_age)
-        run_dirs = settings.run_dirs or runs_of(experiment)
+        run_dirs = [run for named in settings.run_dirs for run in runs_below(named)] or runs_of(experiment)
         if not run_dirs:
             raise UserError(
                 f"There are no runs of {experiment}; make one with: python {experiment}/train_cnn.py, "
@@ -231,7 +235,10 @@ def main(experiment: str) -> None:
                 failed += 1
                 print(f"error: {fold(error)}", file=sys.stderr)
         if done:
-            print(show(table(name_apart(done))))
+            named = name_apart(done)
+            print(show(table(named.values())))
+            if lines := compare_with_scratch(done, {run_dir: metrics["model"] for run_dir, metrics in named.items()}):
+                print("\n".join(["", "With transfer against from scratch, on the same cell-days:", *lines]))
         if failed:
             raise UserError(f"{failed} of {len(run_dirs)} runs could not be evaluated.")
 
@@ -242,7 +249,7 @@ def refuse_age(max_input_age: int | None) -> None:
         raise UserError(f"--max-input-age is {max_input_age}, expected 0 or more days.")
 
 
-def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
+def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> dict[Path, dict[str, Any]]:
     """The metrics of runs, by run directory, for a table.
 
     Where several runs would have the same row names, the model's name is followed by the run's folder.
@@ -258,7 +265,7 @@ def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> list[dict[str, Any]]:
             for run_dir in run_dirs:
                 folder = run_dir.resolve().relative_to(above)
                 named[run_dir] = all_metrics[run_dir] | {"model": f"{all_metrics[run_dir]['model']} ({folder})"}
-    return list(named.values())
+    return named
 
 
 def runs_of(experiment: str) -> list[Path]:
@@ -266,9 +273,17 @@ def runs_of(experiment: str) -> list[Path]:
     return sorted(path.parent for path in (RUNS / experiment).glob("**/checkpoint.pt"))
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """The run directory itself, or all below another folder, in order; a folder without any is for `evaluate`."""
+    if (folder / "checkpoint.pt").exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("**/checkpoint.pt")) or [folder]
+
+
 def draw(run_dir: Path, sums: Sums) -> None:
     """Draw figures/map.png, of the day with the median error, and figures/scatter.png, from the run's predictions.nc.
 
+    Of a few cells, time series are drawn instead of the map, figures/series.png.
     A figure that has too little to show is left out, and a sentence says so: the scores stand without it.
     """
     day = _median_day(sums)
@@ -278,11 +293,15 @@ def draw(run_dir: Path, sums: Sums) -> None:
         map_title = f"{title}, {str(ds['time'].values[day])[:10]}"
         pair = ds[["observed", "predicted"]]
         maps = pair.isel(time=day).load()
+        few = pair.load() if has_few_cells(pair) else None
         every = math.ceil(pair["predicted"].size / _POINTS)
         points = pair.isel(time=slice(None, None, every)).load()
     folder = run_dir / "figures"
     try:
-        Drawmap.draw_maps(maps["observed"], maps["predicted"], map_title, folder / "map.png")
+        if few is None:
+            Drawmap.draw_maps(maps["observed"], maps["predicted"], map_title, folder / "map.png")
+        else:
+            draw_run(few, title, folder / "series.png")
         scatter.draw_scatter(points["observed"].values, points["predicted"].values, title, folder / "scatter.png")
     except UserError as error:
         print(fold(error))

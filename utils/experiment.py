@@ -31,6 +31,7 @@ from utils.training.setup import (
     new_checkpoint,
     new_model,
     source_name,
+    warn_of_misfit,
 )
 
 
@@ -41,6 +42,7 @@ class RunResult:
     dir: Path  # the run directory
     checkpoint: Checkpoint
     trained: bool  # False: the run was finished already
+    warning: str = ""  # a sentence where the model forecasts worse than the cells' means
 
 
 def train(name: str, settings: type[RunSettings], build: Build | None = None) -> None:
@@ -63,6 +65,8 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
         if result.trained:
             skipped = f"{checkpoint.skipped} training days without full window"
             print(f"{result.dir}: {score} of {checkpoint.epoch}; {skipped}")
+            if result.warning:
+                print(f"warning: {result.warning}")
         else:
             print(f"{result.dir} is finished ({score}); nothing to do.")
         print(f"evaluate it with: python {checkpoint.experiment}/eval.py {shlex.quote(str(result.dir))}")
@@ -138,7 +142,7 @@ def run(
                 clear(run_dir)
                 write_config(run_dir, checkpoint, inherited_origins(source) | dict(origins))
         checkpoint = trainer.fit(Run(training, validation, begun or checkpoint, run_dir, on_epoch))
-        return RunResult(run_dir, checkpoint, trained=True)
+        return RunResult(run_dir, checkpoint, trained=True, warning=warn_of_misfit(checkpoint.best_rmse, validation))
 
 
 def _fill_in(checkpoint: Checkpoint, data: DataSet, training: Windows) -> None:

@@ -22,8 +22,9 @@ from utils.common.cli import UserError
 from utils.common.parallel import Job, finish, processes, select_with_needs
 from utils.dataset.prepared import write_prepared
 from utils.scores.baselines import BASELINES
-from utils.study import jobs
-from utils.study.jobs import PER_WEIGHT, ROOM, Study, side_by_side
+from utils.study import capacity
+from utils.study.capacity import PER_WEIGHT, ROOM, side_by_side
+from utils.study.jobs import Study
 from utils.study.plan import Plan
 
 TRANSFER = ("ERA5test", "finetune-SMAPtest")
@@ -48,6 +49,43 @@ def test_a_job_waits_for_its_needs_and_may_bring_others(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         finish(todo, pool, 2, on_result)
     assert sorted(found) == ["alone", "first", "more", "second"]
+
+
+def test_a_refused_job_can_be_left_out_with_what_needs_it_and_the_others_go_on(tmp_path):
+    """`on_refusal` returns what is still wanted: jobs that run or are done are not begun again."""
+    refused, found = [], []
+
+    def on_refusal(job, error):
+        refused.append(f"{job.name}: {error}")
+        return [Job(name, partial(started, tmp_path, name)) for name in ("good", "late", "done")]
+
+    def on_result(job, result):
+        found.append(result)
+        return ()
+
+    todo = [Job("done", partial(started, tmp_path, "done")), Job("bad", refuse, ("done",))]
+    todo += [Job("of bad", partial(started, tmp_path, "of bad"), ("bad",)), Job("good", partial(time.sleep, 0.3))]
+    with ThreadPoolExecutor(2) as pool:
+        finish(todo, pool, 2, on_result, on_refusal=on_refusal)
+    assert refused == ["bad: bad: The loss is no longer finite."]
+    assert sorted(map(str, found)) == ["None", "done", "late"] and not (tmp_path / "of bad").exists()
+
+
+def test_a_study_goes_on_without_a_model_that_is_refused(pair):
+    plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, pair / "runs")
+    study = Study(plan=plan, models=("cnn", "lstm"), leads=(1,), seeds=(0,), details=True)
+    jobs = {job.name: job for job in study.jobs()}
+    error = UserError("SMAPtest/cnn/lead1/seed0: cnn needs at least 3 × 3 cells.")
+    assert study.detail == "cnn"
+    wanted = study.leave_out(jobs["SMAPtest/cnn/lead1/seed0"], error)
+    assert study.models == ("lstm",) and study.detail == "lstm"
+    assert not [job.name for job in wanted if "/cnn" in job.name]
+    assert "SMAPtest/ridge_memory/lead1" in {job.name for job in wanted}
+    (line,) = study.left_out_lines
+    assert line.startswith("cnn is left out of the study: ") and "3 × 3" in line
+    for name in ("SMAPtest/lstm/lead1/seed0", "SMAPtest/ridge_memory/lead1"):  # no model would be left; no model's
+        with pytest.raises(UserError, match="3 × 3"):
+            study.leave_out({job.name: job for job in wanted}[name], error)
 
 
 def test_no_more_jobs_run_side_by_side_than_allowed():
@@ -244,11 +282,11 @@ def test_refusals(pair, tmp_path, script, arguments, message):
 def test_as_many_runs_as_cores_and_memory_allow(pair, monkeypatch):
     """The largest model counts: the LSTM, on 4 x 5 cells."""
     plan = Plan.of(pair / "era5.nc", pair / "smap.nc", False, pair)
-    monkeypatch.setattr(jobs, "cores", lambda: 8)
+    monkeypatch.setattr(capacity, "cores", lambda: 8)
     run = ROOM + PER_WEIGHT * sum(weights.numel() for weights in lstm(20))
     for free, expected in ((3 * run, 3), (3 * run - 1, 2), (1, 1), (100 * run, 8)):
         memory = type("Memory", (), {"available": free})
-        monkeypatch.setattr(jobs.psutil, "virtual_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(capacity.psutil, "virtual_memory", lambda memory=memory: memory)
         assert side_by_side(plan, ["cnn", "lstm"]) == expected
 
 

@@ -113,6 +113,8 @@ def test_chapters_leave_what_they_say(house, printed):
     assert (tour / "forecast.png").exists() and (tour / "forecast.pdf").exists()
     with xr.open_dataset(tour / "july.nc") as hindcasts:
         assert hindcasts.sizes["init_time"] == 31
+    with xr.open_dataset(tour / "joined_forecast.nc") as forecast:
+        assert forecast.sizes["lat"] == forecast.sizes["lon"] == 8 and forecast.attrs["synthetic"] == "true"
     (row,) = json.loads((tour / "july.scores.json").read_text())["leads"]
     assert row["lead_days"] == 3 and 0 <= row["coverage_90"] <= 1
 

@@ -53,7 +53,7 @@ REGIONS = {
     "the globe": day(np.arange(-88, 89, 4.0), np.arange(2, 360, 4.0)),
     "the date line": day(np.arange(-50, -10.0), np.arange(160, 210.0)),
     "a tall strip": day(np.arange(-55, 12, 2.0), np.arange(-76, -66, 2.0)),
-    "one cell": day(np.array([30.0]), np.array([100.0])),
+    "one column": day(np.arange(37.0, 29.0, -1), np.array([100.0])),
 }
 
 
@@ -409,6 +409,8 @@ def test_nothing_to_draw_is_one_sentence_and_no_file(tmp_path):
         (draw_cell_maps, columns(nothing)),
         (draw_cell_maps, {"a": scores(observed), "b": scores(REGIONS["China at 1°"][0])}),
         (draw_transfer_maps, {"cnn": change(nothing)}),
+        (draw_maps, *day(np.array([30.0]), np.array([100.0]))),  # time series show more of so few cells
+        (draw_cell_maps, columns(day(np.array([31.0, 30.0]), np.array([100.0, 101.0, 102.0]))[0])),
     ]
     for draw, *data in attempts:
         with pytest.raises(UserError) as error:

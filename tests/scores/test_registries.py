@@ -131,7 +131,7 @@ def test_the_printed_table_names_the_folders_of_runs_that_look_alike(run_dir, sc
     assert script("SMAPtest/eval.py", run_dir).code == 0
     metrics = json.loads((run_dir / "metrics.json").read_text())
     folders = [tmp_path / "zero_shot", tmp_path / "tuned" / "a", tmp_path / "other"]
-    named = name_apart({folders[0]: metrics, folders[1]: metrics, folders[2]: metrics | {"seed": 1}})
+    named = name_apart({folders[0]: metrics, folders[1]: metrics, folders[2]: metrics | {"seed": 1}}).values()
     assert [row["model"] for row in named] == ["cnn (zero_shot)", "cnn (tuned/a)", "cnn"]
     printed = show(table(named))
     assert "cnn (zero_shot)" in printed and "cnn (tuned/a)" in printed

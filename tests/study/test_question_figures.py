@@ -18,9 +18,9 @@ from matplotlib.image import imread
 
 from utils.common.cli import UserError
 from utils.figures import style
+from utils.figures.series import _series_figure, draw_series
 from utils.scores.baselines import BASELINES
 from utils.study.questions.error_by_lead import _leads_figure, draw_leads
-from utils.study.questions.maps_and_series import _series_figure, draw_series
 from utils.study.questions.models import _study_figure, draw_study
 from utils.study.questions.predictors import _predictors_figure, draw_predictors
 from utils.study.questions.record_length import _target_days_figure, draw_target_days

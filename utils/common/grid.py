@@ -102,6 +102,9 @@ RADIUS = 6371.0088  # km, the Earth's mean radius
 LONE_CELL = 1.0  # degrees, the width of a grid's only cell
 
 
+FEW_CELLS = 6  # of so few cells a map shows nothing
+
+
 EVEN = 0.02  # EASE-Grid 2.0 rows on the ellipsoid are evenly spaced in sin(latitude) to 1.4 %
 
 

@@ -46,11 +46,13 @@ def finish(
     at_once: float = math.inf,
     on_result: Callable[[Job, Any], Iterable[Job]] = lambda job, result: (),
     on_glance: Callable[[list[str]], None] = lambda running: None,
+    on_refusal: Callable[[Job, UserError], Iterable[Job]] | None = None,
 ) -> None:
     """Run all jobs, at most `at_once` side by side, earlier ones first among those whose needs are met.
 
     `on_result` sees each job's result and returns the jobs that follow from it; `on_glance` sees, twice a second, the
-    names of the jobs that run. Raises UserError, naming the job, as soon as one fails for a reason the user can mend.
+    names of the jobs that run. Raises UserError, naming the job, as soon as one fails for a reason the user can mend;
+    or `on_refusal` sees the job and this error, and returns all jobs that are to be done in spite of it.
     """
     waiting, running, done = {job.name: job for job in jobs}, {}, set()
     while waiting or running:
@@ -62,7 +64,15 @@ def finish(
             raise ValueError(f"{next(iter(waiting))} waits for what is no job")
         on_glance([job.name for job in running.values()])
         for future in wait(running, GLANCE, FIRST_COMPLETED).done:
-            result = _result(future, running)
+            try:
+                result = _result(future, running)
+            except UserError as error:
+                if on_refusal is None or not isinstance(future.exception(), UserError):
+                    raise
+                wanted = on_refusal(running.pop(future), error)
+                under_way = {job.name for job in running.values()}
+                waiting = {job.name: job for job in wanted if job.name not in done | under_way}
+                continue
             job = running.pop(future)
             done.add(job.name)
             waiting |= {new.name: new for new in on_result(job, result)}

@@ -15,6 +15,7 @@ import xarray as xr
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.grid import WHOLE, Grid
+from utils.dataset.recognise import describe_missing, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
         ours = [name for name in (*variables.all, *DIMENSIONS) if name in raw.variables]
         ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
+        refuse_foreign(path)
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
+        _refuse_missing(raw, path)
         check_variables(ds, path)
         there = [name for name in raw.variables if name not in DIMENSIONS]
         check_further(ds, path, variables.daily, DIMENSIONS, "--predictors", there)
@@ -119,6 +122,16 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
     except BaseException:
         ds.close()
         raise
+
+
+def _refuse_missing(raw: xr.Dataset, path: Path) -> None:
+    """Raises UserError where a variable is missing: it says what the file is, or what it holds instead."""
+    missing = [name for name in VARIABLES if name not in raw.variables]
+    if not missing:
+        return
+    refuse_foreign(path)
+    held = [name for name in raw.data_vars if raw[name].dims]
+    raise UserError(f"{path}: the variable {missing[0]} is missing, {describe_missing(path, held)}.")
 
 
 def read_prepared(

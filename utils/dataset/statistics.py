@@ -168,6 +168,7 @@ class _Accumulator:
         self.mean_season = np.zeros((2, *shape))
         self.training_days = np.zeros(shape, int)
         self.observed_cells: Int[np.ndarray, "time"] | int = 0
+        self.record = self.days = np.empty(0, "datetime64[D]")  # all days, and those of the training period
 
     def add(self, ds: xr.Dataset, window: Window) -> None:
         """Count the values of some rows and columns, which `ds` holds."""
@@ -175,6 +176,7 @@ class _Accumulator:
         valid = np.isfinite(ds["soil_moisture"].values)
         scored = valid[day < self.split.test[0][0]].any(axis=0)
         training = in_spans(day, self.split.train)
+        self.record, self.days = day, day[training]
         for number, name in enumerate(self.variables):
             days = ds[name].values[training] if "time" in ds[name].dims else ds[name].values[None]
             values = days[:, scored].astype(np.float64)
@@ -193,12 +195,11 @@ class _Accumulator:
 
     def statistics(self) -> Statistics:
         """Raises UserError where a variable has no valid value in the training period."""
+        self._refuse_empty()
         cell_mean = np.full(self.mean.shape, np.nan, np.float32)
-        for number, name in enumerate(self.variables):
+        for number in range(len(self.variables)):
             mean = self.mean[number]
             known = np.isfinite(mean)
-            if not known.any():
-                raise UserError(f"{name} has no valid value in the training period {format_periods(self.split.train)}.")
             cell_mean[number, self.scored] = np.where(known, mean, mean[known].mean())[self.scored]
         squares = np.nan_to_num(self.std) ** 2 * self.training_days
         shrunk_std = np.sqrt((squares + PRIOR_DAYS * PRIOR_STD**2) / (self.training_days + PRIOR_DAYS))
@@ -215,6 +216,17 @@ class _Accumulator:
             observed_cells=self.observed_cells,
             variables=self.variables,
         )
+
+    def _refuse_empty(self) -> None:
+        """Raises UserError where no day lies in the training period, or a variable has no valid value there."""
+        period = f"the training period {format_periods(self.split.train)}"
+        if not len(self.days):
+            first, last = self.record[[0, -1]]
+            raise UserError(f"No day of the record lies in {period}; the record runs from {first} to {last}.")
+        # soil moisture first: where it is missing, no cell is scored, and the others seem to be missing too
+        for name in sorted(self.variables, key=lambda name: name != "soil_moisture"):
+            if not np.isfinite(self.mean[self.variables.index(name)]).any():
+                raise UserError(f"{name} has no valid value in {period}.")
 
 
 def _mean_of_valid(values: Float[np.ndarray, "time cell"]) -> Float[np.ndarray, "cell"]:

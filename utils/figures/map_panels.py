@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
 from utils.common.cli import UserError
-from utils.common.grid import midpoints
+from utils.common.grid import FEW_CELLS, midpoints
 from utils.figures import style
 
 NO_VALUE = "0.85"
@@ -81,7 +81,12 @@ def ascending(maps: Iterable[xr.DataArray]) -> tuple[np.ndarray, np.ndarray, lis
 
 
 def find_region(lat: np.ndarray, lon: np.ndarray, maps: Sequence[np.ndarray], valued: np.ndarray) -> Region:
-    """The frame of the maps [H, W]; whether it is China's is asked of the `valued` cells [..., H, W]."""
+    """The frame of the maps [H, W]; whether it is China's is asked of the `valued` cells [..., H, W].
+
+    Raises UserError for so few cells that a map shows nothing.
+    """
+    if len(lat) * len(lon) <= FEW_CELLS:
+        raise UserError(f"No map can be drawn: of {len(lat)} × {len(lon)} cells, time series show more.")
     x, y = _edges(lon), np.clip(_edges(lat), -90, 90)
     extent, whole = (x[0], x[-1], y[0], y[-1]), _covers_china(x, y)
     china = whole or _mostly_in_china(lat, lon, valued.reshape(-1, *valued.shape[-2:]).any(0))

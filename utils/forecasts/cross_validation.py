@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
 from utils.common.periods import Span, Split, in_spans
+from utils.common.progress import Progress
+from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash, open_data_set
@@ -41,6 +42,7 @@ from utils.training.inference import (
     script_of,
     training_statistics,
 )
+from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import hold_run_directory
 from utils.training.setup import make_windows_pair, new_model, start_of
 
@@ -56,8 +58,10 @@ class Fold:
     validation: tuple[Span, ...]
 
 
-def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Path:
+def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False, offered: Path | None = None) -> Path:
     """Make the file of out-of-sample forecasts where it is missing, and return its path.
+
+    `offered` is a data set at hand: if the run was trained on it, it need not be where it was then.
 
     With `folds` 0, the run itself forecasts its validation days. That is quick, but these days chose its best epoch, so
     its errors are a little too small. Raises UserError where the run's data or the weights it started from are gone or
@@ -71,6 +75,7 @@ def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False) -> Pa
     if not (path.exists() and state.items() <= read_json(metrics).items()):
         with hold_run_directory(folder):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
+            find_moved_inputs(checkpoint, run_dir, offered)
             write_json(metrics, {**state, **_write_forecasts(run_dir, folder, checkpoint, folds, quiet)})
     return path
 
@@ -95,6 +100,18 @@ def _clip(periods: tuple[Span, ...], first: np.datetime64, last: np.datetime64) 
     return tuple((start, end) for start, end in clipped if start <= end)
 
 
+def _choose_folds(run_dir: Path, checkpoint: Checkpoint, days: np.ndarray, folds: int) -> list[Fold]:
+    """The blocks of the days that a run learned from. Raises UserError where there are too few days."""
+    if len(days) < 2 * folds:
+        raise UserError(
+            f"{run_dir} learned from {format_days(len(days))}, too few for {folds} --folds of the cross-validation; "
+            "give fewer --folds, or --folds 0 for the validation days alone."
+        )
+    learned = (*checkpoint.periods.train, *checkpoint.periods.val)
+    margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
+    return make_folds(days, learned, folds, margin)
+
+
 def _write_forecasts(
     run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool
 ) -> dict[str, float | int]:
@@ -108,18 +125,20 @@ def _write_forecasts(
     learned = (*periods.train, *periods.val) if folds else periods.val
     everything = windows.in_periods(learned, "training")
     days = everything.valid_time
-    parts = [Fold(training=periods.train, validation=learned)]
-    if folds:
-        margin = min(checkpoint.lead_days + checkpoint.input_days, len(days) // (4 * folds))
-        parts = make_folds(days, learned, folds, margin)
+    parts = _choose_folds(run_dir, checkpoint, days, folds) if folds else [Fold(periods.train, learned)]
     first, squares, count = 0, 0.0, 0
     seen = in_spans(days, checkpoint.pretraining_periods)
     climate = training_statistics(checkpoint, model, data)
-    with open_predictions(folder, everything, {**run_attributes(checkpoint), "folds": folds}, climate) as out:
+    name = f"{checkpoint.model} lead {checkpoint.lead_days}, held out"
+    attributes = {**run_attributes(checkpoint), "folds": folds}
+    with (
+        open_predictions(folder, everything, attributes, climate) as out,
+        Progress(len(parts), name, "fold", quiet) as progress,
+    ):
         variable = out.file.createVariable("seen_in_pretraining", "i1", ("time",))
         variable.setncatts({"flag_values": np.int8([0, 1]), "flag_meanings": "unseen seen", "long_name": SEEN})
         variable[:] = seen
-        for fold in tqdm(parts, f"{checkpoint.model} lead {checkpoint.lead_days}, held out", disable=quiet or None):
+        for fold in parts:
             if folds:
                 model, windows = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
             samples = windows.in_periods(fold.validation, "held-out")
@@ -133,6 +152,7 @@ def _write_forecasts(
                 fields = out.put(block, part, predicted, simple, rows)
                 error = fields["predicted"].astype(np.float64) - fields["observed"]
                 squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
+            progress.step(name)
     for kept in folder.glob(".fit-*.pt"):
         kept.unlink()
     rmse = float(np.sqrt(squares / max(count, 1)))

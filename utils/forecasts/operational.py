@@ -26,6 +26,7 @@ from utils.forecasts.forecast_file import Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
+from utils.training.moved import find_moved_inputs
 from utils.training.setup import start_of
 
 SEARCH_DAYS = 32  # days read together in search of the last observation
@@ -39,6 +40,7 @@ class TrainedRun:
 
     def __init__(self, run_dir: Path, request: ForecastRequest, beyond: int):
         self.checkpoint = load_checkpoint(run_dir)
+        find_moved_inputs(self.checkpoint, run_dir, offered=request.data)
         self.model = restore_model(self.checkpoint, run_dir)
         start = start_of(self.checkpoint)
         if start is not None and open_data_set(request.data).first > start:

@@ -23,6 +23,7 @@ from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combin
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
 from utils.training.checkpoint import Checkpoint, load_finished
+from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import git_commit
 from utils.training.setup import check_grid, check_weather
 
@@ -104,7 +105,7 @@ def make_request(
     leads = []
     for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
         same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
-        leads.append(_make_ensemble(days, same_lead, folds))
+        leads.append(_make_ensemble(days, same_lead, folds, data))
     weather, weather_is_perfect = _weather_attributes(checkpoints, future_from)
     warnings = []
     if not folds:
@@ -149,14 +150,15 @@ def weather_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) 
 def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, future_from: Path | None) -> None:
     first_dir, first = next(iter(checkpoints.items()))
     for run_dir, checkpoint in checkpoints.items():
+        find_moved_inputs(checkpoint, run_dir, offered=data)
         if checkpoint.data_hash != first.data_hash:
             raise UserError(f"{run_dir} and {first_dir} were trained on different data; forecast with one kind.")
         check_grid(checkpoint, grid, data, run_dir)
         weather_of(checkpoint, run_dir, future_from)
 
 
-def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int) -> LeadEnsemble:
-    files = [cross_validate(run_dir, folds) for run_dir in run_dirs]
+def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int, data: Path) -> LeadEnsemble:
+    files = [cross_validate(run_dir, folds, offered=data) for run_dir in run_dirs]
     weights = combination_weights(files)
     out_of_sample = OutOfSample.read(files, weights)
     return LeadEnsemble(

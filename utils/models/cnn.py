@@ -24,7 +24,7 @@ class CNN(ForecastModel):
         super().__init__()
         height, width = self.shape = grid.shape
         if min(height, width) < kernel:
-            raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
+            raise UserError(f"cnn needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
         self.days = input_days
         self.conv = nn.Conv2d(input_days * channels, filters, kernel, stride)

@@ -23,7 +23,7 @@ class Conv3dLSTM(ForecastModel):
         height, width = self.shape = grid.shape
         cells = height * width
         if min(height, width) < kernel:
-            raise UserError(f"This model needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
+            raise UserError(f"conv3d_lstm needs at least {kernel} × {kernel} cells, the data has {height} × {width}.")
         hidden = cells if hidden is None else hidden
         self.conv = nn.Conv3d(channels, filters, (1, kernel, kernel), (1, kernel, kernel))
         self.lstm = LSTMLastOutput(filters * (height // kernel) * (width // kernel), hidden)

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import whole_file
+from utils.common.grid import FEW_CELLS
 from utils.dataset.prepared import VARIABLES, open_prepared
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -20,6 +21,7 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> Non
     `reasons` says of each day that is not in the data set why (by ISO date); `notes` are further lines.
     """
     with open_prepared(out) as ds:
+        draws_maps = ds.sizes["lat"] * ds.sizes["lon"] > FEW_CELLS
         lines = [f"{out}: {_grid(ds)}", *_days(ds["time"].values.astype("datetime64[D]"), reasons), *notes]
         if files := ds.attrs.get("accumulation_not_checked"):
             lines.append(f"  too little rain to check how precipitation accumulates, --product is believed: {files}")
@@ -28,8 +30,10 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> Non
             lines.append(f"  {name} [{variable.units}]: {statistics.range}")
             lines.append(f"    mean by calendar month: {statistics.months}")
             title = f"{name.replace('_', ' ')}, mean of {len(ds.time)} days"
-            _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
-    lines.append(f"  maps: {out.with_name(out.stem)}_*.png; check that rain is in mm and that the wet season is wet.")
+            if draws_maps:
+                _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
+    if draws_maps:
+        lines.append(f"  maps: {out.with_name(out.stem)}_*.png; check that rain is in mm, and the wet season wet.")
     text = "\n".join(lines)
     print(text)
     with whole_file(out.with_name(f"{out.stem}_report.txt")) as partial:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from utils.common.text import format_percent
 from utils.scores import significance
+from utils.scores.changes import format_change
 from utils.scores.significance import Estimate
 
 
@@ -30,26 +30,7 @@ def format_range(changes: Sequence[Estimate], names: Sequence[str]) -> str:
     return f"The change of RMSE goes from {lowest} to {highest}."
 
 
-def format_change(change: Estimate, name: str = "") -> str:
-    """A relative change of RMSE with its 95 % interval and p: "−3.6 % (−5.0 % to −2.2 %, p < 0.001)"."""
-    said = format_p(change.p)
-    if np.isfinite(change.p):
-        said = f"{_format_signed(change.low)} to {_format_signed(change.high)}, {said}"
-    return f"{_format_signed(change.value)} ({said}{'; ' if name else ''}{name})"
-
-
-def format_p(p: float) -> str:
-    if not np.isfinite(p):
-        return "too few days for a test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
 def read_changes(table: pd.DataFrame, columns: Sequence[str]) -> list[Estimate]:
     """Relative changes from a table: its columns of value, low and high, %, and p, which is corrected here."""
     rows = table[list(columns)].to_numpy(float)
     return significance.correct([Estimate(value / 100, low / 100, high / 100, p) for value, low, high, p in rows])
-
-
-def _format_signed(share: float) -> str:
-    rounded = round(share, 3) + 0.0  # no −0.0 %
-    return ("+" if rounded > 0 else "") + format_percent(rounded)

@@ -1,28 +1,24 @@
 """The study as jobs: every run, every forecast with a shuffled predictor, and every set of baselines is one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
 import numpy as np
-import psutil
-import torch
 
 from utils import experiment
+from utils.common.cli import UserError, fold
 from utils.common.files import read_json
-from utils.common.grid import Grid
-from utils.common.parallel import Job, cores
+from utils.common.parallel import Job
 from utils.dataset.open import data_hash
-from utils.dataset.prepared import VARIABLES, grid_of, open_prepared
+from utils.dataset.prepared import VARIABLES
 from utils.evaluation import current_metrics, evaluate
 from utils.forecasts.cross_validation import cross_validate
-from utils.models.change import build_model
 from utils.scores.baseline_runs import evaluate_baselines
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
-from utils.settings import complete, split_of
+from utils.settings import split_of
 from utils.study.plan import (
     FEW_LEADS,
     LEADS,
@@ -61,8 +57,6 @@ CHOSEN = (  # settings that the study chooses instead of the train script
     "forecast",
     "unfreeze_every",
 )
-ROOM = 3 * 2**29  # bytes of a run beside its weights: libraries, data and activations
-PER_WEIGHT = 16  # bytes: the weight, its gradient and Adam's two means
 
 
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
@@ -155,9 +149,14 @@ class Study:
     matched: bool = False  # scratch with the steps of pre-training and fine-tuning
 
     def __post_init__(self):
+        self.results: dict[str, dict[str, Any]] = {}
+        self.left_out: dict[str, str] = {}  # models of which a run was refused, and why
+        self.make_plan()
+
+    def make_plan(self) -> None:
+        """Choose the tasks of these models."""
         self.detail = PAPERS_BEST if PAPERS_BEST in self.models else self.models[0]
         self.best = ""  # the model with the lowest validation RMSE after transfer at the first lead, mean over seeds
-        self.results: dict[str, dict[str, Any]] = {}
         self.main = plan_main(self.models, self.leads, self.seeds)
         if self.matched:
             self.main += plan_matched(self.models, self.leads, self.seeds)
@@ -204,6 +203,25 @@ class Study:
             return []
         self._find_best()
         return self._more_jobs()
+
+    def leave_out(self, job: Job, error: UserError) -> list[Job]:
+        """Go on without the model of a run that was refused; returns all jobs of the others.
+
+        Raises the error where the job is no run of the main study, and where no model would be left.
+        """
+        refused = {task.model for task in self.main if task.folder.as_posix() == job.name}
+        if not refused or refused == set(self.models):
+            raise error
+        self.left_out |= {model: fold(error) for model in refused}
+        self.models = tuple(model for model in self.models if model not in refused)
+        self.make_plan()
+        self._find_best()
+        return self.jobs()
+
+    @property
+    def left_out_lines(self) -> list[str]:
+        """A line for each model that was left out."""
+        return [f"{model} is left out of the study: {reason}" for model, reason in self.left_out.items()]
 
     def recall(self) -> None:
         """Take what earlier calls left behind."""
@@ -323,20 +341,3 @@ class Study:
                 return
             errors.setdefault(task.model, []).append(result["validation_rmse"])
         self.best = min(errors, key=lambda model: np.mean(errors[model]))
-
-
-def side_by_side(plan: Plan, models: Sequence[str]) -> int:
-    """How many runs this machine takes: one a core, and no more than the free memory holds of the largest model."""
-    with open_prepared(plan.data[SCRATCH]) as ds:
-        grid = grid_of(ds)
-    weights = [_count_weights(plan, model, grid) for model in models]
-    affordable = psutil.virtual_memory().available // (ROOM + PER_WEIGHT * max(weights))
-    return max(1, min(cores(), affordable))
-
-
-def _count_weights(plan: Plan, model: str, grid: Grid) -> int:
-    script = plan.configure(Task(experiment=SCRATCH, model=model, lead_days=1, seed=0))
-    complete(script.settings)
-    with torch.device("meta"):  # shapes without values
-        model = build_model(script.build, script.settings, grid)
-    return sum(weights.numel() for weights in model.parameters())

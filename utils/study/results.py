@@ -141,6 +141,8 @@ class Results:
             sentences.append(cut_short)
         if not self._read_any_metrics(SCRATCH).get("spans_a_year", True):
             sentences.append(f"{LESS_THAN_A_YEAR.capitalize()}.")
+        left_out = self.study.get("left_out", {})
+        sentences += [f"{model} was left out: {reason.rstrip('.')}." for model, reason in left_out.items()]
         if len(self.seeds) == 1:
             sentences.append(ONE_SEED)
         if (oldest := self.study.get("max_input_age")) is not None:

@@ -135,6 +135,8 @@ class Checkpoint:
 def checkpoint_file(run_dir: Path) -> Path:
     """Where a run's checkpoint is; a UserError where there is none."""
     path = run_dir / "checkpoint.pt"
+    if run_dir.is_file():
+        raise UserError(f"{run_dir} is a file; name the run directory instead: {run_dir.parent}.")
     if not path.is_file():
         raise UserError(f"{run_dir} holds no run: there is no checkpoint.pt.")
     return path
@@ -168,7 +170,7 @@ def load_finished(run_dir: Path) -> Checkpoint:
 
 
 def check_weights(checkpoint: Checkpoint, run_dir: Path) -> None:
-    """A UserError where the best weights are not those that the finished run wrote.
+    """A UserError where the best weights are not finite, or not those that the finished run wrote.
 
     An unfinished run, and one of an earlier version, has no hash of them: then the whole file is read.
     """
@@ -176,6 +178,9 @@ def check_weights(checkpoint: Checkpoint, run_dir: Path) -> None:
         check_whole_file(run_dir)
     elif hash_weights(checkpoint.best) != checkpoint.best_hash:
         raise _damaged(run_dir, "its weights have changed since they were written")
+    for name, weights in checkpoint.best.items():
+        if not torch.isfinite(weights).all():
+            raise UserError(f"The weights of {run_dir} are not finite: {name} has NaN or infinite values; train again.")
 
 
 def check_whole_file(run_dir: Path) -> None:

@@ -69,7 +69,7 @@ class CompactTrainer(TwoFits):
     def fit_to_land_model(self, samples: CellSamples) -> Fit:
         """The regression and the networks that a fine-tuning starts from."""
         net = copy.deepcopy(self.model)
-        deviation = np.append(1e-3, samples.x.std(axis=0, dtype=np.float64))
+        deviation = np.append(1e-3, deviations(samples.x))
         products = sum_products_of_parts(samples).sum(axis=0)
         set_regression(net, solve_ridge(products, LAND_MODEL_PENALTY * deviation**2, np.zeros(len(deviation))))
         standardise_inputs(net, samples, chosen=torch.ones_like(net.scale, dtype=torch.bool))
@@ -150,7 +150,8 @@ class CompactTrainer(TwoFits):
         batches = len(y) // batch_size
         steps, rate = min(self.settings.epochs * batches, MOST_STEPS), self.settings.lr
         optimiser = torch.optim.AdamW(net.networks, lr=rate, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+        rise = max(0.1, 2 / (steps + 1))  # share of the steps; the schedule divides by their number less one
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=rise)
         losses = []
         for step in range(steps):
             batch = step % batches
@@ -209,6 +210,16 @@ def sum_products_of_parts(samples: CellSamples) -> Float[np.ndarray, "block t t"
     """Sums of the products of (1, x, y) over the samples of each of BLOCKS parts of the days."""
     parts = [samples.where(np.isin(samples.day, days)) for days in np.array_split(np.unique(samples.day), BLOCKS)]
     return np.stack([sum_products(part.x, part.y) for part in parts])
+
+
+def deviations(x: Float[np.ndarray, "row predictor"]) -> Float[np.ndarray, "predictor"]:
+    """The standard deviation of each predictor; 1 where it is constant, as the rain upwind is on a single cell.
+
+    A penalty is proportional to its square. With a penalty of 0, a constant predictor makes the regression singular.
+    """
+    deviation = x.std(axis=0, dtype=np.float64)
+    constant = deviation < 1e-6 * np.abs(x.mean(axis=0, dtype=np.float64)) + 1e-9
+    return np.where(constant, 1.0, deviation)
 
 
 def set_regression(net: Compact, weights: Float[np.ndarray, "term"]) -> None:

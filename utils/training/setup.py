@@ -17,6 +17,7 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import swath_gaps
+from utils.dataset.statistics import MOISTURE
 from utils.dataset.weather_forecasts import FROM_FILE, PERFECT, KnownWeather
 from utils.models import ForecastModel
 from utils.settings import (
@@ -140,7 +141,7 @@ def load_pretraining(settings: FinetuneSettings, script: str, model: str, split:
     """The run to start from, checked: same model, lead and input days, finished, and blind to the test period."""
     source_dir = settings.init_from
     command = _pretraining_command(settings, script, model)
-    if not (source_dir / "checkpoint.pt").exists():
+    if not source_dir.is_file() and not (source_dir / "checkpoint.pt").exists():
         raise UserError(f"{source_dir} holds no pre-trained weights; make them with: {command}")
     source = load_finished(source_dir)
     new = lacking(source, settings)
@@ -162,6 +163,7 @@ def load_pretraining(settings: FinetuneSettings, script: str, model: str, split:
     ):
         if theirs != ours:
             raise UserError(f"{source_dir} has the {name} {theirs}, expected {ours}; make one with: {command}")
+    _refuse_other_architecture(source, settings)
     statistics = source.restored_statistics()
     if statistics.matching is not None:
         raise UserError(f"{source_dir} was itself matched to another climate; start from the run it began with.")
@@ -183,6 +185,17 @@ def lacking(source: Checkpoint, settings: RunSettings) -> tuple[str, ...]:
     """The predictors and static maps that a pre-trained run has not seen."""
     seen = {*source.predictors, *source.static}
     return tuple(name for name in (*settings.predictors, *settings.static) if name not in seen)
+
+
+def _refuse_other_architecture(source: Checkpoint, settings: FinetuneSettings) -> None:
+    """Raises UserError where a flag or a line of the script asks for another architecture than the source's."""
+    for name, ours in architecture_of(plain(settings)).items():
+        theirs = source.settings.get(name, ours)
+        if theirs != ours:
+            raise UserError(
+                f"{settings.init_from} was trained with --{name.replace('_', '-')} {words(theirs)}, this run asks for "
+                f"{words(ours)}; a fine-tuning has the architecture of its pre-trained run."
+            )
 
 
 def _pretraining_command(settings: FinetuneSettings, script: str, model: str) -> str:
@@ -208,6 +221,21 @@ def _pretraining_command(settings: FinetuneSettings, script: str, model: str) ->
 def source_name(model: str) -> str:
     """The model to start from: past days have perfect forecasts, whatever the fine-tuning will have to do with."""
     return model.replace(FROM_FILE, PERFECT)
+
+
+def warn_of_misfit(rmse: float, validation: Windows) -> str:
+    """A sentence where a validation RMSE, m3 m-3, is above that of the cells' means; else empty."""
+    squares = count = 0.0
+    for part in validation:
+        error = part.observed - part.record.statistics.cell_mean[MOISTURE]
+        squares, count = squares + np.nansum(np.square(error, dtype=np.float64)), count + np.isfinite(error).sum()
+    of_means = np.sqrt(squares / count)
+    if rmse <= of_means:
+        return ""
+    return (
+        f"this is no fit: the validation RMSE is {rmse:.4f} m³ m⁻³, that of the cells' means is {of_means:.4f}; try "
+        "another --lr, more --epochs or more days."
+    )
 
 
 def check_grid(checkpoint: Checkpoint, grid: Grid, data: Path, run_dir: Path) -> None:

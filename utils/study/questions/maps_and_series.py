@@ -1,31 +1,19 @@
 """Questions about places and days: maps, single days, single cells."""
 
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure as Plot
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from utils import Drawmap
-from utils.common.cli import UserError
 from utils.common.text import format_days, format_number, format_percent
-from utils.figures import style
-from utils.figures.style import UNITS
+from utils.figures.series import all_days, cells_of, draw_series, has_few_cells, place_of
 from utils.scores import metrics, significance
 from utils.study.html_page import Figure, Section
 from utils.study.questions.forecasts_shown import Forecast, forecasts_shown, interval_of
 from utils.study.results import SCRATCH, TRANSFERRED, Results
-
-DAY = np.timedelta64(1, "D")
-_OBSERVED = {"marker": "o", "linestyle": "none", "color": "0.2", "markersize": 1.2, "markeredgewidth": 0, "zorder": 1.5}
 
 
 def cells(results: Results, figures: Path) -> Section:
@@ -124,40 +112,45 @@ def series(results: Results, figures: Path) -> Section:
     forecasts = forecasts_shown(results)[:-1]  # persistence is the observed line, later
     runs = {forecast: forecast.read(results, lead) for forecast in forecasts}
     first = next(iter(runs.values()))
-    error, time = metrics.by_cell(first)["rmse"], first["time"].values
+    error = metrics.by_cell(first)["rmse"]
     band = interval_of(results, forecasts[0])
     everything = xr.Dataset({forecast.model: run["predicted"] for forecast, run in runs.items()})
     everything["observed"] = first["observed"]
     if band is not None:
         everything["low"], everything["high"] = band
-    calendar = everything.reindex(time=np.arange(time[0], time[-1] + DAY, DAY))  # lines break where days are missing
-    for index, region in enumerate(metrics.REGIONS):
-        inside = error.where(first["region"] == index)
-        if inside.notnull().any():
-            distance = abs(inside - inside.median()).values
-            row, column = np.unravel_index(int(np.nanargmin(distance)), distance.shape)
-            shown.append(_series_of(calendar.isel(lat=row, lon=column), region, forecasts))
+    calendar = all_days(everything)
+    if has_few_cells(first):
+        which = "every cell"
+        shown = [_series_of(cell, place_of(cell), forecasts) for cell in cells_of(calendar)]
+    else:
+        which = "the cell of median error in each climate region"
+        for index, region in enumerate(metrics.REGIONS):
+            inside = error.where(first["region"] == index)
+            if inside.notnull().any():
+                distance = abs(inside - inside.median()).values
+                row, column = np.unravel_index(int(np.nanargmin(distance)), distance.shape)
+                cell = calendar.isel(lat=row, lon=column)
+                shown.append(_series_of(cell, f"{region} cell, {place_of(cell)}", forecasts))
     path = figures / "series.png"
-    title = f"The cell of median error in each climate region, {format_days(lead)} ahead; networks with transfer"
+    title = f"{which.capitalize()}, {format_days(lead)} ahead; networks with transfer"
     draw_series(shown, results.title(title), path)
     return Section(
         "How do forecasts follow single places?",
-        f"The figure shows the cell of median error in each region: {'; '.join(cell['name'] for cell in shown)}. Their "
-        "errors stand in it.",
+        f"The figure shows {which}: {'; '.join(cell['name'] for cell in shown)}. Their errors stand in it.",
         [
             Figure(
                 path,
-                "Time series of observed and predicted soil moisture of three cells",
+                "Time series of observed and predicted soil moisture of single cells",
                 "Every day of the test period.",
             )
         ],
     )
 
 
-def _series_of(cell: xr.Dataset, region: str, forecasts: list[Forecast]) -> dict[str, Any]:
+def _series_of(cell: xr.Dataset, name: str, forecasts: list[Forecast]) -> dict[str, Any]:
     """What `draw_series` shows of one cell."""
     shown = {
-        "name": f"{region} cell, {_degrees(cell['lat'], 'N', 'S')} {_degrees(cell['lon'], 'E', 'W')}",
+        "name": name,
         "time": cell["time"].values,
         "observed": cell["observed"].values,
         "forecasts": {forecast.model: cell[forecast.model].values for forecast in forecasts},
@@ -166,71 +159,3 @@ def _series_of(cell: xr.Dataset, region: str, forecasts: list[Forecast]) -> dict
     if "low" in cell:
         shown["band"] = (cell["low"].values, cell["high"].values)
     return shown
-
-
-def _degrees(value: xr.DataArray, positive: str, negative: str) -> str:
-    value = (float(value) + 180) % 360 - 180
-    return f"{abs(value):g}° {positive if value >= 0 else negative}"
-
-
-def draw_series(cells: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Draw observed and forecast soil moisture, m3 m-3, of a few cells over time, a panel a cell.
-
-    Each cell: name, time (datetime64, daily, gaps allowed), observed, forecasts (name → values), lines (name → look)
-    and, if known, band: the ends of the first forecast's 90 % interval. No line crosses a missing day. Each panel says
-    the RMSE and bias of each forecast. Raises UserError when no cell has an observed value.
-    """
-    style.save(_series_figure(cells, title), path, vector=True)
-
-
-@rc_context(style.STYLE)
-def _series_figure(cells: list[dict[str, Any]], title: str) -> Plot:
-    """Axes in order: one panel per cell."""
-    cells = [cell for cell in cells if np.isfinite(np.asarray(cell["observed"], float)).any()]
-    if not cells:
-        raise UserError("No time series can be drawn: no cell has an observed value.")
-    lines = {name: look for cell in cells for name, look in cell["lines"].items()}
-    times = np.concatenate([np.asarray(cell["time"], "datetime64[D]") for cell in cells])
-    figure = style.new_figure(style.DOUBLE, 0.5 + 1.6 * len(cells), title)
-    panels = figure.subplots(len(cells), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, cell, letter in zip(panels, cells, ascii_lowercase, strict=False):
-        ax.set_title(f"({letter}) {cell['name']}\n{_errors(cell)}")
-        _draw_cell(ax, cell)
-        ax.set(xlim=(times.min(), times.max()), ylabel=f"soil moisture\n({UNITS})")
-        ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
-    locator = AutoDateLocator(minticks=5)
-    panels[-1].xaxis.set_major_locator(locator)
-    panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    figure.align_ylabels()
-    keys = [Line2D([], [], label="observed", **_OBSERVED | {"markersize": 2.5})]
-    keys += [Line2D([], [], label=name, **look) for name, look in lines.items()]
-    if any("band" in cell for cell in cells):
-        first = next(iter(lines))
-        keys.append(Patch(facecolor=lines[first]["color"], alpha=0.2, label=f"90 % interval of {first}"))
-    style.legend(figure, *style.in_rows(keys, 5 if len(keys) == 5 else 4))
-    return figure
-
-
-def _draw_cell(ax: Axes, cell: dict[str, Any]) -> None:
-    """The lines of one cell; a missing day is a gap."""
-    columns = {"observed": cell["observed"], **cell["forecasts"]}
-    if "band" in cell:
-        columns |= dict(zip(("low", "high"), cell["band"], strict=True))
-    values = pd.DataFrame(columns, pd.DatetimeIndex(cell["time"])).astype(float).resample("D").mean()
-    if "band" in cell:
-        color = next(iter(cell["lines"].values()))["color"]
-        ax.fill_between(values.index, values["low"], values["high"], color=color, alpha=0.2, linewidth=0)
-    ax.plot(values.index, values["observed"], label="observed", **_OBSERVED)
-    for name in reversed(cell["forecasts"]):
-        ax.plot(values.index, values[name], label=name, **cell["lines"][name])
-
-
-def _errors(cell: dict[str, Any]) -> str:
-    """RMSE and bias of each forecast, in as many lines as a panel needs."""
-    observed = np.asarray(cell["observed"], float)
-    said = []
-    for name, values in cell["forecasts"].items():
-        error = np.asarray(values, float) - observed
-        bias = f"{np.nanmean(error):+.3f}".replace("-", "−")
-        said.append(f"{name} {np.sqrt(np.nanmean(error**2)):.3f}, {bias}")
-    return "\n".join(style.wrap(f"RMSE, bias ({UNITS}): {'; '.join(said)}", width=style.DOUBLE - 0.8, size=7))
