@@ -9,6 +9,7 @@ import xarray as xr
 
 from utils.common.files import whole_file
 from utils.dataset.prepared import VARIABLES, open_prepared
+from utils.dataset.rain_checks import describe_odd_amount
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _COLOURS = {"precipitation": "YlGnBu", "soil_moisture": "viridis_r", "soil_temperature": "inferno"}
@@ -27,13 +28,15 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> Non
             statistics = _statistics(ds[name])
             lines.append(f"  {name} [{variable.units}]: {statistics.range}")
             lines.append(f"    mean by calendar month: {statistics.months}")
+            if name == "precipitation" and (odd := describe_odd_amount(statistics.mean.values, len(ds.time))):
+                lines.append(f"    CHECK THIS: {odd}")
             title = f"{name.replace('_', ' ')}, mean of {len(ds.time)} days"
             _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
     lines.append(f"  maps: {out.with_name(out.stem)}_*.png; check that rain is in mm and that the wet season is wet.")
     text = "\n".join(lines)
     print(text)
     with whole_file(out.with_name(f"{out.stem}_report.txt")) as partial:
-        partial.write_text(text + "\n")
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _grid(ds: xr.Dataset) -> str:

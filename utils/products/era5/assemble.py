@@ -5,25 +5,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from utils.common.cli import UserError
+from utils.common.grid import bounds
 from utils.products.era5.mosaic import Mosaic
-from utils.products.era5.part import RAW, Part
-from utils.products.regrid import Cells, latlon_cells
+from utils.products.era5.part import Part
+from utils.products.regrid import Cells
 
 SAME_CELL = 0.02  # of the grid spacing; float32 coordinates are off by less
+LONE_CELL = 0.1  # degrees: the width of a point, such as one of the time-series service of ERA5-Land
 
 
 def assemble(parts: Sequence[Part], target: Cells, native: bool) -> Mosaic:
     """The parts on the window of their common grid that `target` needs.
 
     The window holds every cell that overlaps the target; for `native`, the cells whose centres lie between the target's
-    outermost centres. Raises UserError for a missing variable, for mixed grids and for a region outside the data.
+    outermost centres. Raises UserError for mixed grids and for a region outside the data.
     """
-    _refuse_missing_variable(parts)
     parts = sorted(parts, key=lambda p: (p.file.name, p.variable))
     west_end = (target.lon_edges.min() + target.lon_edges.max()) / 2 - 180
     lat, row_positions = _common_axis(parts, "latitude", [part.lat for part in parts], descending=True)
     lon, column_positions = _common_axis(parts, "longitude", [part.lon for part in parts], west_end=west_end)
-    grid = latlon_cells(lat, lon)
+    grid = Cells(lat, lon, np.clip(bounds(lat, lon, LONE_CELL), -90, 90), bounds(lon, lat, LONE_CELL))
     held_rows = _held(parts, row_positions, "latitudes")
     held_columns = _held(parts, column_positions, "longitudes")
     rows, columns = _window(grid.window(held_rows, held_columns), target, native)
@@ -35,13 +36,6 @@ def assemble(parts: Sequence[Part], target: Cells, native: bool) -> Mosaic:
         columns=_locate(column_positions, len(lon), columns),
         cells=grid.window(rows, columns),
     )
-
-
-def _refuse_missing_variable(parts: Sequence[Part]) -> None:
-    known = ", ".join(sorted({RAW[part.variable].short for part in parts})) or "no known variable"
-    for variable in ("precipitation", "soil_moisture", "soil_temperature"):
-        if not any(part.variable == variable for part in parts):
-            raise UserError(f"no file has {RAW[variable].short} ({RAW[variable].names[1]}), found: {known}.")
 
 
 def _wrap(lon: np.ndarray, west_end: float) -> np.ndarray:
@@ -69,12 +63,11 @@ def _common_axis(
     if west_end is not None:
         axes = [_wrap(axis, west_end) for axis in axes]
     longest = max(axes, key=len)
-    steps = np.diff(np.unique(longest))
-    if not len(steps):
-        raise UserError(f"{parts[0].file.name} has a single {name}, expected at least two to tell the grid's spacing.")
-    tolerance = SAME_CELL * steps.min()
+    tolerance = SAME_CELL * min(np.diff(np.unique(longest)), default=LONE_CELL)
     values = np.sort(np.concatenate([longest, *[axis for axis in axes if axis is not longest]]))
     union = values[np.concatenate([[True], np.diff(values) > tolerance])]
+    if len(union) == 1:
+        return union, [np.zeros(len(axes[kind]), int) for kind in kind_of]
     positions = [_nearest(union, axis) for axis in axes]
     spacing = np.diff(union)
     uneven = spacing.max() - spacing.min() > 4 * tolerance
@@ -116,8 +109,8 @@ def _held(parts: Sequence[Part], positions: Sequence[np.ndarray], name: str) -> 
         if part.variable != "land":
             ends.setdefault(part.variable, []).extend((int(position.min()), int(position.max())))
     first, last = max(map(min, ends.values())), min(map(max, ends.values()))
-    if first >= last:
-        raise UserError(f"the files of the three variables have no two {name} in common.")
+    if first > last:
+        raise UserError(f"the files of the three variables have no {name} in common.")
     return slice(first, last + 1)
 
 
@@ -128,10 +121,10 @@ def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
     if not native:
         return cells.overlapping(target)
     rows, columns = _between(cells.lat, target.lat), _between(cells.lon, target.lon)
-    if len(rows) < 2 or len(columns) < 2:
+    if not len(rows) or not len(columns):
         raise UserError(
             f"the region {target.lat.min():g} to {target.lat.max():g} °N, {target.lon.min():g} to "
-            f"{target.lon.max():g} °E holds fewer than two rows and two columns of the data's own grid."
+            f"{target.lon.max():g} °E holds no cell centre of the data's own grid."
         )
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
@@ -148,7 +141,7 @@ def _refuse_outside(name: str, unit: str, edges: np.ndarray, centres: np.ndarray
 
 def _between(centres: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Positions of the centres between the outermost wanted ones."""
-    tolerance = SAME_CELL * np.abs(np.diff(centres)).min()
+    tolerance = SAME_CELL * min(np.abs(np.diff(centres)), default=LONE_CELL)
     return np.flatnonzero((centres >= wanted.min() - tolerance) & (centres <= wanted.max() + tolerance))
 
 
