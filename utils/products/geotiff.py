@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import rasterio
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -75,13 +75,13 @@ def held_variables(file: RawFile) -> list[str]:
 
 
 def read_bands(
-    file: RawFile, numbers: Sequence[int], rows: slice, columns: slice
+    file: RawFile, numbers: Int[np.ndarray, " bands"], rows: slice, columns: slice
 ) -> Float[np.ndarray, "bands rows columns"]:
     """Bands of a window as float32, the file's missing value NaN. Raises OSError for damaged data."""
     window = Window.from_slices(rows, columns)
     try:
         with _open(file) as raster:
-            stored = raster.read(list(map(int, numbers)), window=window)
+            stored = raster.read(numbers.tolist(), window=window)
             values = stored.astype(np.float32)
             if raster.nodata is not None and not np.isnan(raster.nodata):
                 values[stored == raster.nodata] = np.nan

@@ -1,17 +1,16 @@
 """How the parts of many files fit together: the grid that they share, and the window of it that is needed."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from utils.common.cli import UserError
 from utils.common.grid import bounds
+from utils.products.axes import LONE_CELL, SAME_CELL, merge_axes
 from utils.products.era5.mosaic import Mosaic
 from utils.products.era5.part import Part
 from utils.products.regrid import Cells
-
-SAME_CELL = 0.02  # of the grid spacing; float32 coordinates are off by less
-LONE_CELL = 0.1  # degrees: the width of a point, such as one of the time-series service of ERA5-Land
 
 
 def assemble(parts: Sequence[Part], target: Cells, native: bool) -> Mosaic:
@@ -62,31 +61,22 @@ def _common_axis(
     parts, axes = [parts[i] for i in first_of], [axes[i] for i in first_of]
     if west_end is not None:
         axes = [_wrap(axis, west_end) for axis in axes]
-    longest = max(axes, key=len)
-    tolerance = SAME_CELL * min(np.diff(np.unique(longest)), default=LONE_CELL)
-    values = np.sort(np.concatenate([longest, *[axis for axis in axes if axis is not longest]]))
-    union = values[np.concatenate([[True], np.diff(values) > tolerance])]
-    if len(union) == 1:
-        return union, [np.zeros(len(axes[kind]), int) for kind in kind_of]
-    positions = [_nearest(union, axis) for axis in axes]
-    spacing = np.diff(union)
-    uneven = spacing.max() - spacing.min() > 4 * tolerance
-    partial = any(len(axis) != len(union) for axis in axes)
-    with_holes = any(np.ptp(p) != len(np.unique(p)) - 1 for p in positions)
-    if (uneven and partial) or with_holes:  # a finer or shifted grid, or a gap between pieces
-        _refuse_grids(parts, axes, name, tolerance)
+    merged = merge_axes(axes)
+    if merged is None:
+        _refuse_grids(parts, axes, name)
+    union, positions = merged
     if descending:
         union = union[::-1]
         positions = [len(union) - 1 - position for position in positions]
     return union, [positions[kind] for kind in kind_of]
 
 
-def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str, tolerance: float) -> None:
+def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str) -> NoReturn:
     """Raises the UserError that names two files whose coordinates do not make one grid, or the one with a gap."""
     if len(axes) == 1:
         raise UserError(f"{parts[0].file.name}: its values of {name} have a gap, expected an even grid.")
     steps = [float(np.median(np.abs(np.diff(axis)))) if len(axis) > 1 else np.nan for axis in axes]
-    other_step = [i for i, step in enumerate(steps) if abs(step - steps[0]) > tolerance]
+    other_step = [i for i, step in enumerate(steps) if abs(step - steps[0]) > SAME_CELL * steps[0]]
     other_length = [i for i, axis in enumerate(axes) if len(axis) != len(axes[0])]
     odd = [*other_step, *other_length, 1][0]
     raise UserError(
@@ -94,12 +84,6 @@ def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str, 
         f"{axes[0].min():g} to {axes[0].max():g}, and {parts[odd].file.name} has {len(axes[odd])} every "
         f"{steps[odd]:g}°, from {axes[odd].min():g} to {axes[odd].max():g}; prepare them apart."
     )
-
-
-def _nearest(union: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Positions of the values in the ascending union that are closest to these."""
-    right = np.clip(np.searchsorted(union, values), 1, len(union) - 1)
-    return np.where(np.abs(union[right - 1] - values) <= np.abs(union[right] - values), right - 1, right)
 
 
 def _held(parts: Sequence[Part], positions: Sequence[np.ndarray], name: str) -> slice:
@@ -116,8 +100,12 @@ def _held(parts: Sequence[Part], positions: Sequence[np.ndarray], name: str) -> 
 
 def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
     """Rows and columns of `cells` that the target needs; UserError where a target centre lies outside the data."""
-    _refuse_outside("latitude", "N", edges=cells.lat_edges, centres=cells.lat, wanted=target.lat)
-    _refuse_outside("longitude", "E", edges=cells.lon_edges, centres=cells.lon, wanted=target.lon)
+    for name, unit, edges, centres, wanted in (
+        ("latitude", "N", cells.lat_edges, cells.lat, target.lat),
+        ("longitude", "E", cells.lon_edges, cells.lon, target.lon),
+    ):
+        if not (native and _holds_the_point(centres, wanted)):
+            _refuse_outside(name, unit, edges=edges, centres=centres, wanted=wanted)
     if not native:
         return cells.overlapping(target)
     rows, columns = _between(cells.lat, target.lat), _between(cells.lon, target.lon)
@@ -127,6 +115,11 @@ def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
             f"{target.lon.max():g} °E holds no cell centre of the data's own grid."
         )
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _holds_the_point(centres: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether the data is one row or column, which lies in the region: a point has no region of its own."""
+    return len(centres) == 1 and bool(wanted.min() <= centres[0] <= wanted.max())
 
 
 def _refuse_outside(name: str, unit: str, edges: np.ndarray, centres: np.ndarray, wanted: np.ndarray) -> None:

@@ -26,7 +26,8 @@ from utils.products.download import (
 )
 from utils.products.raw_files import scan_files
 from utils.products.regrid import region_cells
-from utils.products.smap.granules import SHAPE, scan, window_cells
+from utils.products.smap.files import scan
+from utils.products.smap.granules import SHAPE, window_cells
 from utils.products.smap.services import VARIABLES, CutGranules, MonthRequest, WholeGranules
 
 SETTLED = 60  # days after which a month without granules stays without
@@ -143,7 +144,7 @@ def _accept(granules: Sequence[Path], request: MonthRequest, partial: Path, out:
     for path in granules:
         try:
             refuse_web_page(path, path.name)
-            found = scan_files([path], scan, partial / "unpacked", path.name)
+            (found,) = scan_files([path], scan, partial / "unpacked", path.name)
         except UserError:
             path.unlink()
             raise
