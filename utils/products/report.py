@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.files import whole_file
-from utils.dataset.prepared import VARIABLES, open_prepared
+from utils.dataset.prepared import VARIABLES
 from utils.dataset.rain_checks import describe_odd_amount
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -16,15 +16,18 @@ _COLOURS = {"precipitation": "YlGnBu", "soil_moisture": "viridis_r", "soil_tempe
 
 
 def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> None:
-    """Print the report on a prepared data set, write it beside the output and draw its quick-look maps.
+    """Print the report on the VARIABLES of a file made here, write it beside the output and draw quick-look maps.
 
     `reasons` says of each day that is not in the data set why (by ISO date); `notes` are further lines.
     """
-    with open_prepared(out) as ds:
+    kind = {"engine": "zarr", "consolidated": False} if out.is_dir() else {"engine": "netcdf4"}
+    with xr.open_dataset(out, **kind) as ds:
         lines = [f"{out}: {_grid(ds)}", *_days(ds["time"].values.astype("datetime64[D]"), reasons), *notes]
         if files := ds.attrs.get("accumulation_not_checked"):
             lines.append(f"  too little rain to check how precipitation accumulates, --product is believed: {files}")
         for name, variable in VARIABLES.items():
+            if name not in ds:
+                continue
             statistics = _statistics(ds[name])
             lines.append(f"  {name} [{variable.units}]: {statistics.range}")
             lines.append(f"    mean by calendar month: {statistics.months}")

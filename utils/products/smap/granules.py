@@ -12,18 +12,15 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Float
-from pyproj import Transformer
 
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import VARIABLES
 from utils.products.geotiff import read_bands
 from utils.products.raw_files import RawFile, explain
-from utils.products.regrid import Cells, ease_cells
+from utils.products.regrid import Cells
+from utils.products.smap.ease_grid import CELL, NINE_KM, SHAPE, X_FIRST, Y_FIRST
 
-# Brodzik et al. 2012 (doi:10.3390/ijgi1010032): the cell of the 9 km grid, and the centre of its north-west corner cell
-CELL = 9008.055210146  # m
-X_FIRST, Y_FIRST = -17367530.4451615 + CELL / 2, 7314540.8306386 - CELL / 2
-SHAPE = (1624, 3856)
+__all__ = ["CELL", "SHAPE", "X_FIRST", "Y_FIRST"]
 FILL = -9999.0
 FLUX_UNITS = ("kg m-2 s-1", "kg m^-2 s^-1", "kg m**-2 s**-1", "kg/m2/s", "kg m-2 sec-1", "mm s-1", "mm/s")
 
@@ -143,11 +140,8 @@ def scan(file: RawFile) -> Granule:
     known = {"file": file, "time": time, "version": version, "shape": (len(y), len(x)), "places": places}
     if in_degrees:
         return Granule(**known, row=0, column=0, axes=Axes(y, x, in_degrees=True))
-    return Granule(
-        **known,
-        row=_position(file, y, first=Y_FIRST, cell=-CELL),
-        column=_position(file, x, first=X_FIRST, cell=CELL),
-    )
+    row, column = NINE_KM.locate(file.name, y, x)
+    return Granule(**known, row=row, column=column)
 
 
 def refuse_other_product(file: RawFile, content: h5py.File) -> None:
@@ -195,7 +189,7 @@ def _text(value: Any) -> str:
 
 def _centres(file: RawFile, content: h5py.File) -> tuple[np.ndarray, np.ndarray, bool]:
     """Centres of columns and rows, in metres of EPSG:6933 or degrees, and whether they are in degrees."""
-    x, y = (_one_dimensional(content, name) for name in ("x", "y"))
+    x, y = (find_line(content, name) for name in ("x", "y"))
     if x is not None and y is not None:
         units = fold(_text(x.attrs.get("units", "")))
         values = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -203,14 +197,11 @@ def _centres(file: RawFile, content: h5py.File) -> tuple[np.ndarray, np.ndarray,
         return *values, units.startswith("degree") or (not units and small)
     if "cell_lat" not in content or "cell_lon" not in content:
         raise UserError(f"{file.name} has neither x and y nor cell_lat and cell_lon to locate its cells by.")
-    lon, lat = _degrees(content["cell_lon"], along=0), _degrees(content["cell_lat"], along=1)
-    project = Transformer.from_crs("EPSG:4326", "EPSG:6933", always_xy=True).transform
-    x, _ = project(lon, np.zeros_like(lon))
-    _, y = project(np.zeros_like(lat), lat)
-    return _complete(file, x, CELL), _complete(file, y, -CELL), False
+    y, x = NINE_KM.centres_of(file.name, np.asarray(content["cell_lat"]), np.asarray(content["cell_lon"]))
+    return x, y, False
 
 
-def _one_dimensional(content: h5py.File, name: str) -> h5py.Dataset | None:
+def find_line(content: h5py.File, name: str) -> h5py.Dataset | None:
     """The data set of this name with one dimension, at the root or inside a group."""
     found = []
 
@@ -223,48 +214,6 @@ def _one_dimensional(content: h5py.File, name: str) -> h5py.Dataset | None:
     if not found:
         content.visititems(look)
     return found[0] if found else None
-
-
-def _degrees(stored: h5py.Dataset, along: int) -> np.ndarray:
-    """The one latitude of every row, or longitude of every column; NaN for those that hold fill alone.
-
-    The values do not vary along the other axis.
-    """
-    values = np.asarray(stored, np.float64)
-    values[~(np.abs(values) <= 360)] = -np.inf  # fill
-    lines = values.max(axis=along) if values.ndim == 2 else values
-    return np.where(np.isfinite(lines), lines, np.nan)
-
-
-def _complete(file: RawFile, centres: np.ndarray, cell: float) -> np.ndarray:
-    """Centres [m] of which some are NaN, filled in by those that are known: cells lie one beside the other."""
-    known = np.flatnonzero(np.isfinite(centres))
-    if not len(known):
-        raise UserError(f"{file.name}: cell_lat or cell_lon holds no value at all, so that nothing locates its cells.")
-    steps = np.arange(len(centres)) * cell
-    filled = steps + np.median(centres[known] - steps[known])
-    filled[known] = centres[known]
-    return filled
-
-
-def _position(file: RawFile, centres: np.ndarray, first: float, cell: float) -> int:
-    """The global index of the first centre. Raises UserError for any grid but consecutive cells of the 9 km one."""
-    if len(centres) == 0:
-        raise UserError(f"{file.name} holds no cell at all.")
-    index = (centres - first) / cell
-    if np.abs(index - np.round(index)).max() > 0.1 or (len(index) > 1 and (np.diff(np.round(index)) != 1).any()):
-        step = np.median(np.abs(np.diff(centres))) if len(centres) > 1 else np.nan
-        raise UserError(
-            f"{file.name} is on another grid: its cells are {step:.0f} m apart, expected consecutive cells of "
-            f"the global EASE-Grid 2.0 of {CELL:.0f} m from north to south and west to east."
-        )
-    return round(index[0])
-
-
-def window_cells(rows: slice, columns: slice) -> Cells:
-    """The EASE-Grid 2.0 cells of global rows and columns."""
-    x, y = X_FIRST + CELL * np.arange(SHAPE[1]), Y_FIRST - CELL * np.arange(SHAPE[0])
-    return ease_cells(x, y).window(rows, columns)
 
 
 def read(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np.ndarray, "rows columns"]]:
@@ -311,3 +260,8 @@ def _stored(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np
             values[(values == fill) | (values == FILL)] = np.nan
             fields[name] = values
     return fields
+
+
+def window_cells(rows: slice, columns: slice) -> Cells:
+    """The EASE-Grid 2.0 cells of global rows and columns of the 9 km grid."""
+    return NINE_KM.cells().window(rows, columns)
