@@ -4,9 +4,11 @@ Nothing is assumed of a file's shape: its rows and columns are located by its ow
 cell_lon where a cut file has no others.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -22,6 +24,7 @@ from utils.products.smap.ease_grid import CELL, NINE_KM, SHAPE, X_FIRST, Y_FIRST
 
 __all__ = ["CELL", "SHAPE", "X_FIRST", "Y_FIRST"]
 FILL = -9999.0
+BLOCK = 64 * 2**20  # bytes of a series that are read at a time
 FLUX_UNITS = ("kg m-2 s-1", "kg m^-2 s^-1", "kg m**-2 s**-1", "kg/m2/s", "kg m-2 sec-1", "mm s-1", "mm/s")
 
 
@@ -251,15 +254,40 @@ def _stored(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np
         numbers = np.array([place.index[0] for place in places.values()])
         fields = dict(zip(places, read_bands(granule.file, numbers, rows, columns), strict=True))
         return {name: np.where(values == FILL, np.nan, values) for name, values in fields.items()}
-    fields = {}
+    if any(place.index for place in places.values()):
+        return {name: _from_block(granule.file, place, rows, columns) for name, place in places.items()}
     with h5py.File(granule.file.path) as content:
-        for name, place in places.items():
-            stored = content[place.path]
-            values = stored[(*place.index, rows, columns)].astype(np.float32, copy=False)
-            fill = float(np.ravel(stored.attrs.get("_FillValue", FILL))[0])
-            values[(values == fill) | (values == FILL)] = np.nan
-            fields[name] = values
-    return fields
+        return {name: _without_fill(content[place.path], (rows, columns)) for name, place in places.items()}
+
+
+def _without_fill(stored: h5py.Dataset, window: tuple[slice, ...]) -> Float[np.ndarray, "..."]:
+    values = stored[window].astype(np.float32, copy=False)
+    fill = float(np.ravel(stored.attrs.get("_FillValue", FILL))[0])
+    values[(values == fill) | (values == FILL)] = np.nan
+    return values
+
+
+def _from_block(file: RawFile, place: Place, rows: slice, columns: slice) -> Float[np.ndarray, "rows columns"]:
+    """A map of a series. Its neighbours in time are read with it: they are stored together and wanted next."""
+    window = rows.start, rows.stop, columns.start, columns.stop
+    time, *between = place.index
+    cells = max(1, (window[1] - window[0]) * (window[3] - window[2]))
+    length = max(1, BLOCK // (4 * 8 * cells))  # there are eight maps a day at most
+    first = time // length * length
+    block = _read_block(file.path, file.fingerprint(), place.path, window, first, length)
+    return block[(time - first, *between)].copy()
+
+
+@functools.lru_cache(maxsize=len(FIELDS))
+def _read_block(
+    path: Path, mark: tuple, name: str, window: tuple[int, int, int, int], first: int, length: int
+) -> Float[np.ndarray, "..."]:
+    """Maps from position `first` along time, kept for the next call. `mark` changes when the file does."""
+    rows, columns = slice(*window[:2]), slice(*window[2:])
+    with h5py.File(path) as content:
+        stored = content[name]
+        between = [slice(None)] * (stored.ndim - 3)
+        return _without_fill(stored, (slice(first, first + length), *between, rows, columns))
 
 
 def window_cells(rows: slice, columns: slice) -> Cells:
