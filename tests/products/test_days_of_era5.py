@@ -56,7 +56,7 @@ def test_the_day_of_daily_rain_is_asked_for_and_followed(prepare, refused, tmp_p
     assert "precipitation of day D is the value stamped on D itself" in capsys.readouterr().out
     moved = prepare(raw, product="daily", more=["--rain-stamp", "next-day"])
     np.testing.assert_allclose(moved.precipitation[0, 5, 5], t.daily()["precipitation"][1, 5, 5], rtol=1e-4)
-    assert moved.attrs["day_of_precipitation"] == "precipitation of day D is the value stamped 00 UTC of D+1"
+    assert moved.attrs["rain_stamp"] == "precipitation of day D is the value stamped 00 UTC of D+1"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_files_that_tell_the_day_of_their_rain_are_believed(prepare, refused, tm
 def test_bounds_of_the_day_before_say_next_day(prepare, tmp_path):
     t = truth(days=3)
     ds = prepare(daily(tmp_path / "raw", t, bounds=-1), product="daily")
-    assert ds.attrs["day_of_precipitation"].endswith("stamped 00 UTC of D+1") and ds.sizes["time"] == 2
+    assert ds.attrs["rain_stamp"].endswith("stamped 00 UTC of D+1") and ds.sizes["time"] == 2
 
 
 def test_hourly_rain_beside_daily_means_needs_no_flag_and_takes_none(prepare, refused, tmp_path):

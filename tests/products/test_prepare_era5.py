@@ -176,7 +176,7 @@ def test_hourly_totals_are_summed_whatever_the_product_is_called(prepare, tmp_pa
     t = truth()
     ds = prepare(new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True)), product=product)
     assert_days(ds, t)
-    assert ds.attrs["day_of_precipitation"] in capsys.readouterr().out and "hourly totals" in ds.day_of_precipitation
+    assert ds.attrs["rain_stamp"] in capsys.readouterr().out and "hourly totals" in ds.rain_stamp
 
 
 def test_daily_statistics_paired_with_precipitation_at_00(prepare, tmp_path):

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +93,9 @@ def prepare_era5(settings: ERA5PrepareSettings) -> None:
         shape = mosaic.cells.shape if settings.native else target.shape
         refuse_full_disk(settings.out, days=len(days), cells=shape[0] * shape[1])
         months = _months(mosaic, days, _remembered_sea(mosaic, folder), target, settings, rule)
-        notes = [f"  {rule}"]
-        reasons |= prepare_months(
-            months, folder, settings, _attributes(settings, rule), check=partial(_check_rain_day, rule, notes)
-        )
-        report(settings.out, reasons, notes)
+        check = None if rule.is_certain else _refuse_early_rain
+        reasons |= prepare_months(months, folder, settings, _attributes(settings, rule), check=check)
+        report(settings.out, reasons, notes=[f"  {rule}"], rain_day_is_certain=rule.is_from_hours)
 
 
 def _refuse_other_product(file: RawFile, product: Product) -> None:
@@ -116,7 +113,7 @@ def _arrange(parts: list[Part], target: Cells, settings: ERA5PrepareSettings) ->
         return assemble([as_days(part, rule, product) for part in parts], target, settings.native), rule
     if settings.rain_stamp:
         raise UserError("--rain-stamp is about one value of precipitation a day, but the files hold it hour by hour.")
-    rule = DayRule(soil_daily=product == "daily", rain="hourly")
+    rule = DayRule(soil_daily=product == "daily", rain="hourly", is_from_hours=True)
     mosaic = assemble([as_days(part, rule, product) for part in parts], target, settings.native)
     if product == "era5":
         return mosaic, rule
@@ -128,33 +125,26 @@ def _arrange(parts: list[Part], target: Cells, settings: ERA5PrepareSettings) ->
     return mosaic, replace(rule, rain="next-day")
 
 
-def _check_rain_day(rule: DayRule, notes: list[str], record: xr.Dataset) -> None:
-    """Note where daily rain goes better with the next day's change of soil moisture.
-
-    Raises UserError where nobody has said which day it belongs to.
-    """
-    if rule.rain == "hourly":
-        return
+def _refuse_early_rain(record: xr.Dataset) -> None:
+    """Raises UserError where daily rain, of which nobody has said the day, goes better with the next day's moisture."""
     timing = measure_timing(record)
-    if timing is None or not timing.is_proof:
-        return
-    if not rule.is_certain:
+    if timing is not None and timing.is_proof:
         raise UserError(
             f"{timing}: it looks stamped with its own day, and would be put a day too early; say --rain-stamp "
             "same-day, or --rain-stamp next-day if you are sure."
         )
-    notes.append(f"  CHECK THIS: {timing}; if it is a day too early, a model sees tomorrow's rain")
 
 
 def _attributes(settings: ERA5PrepareSettings, rule: DayRule) -> dict[str, str]:
     name, source, doi = SOURCES[settings.product]
     return {
         "title": f"{name}, daily: precipitation, surface soil moisture and soil temperature",
+        "product": name,
         "source": source,
         "references": f"https://doi.org/{doi}",
         "license": "Contains modified Copernicus Climate Change Service information",
         "soil_layer": "0 to 7 cm",
-        "day_of_precipitation": str(rule),
+        "rain_stamp": str(rule),
         "regridding": settings.gridding(),
     }
 

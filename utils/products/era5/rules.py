@@ -26,6 +26,7 @@ class DayRule:
     soil_daily: bool  # soil moisture and temperature are daily means already
     rain: Literal["hourly", "next-day", "same-day"]
     is_certain: bool = True  # the product, the file or the user says so; else it is only the usual convention
+    is_from_hours: bool = False  # rain comes hour by hour, which leaves no doubt about its day
 
     def __str__(self) -> str:
         return f"precipitation of day D is {_IN_WORDS[self.rain]}"

@@ -57,13 +57,14 @@ def prepare_smap(settings: SMAPPrepareSettings) -> None:
         )
         if any(granule.is_daily for granule in granules):
             notes.append("  daily means made elsewhere: of how many granules is not known (granules_per_day is 0)")
-        report(settings.out, reasons, notes)
+        report(settings.out, reasons, notes, rain_day_is_certain=True)
 
 
 def _attributes(granules: Sequence[Granule], settings: SMAPPrepareSettings) -> dict[str, str | int]:
     versions = ", ".join(sorted({granule.version or "not named" for granule in granules}))
     return {
         "title": "SMAP L4, daily: precipitation, surface soil moisture and soil temperature",
+        "product": "SMAP L4",
         "source": f"NASA/NSIDC SPL4SMGP, three-hourly; versions {versions}",
         "references": "https://doi.org/10.5067/T5RUATAD4TZN",
         "license": "NASA data, free of restriction; cite Reichle et al., SMAP L4 Global 3-hourly 9 km EASE-Grid",

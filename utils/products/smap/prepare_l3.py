@@ -63,6 +63,7 @@ def _attributes(by_day: dict[np.datetime64, L3Granule], settings: SMAPL3PrepareS
     quality = "recommended quality alone" if settings.recommended else "any quality"
     return {
         "title": f"SMAP L3 ({name}), daily: surface soil moisture",
+        "product": "SMAP L3",
         "source": f"NASA/NSIDC {name}; {settings.overpass} overpass, retrievals of {quality}; versions {versions}",
         "license": "NASA data, free of restriction; cite O'Neill et al., SMAP L3 Radiometer Soil Moisture",
         "soil_layer": "0 to 5 cm",
