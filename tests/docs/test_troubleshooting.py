@@ -33,10 +33,22 @@ def said(node: ast.AST) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
+def kinds_of_refusals() -> set[str]:
+    """UserError and the classes that are made from it, by name."""
+    kinds, code = {"UserError"}, "".join(file.read_text(encoding="utf-8") for file in ROOT.glob("utils/**/*.py"))
+    for name, base in re.findall(r"^class (\w+)\((\w+)\):", code, re.MULTILINE):
+        if base in kinds:
+            kinds.add(name)
+    return kinds
+
+
+REFUSALS = kinds_of_refusals()
+
+
 def sentences(file) -> list[str]:
     """What stands in strings of a file that raises UserErrors."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    raises = any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError" for node in ast.walk(tree))
+    raises = any(isinstance(node, ast.Call) and getattr(node.func, "id", "") in REFUSALS for node in ast.walk(tree))
     return [said(node) for node in ast.walk(tree)] if raises else []
 
 

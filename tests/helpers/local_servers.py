@@ -95,6 +95,7 @@ class ClimateDataStore:
 
     def __init__(self, answer: Callable[[dict], bytes], key: str):
         self.answer, self.key, self.jobs, self.polls = answer, key, {}, Counter()
+        self.rejects: dict | None = None  # what the metadata of every job say, all of which are rejected then
 
     def __call__(self, handler: Handler) -> None:
         path = handler.path.split("?")[0]
@@ -119,6 +120,8 @@ class ClimateDataStore:
         if job not in self.jobs:
             return handler.reply({"title": "job not found"}, 404)
         failed = isinstance(self.jobs[job], RuntimeError)
+        if parts[-1] == "results" and self.rejects is not None:
+            return handler.reply({}, 404)
         if parts[-1] == "results":
             if failed:
                 return handler.reply({"title": "The job has failed", "traceback": str(self.jobs[job])}, 200)
@@ -126,6 +129,8 @@ class ClimateDataStore:
             asset = {"href": f"{base}/files/{job}", "file:size": size, "type": "application/netcdf"}
             return handler.reply({"asset": {"value": asset}})
         self.polls[job] += 1
+        if self.rejects is not None:
+            return handler.reply(self._job(base, job, "rejected") | {"metadata": self.rejects})
         ready = "failed" if failed else "successful"
         return handler.reply(self._job(base, job, ready if self.polls[job] > 1 else "running"))
 
@@ -144,6 +149,8 @@ class Harmony:
 
     def __init__(self, files: Callable[[str], dict[str, bytes]], password: str, fails: bool = False):
         self.files, self.password, self.fails, self.jobs, self.polls = files, password, fails, {}, Counter()
+        self.state: dict = {}  # what the status of a job says otherwise than usual
+        self.busy = 0  # how often a job says that it is running
 
     def __call__(self, handler: Handler) -> None:
         import base64
@@ -183,7 +190,10 @@ class Harmony:
         now = "2026-01-01T00:00:00.000Z"
         state = {"status": "failed" if self.fails else "successful", "message": "the service crashed", "progress": 100}
         times = {"createdAt": now, "updatedAt": now, "request": "", "numInputGranules": len(links)}
-        handler.reply(state | times | {"jobID": job, "links": links})
+        if self.busy > 0:
+            self.busy -= 1
+            state |= {"status": "running", "progress": 0}
+        handler.reply(state | times | {"jobID": job, "links": links} | self.state)
 
 
 class Cmr:

@@ -171,9 +171,12 @@ def test_grib_with_instant_and_accumulated_fields(prepare, tmp_path, land):
     assert_days(prepare(file, product="era5-land" if land else "era5"), t)
 
 
-def test_era5_hourly_totals_are_summed(prepare, tmp_path):
+@pytest.mark.parametrize("product", ["era5", "era5-land"])
+def test_hourly_totals_are_summed_whatever_the_product_is_called(prepare, tmp_path, capsys, product):
     t = truth()
-    assert_days(prepare(new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True)), product="era5"), t)
+    ds = prepare(new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True)), product=product)
+    assert_days(ds, t)
+    assert ds.attrs["rain_stamp"] in capsys.readouterr().out and "hourly totals" in ds.rain_stamp
 
 
 def test_daily_statistics_paired_with_precipitation_at_00(prepare, tmp_path):
@@ -187,7 +190,7 @@ def test_daily_statistics_paired_with_precipitation_at_00(prepare, tmp_path):
         new_cds(tmp_path / f"{name}.nc", days, {name: values})
     midnight = Truth(t.time[::24], *[None] * 3, t.sea)
     new_cds(tmp_path / "tp.nc", midnight, {"tp": hourly["tp"][::24]})
-    assert_days(prepare(tmp_path, product="daily"), t)
+    assert_days(prepare(tmp_path, product="daily", more=["--rain-stamp", "next-day"]), t)
 
 
 def test_chunks_of_many_hours_give_the_same_as_chunks_of_one(prepare, tmp_path):
@@ -385,10 +388,10 @@ def test_an_error_on_a_worker_is_one_sentence_too(tmp_path, monkeypatch):
     from utils.common.cli import UserError
 
     t = truth("2015-03-30", days=70)
-    new_cds(tmp_path / "a.nc", t, fields(t, hourly_totals=True))
+    new_cds(tmp_path / "a.nc", t, fields(t))
     arguments = ["--raw", tmp_path / "a.nc", "--resolution", "native", *BOX, "--out", tmp_path / "two.nc"]
-    with pytest.raises(UserError, match="contradicts --product era5-land"):
-        in_process(monkeypatch, *arguments, workers=2)
+    with pytest.raises(UserError, match=r"4 of 4 months failed: .*contradicts --product era5:"):
+        in_process(monkeypatch, *arguments, "--product", "era5", workers=2)
 
 
 # --- the real files

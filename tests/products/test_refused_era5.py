@@ -12,14 +12,19 @@ from test_prepare_era5 import prepare, refused, run
 __all__ = ["prepare", "refused"]  # fixtures
 
 
-def test_running_sums_contradict_era5_and_hourly_totals_contradict_era5_land(refused, tmp_path):
-    t = truth()
+def test_running_sums_contradict_era5_and_are_said_to_once(refused, tmp_path):
+    t = truth(days=65)
     land = new_cds(tmp_path / "land.nc", t, fields(t))
-    single = new_cds(tmp_path / "single.nc", t, fields(t, hourly_totals=True))
     said = refused(land, product="era5")
-    assert "land.nc contradicts --product era5" in said and "never falls" in said
-    said = refused(single, product="era5-land")
-    assert "single.nc contradicts --product era5-land" in said and "falls in" in said
+    assert "4 of 4 months failed: " in said and said.count("land.nc contradicts --product era5:") == 1
+    assert "never falls" in said and said.endswith("try --product era5-land.")
+
+
+def test_files_whose_rain_accumulates_in_two_ways_are_refused(refused, tmp_path):
+    t, later = truth(), truth("2015-04-03")
+    new_cds(tmp_path / "a.nc", t, fields(t), hours=slice(0, -1))
+    new_cds(tmp_path / "b.nc", later, fields(later, hourly_totals=True))
+    assert "b.nc contradicts --product era5-land" in (said := refused(tmp_path)) and "falls in" in said
 
 
 def test_conflicting_values_for_the_same_hour_are_refused(refused, tmp_path):
@@ -56,7 +61,8 @@ def test_a_missing_variable_is_named(refused, tmp_path):
     t = truth()
     values = fields(t)
     del values["stl1"]
-    assert "no file has stl1" in refused(new_cds(tmp_path / "a.nc", t, values))
+    said = refused(new_cds(tmp_path / "a.nc", t, values))
+    assert said == "no file has stl1 (soil_temperature_level_1), found: swvl1, tp."
 
 
 def test_mixed_grids_are_refused(refused, tmp_path):
@@ -79,10 +85,16 @@ def test_other_units_are_refused(refused, tmp_path):
 
 def test_monthly_means_and_sparse_hours_are_refused(refused, tmp_path):
     t = truth(days=92)
-    monthly = np.array([0, 24 * 31, 24 * 61])
-    assert "holds monthly means" in refused(new_cds(tmp_path / "a.nc", t, fields(t), hours=monthly))
-    sparse = np.arange(0, 24 * 10, 6)
-    assert "lacks most hours of its days" in refused(new_cds(tmp_path / "b.nc", t, fields(t), hours=sparse))
+    once_a_month = new_cds(tmp_path / "a.nc", t, fields(t), hours=np.array([0, 24 * 31, 24 * 61]))
+    said = refused(once_a_month)
+    assert "a.nc holds 3 hours of 3 days, 30.5 days apart, expected hourly values of" in said
+    with xr.open_dataset(once_a_month) as ds:
+        ds["swvl1"].attrs["GRIB_stepType"] = "avgua"
+        ds.to_netcdf(tmp_path / "means.nc")
+    assert "means.nc holds monthly means" in refused(tmp_path / "means.nc")
+    for hours, held in ((np.arange(0, 240, 6), "40 hours of 10 days"), (np.arange(0, 240, 24), "10 hours of 10 days")):
+        said = refused(new_cds(tmp_path / "b.nc", t, fields(t), hours=hours))
+        assert f"lacks most hours of its days: it holds {held}" in said
 
 
 def test_a_region_outside_the_data_is_refused(refused, tmp_path):
@@ -99,11 +111,15 @@ def test_no_matching_file_is_refused(refused, tmp_path):
 def test_a_full_disk_is_refused_before_work_starts(refused, tmp_path, monkeypatch):
     from collections import namedtuple
 
+    from utils.common.text import format_bytes
+
     usage = namedtuple("usage", "total used free")
     t = truth()
     file = new_cds(tmp_path / "a.nc", t, fields(t))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 90, 10))
-    assert "not enough disk" in refused(file)
+    said = refused(file)
+    assert "not enough disk" in said and "needs up to 15.8 kB, 10 bytes are free" in said
+    assert [format_bytes(n) for n in (0, 5e6, 2**30, 3e13)] == ["0 bytes", "4.77 MB", "1 GB", "27,940 GB"]
 
 
 def test_archives_cannot_escape_or_explode(refused, tmp_path):

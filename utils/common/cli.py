@@ -29,6 +29,7 @@ def fold(text: object) -> str:
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn a UserError or Ctrl-C into one sentence on stderr and a non-zero exit, never a traceback."""
+    _use_utf8()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a log file in another encoding must not end a training
     try:
@@ -42,6 +43,13 @@ def one_sentence() -> Iterator[None]:
                 print(f"error: {fold(error)}", file=sys.stderr)
             sys.exit(1)
         raise
+
+
+def _use_utf8() -> None:
+    """Start the script anew in UTF-8 where the locale is another one: names of files could not be read otherwise."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _interrupted(error: BaseException | None) -> bool:

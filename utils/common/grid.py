@@ -136,11 +136,11 @@ def _lon_bounds(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     return edges
 
 
-def bounds(centres: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Edges of cells: half-way between centres; a single centre gets the spacing of the `other` axis."""
+def bounds(centres: np.ndarray, other: np.ndarray, lone: float = LONE_CELL) -> np.ndarray:
+    """Edges of cells: half-way between centres; a single centre gets the spacing of the `other` axis, else `lone`."""
     if len(centres) > 1:
         return midpoints(centres)
-    width = np.median(np.abs(np.diff(other))) if len(other) > 1 else LONE_CELL
+    width = np.median(np.abs(np.diff(other))) if len(other) > 1 else lone
     return centres[0] + np.array([-width / 2, width / 2])
 
 

@@ -26,6 +26,15 @@ def join_words(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def format_bytes(count: float) -> str:
+    """A size with a unit in which it has up to three digits: "512 bytes", "3.1 MB", "1.5 GB"."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+
+
 def format_unit(unit: str) -> str:
     """A CF unit as it is printed, with superscripts: "m3 m-3" is "m³ m⁻³", and "1" is nothing."""
     return "" if unit == "1" else unit.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -200,13 +200,14 @@ def in_brackets(label: str) -> str:
 
 
 def write_prepared(ds: xr.Dataset, path: Path) -> None:
-    """Write the VARIABLES of `ds`, and any others that it has, with CF metadata. The file appears whole or not at all.
+    """Write the VARIABLES that `ds` has, and any others, with CF metadata. The file appears whole or not at all.
 
     A `path` that ends in .zarr makes a Zarr store, any other path NetCDF-4. `ds` brings time, lat, lon and its own
     global attributes (title, source, history, …).
     """
     ds = ds.transpose("time", "lat", "lon", ...).copy()
-    for name, variable in VARIABLES.items():
+    ours = {name: variable for name, variable in VARIABLES.items() if name in ds}
+    for name, variable in ours.items():
         ds[name] = ds[name].astype(np.float32)
         ds[name].attrs = {"units": variable.units, **variable.attributes, **ds[name].attrs}
     for name, attributes in AXES.items():

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
+from utils.common.text import format_bytes
 
 MAX_MEMBERS = 10_000
 MAX_RATIO = 100  # NetCDF and GRIB hardly compress further; a thousand to one is a bomb
@@ -17,6 +18,10 @@ SMALL = 32 * 2**20  # bytes; below this any ratio is harmless
 
 class Unreadable(Exception):
     """A file that is damaged or of no known kind; its text says why, without the file's name."""
+
+
+class Locked(Unreadable):
+    """A file that is in order as far as can be told, and cannot be opened for a lock."""
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
@@ -72,6 +77,4 @@ def _refuse_large(archive: Path, members: list[zipfile.ZipInfo], folder: Path) -
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise UserError(
-            f"not enough disk to unpack {archive}: {size / 2**30:.1f} GB needed, {free / 2**30:.1f} GB free."
-        )
+        raise UserError(f"not enough disk to unpack {archive}: {format_bytes(size)} needed, {format_bytes(free)} free.")

@@ -26,8 +26,35 @@ _SECRET = re.compile(
 )
 
 
+# What servers say with HTTP 400 and 403: they use one status for several reasons and give no code, so words decide.
+_WORDS = {
+    "too large": r"cost limit|too large|too many items|reduce (your|the) (selection|request)|limited to process only",
+    "licence": r"licen[cs]e|terms of use|terms and conditions|\beula\b",
+    "busy": r"temporarily|queued requests|rate limit|too many requests|try again|throttl|quota",
+    "empty": r"no matching granules|no data (is )?available",
+    "credentials": r"authenti|authori[sz]|credential|\bkey\b|token|password|permission|not allowed|access denied",
+}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
 class CredentialsRefused(UserError):
     """The server does not accept the account, so that no further request can succeed."""
+
+
+class LicenceMissing(CredentialsRefused):
+    """The account has not accepted the licence of the data set, so that no further request for it can succeed."""
+
+
+class RequestTooLarge(UserError):
+    """The server refuses the request for its size; smaller ones may succeed."""
+
+
+class ServerBusy(UserError):
+    """The server takes no more requests for now, and patience has ended."""
+
+
+class NothingThere(UserError):
+    """The server has no data for the request."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +65,25 @@ class Patience:
     first: float = 5.0
     longest: float = 300.0
     poll: float = 15.0  # between looks at a job that the server is working on
+    report: float = 60.0  # between lines about jobs that are waited for
+
+
+@dataclass
+class WaitingLines:
+    """A line now and then while the server works, so that nobody takes waiting for a fault."""
+
+    every: float  # seconds
+    started: float = field(default_factory=time.monotonic)
+    latest: float = field(default_factory=time.monotonic)
+
+    def say(self, what: str) -> None:
+        """Write how long `what` has been waited for, where the last line is old enough."""
+        now = time.monotonic()
+        if now - self.latest < self.every:
+            return
+        self.latest = now
+        minutes = (now - self.started) / 60
+        tqdm.write(f"{what}: {minutes:.0f} min so far; Ctrl-C stops, and the same command goes on from here")
 
 
 @dataclass
@@ -88,13 +134,22 @@ class Ledger:
             raise UserError(f"{path} is damaged; remove it, and the next run checks every file anew.") from None
 
     def record(self, name: str, **entry: Any) -> None:
-        """Replace the entry of a request: its `job` on the server, or the `files` that arrived and their sizes."""
+        """Replace the entry of a request.
+
+        It says one of these: its `job` on the server, the `files` that arrived and their sizes, the smaller requests
+        (`parts`) that took its place, or why it is `empty`.
+        """
         self.entries[name] = entry
         write_json(self.path, self.entries)
 
     def complete(self, name: str) -> bool:
-        """Whether everything of the entry arrived and still has the size it arrived with."""
-        files = self.entries.get(name, {}).get("files", {})
+        """Whether everything of the entry arrived and still has the size it arrived with, or is known to be empty."""
+        entry = self.entries.get(name, {})
+        if "empty" in entry:
+            return True
+        if parts := entry.get("parts"):
+            return all(self.complete(part) for part in parts)
+        files = entry.get("files", {})
         paths = {self.path.parent / file: size for file, size in files.items()}
         return bool(paths) and all(p.is_file() and p.stat().st_size == size for p, size in paths.items())
 
@@ -128,14 +183,55 @@ def retry(call: Callable[[], T], what: str, patience: Patience) -> T:
     except UserError:
         raise
     except Exception as error:  # the clients raise their own kinds, and plain Exception too
-        status = _status(error)
-        if status in (401, 403):
-            raise CredentialsRefused(
-                f"{what}: the server refused the credentials (HTTP {status}): {safe(error)}"
-            ) from None
-        tries = retrying.statistics["attempt_number"]
-        tried = f" after {tries} tries" if tries > 1 else ""
-        raise UserError(f"{what} failed{tried}: {safe(error)}") from None
+        raise _refusal(error, what, tries=retrying.statistics["attempt_number"]) from None
+
+
+def _refusal(error: Exception, what: str, tries: int) -> UserError:
+    """What a failure that does not pass, or has outlasted patience, means for the user."""
+    words, meaning = safe(error), _meaning(error)
+    tried = f" after {tries} tries" if tries > 1 else ""
+    if meaning == "credentials":
+        return CredentialsRefused(f"{what}: the server refused the credentials (HTTP {_status(error)}): {words}")
+    if meaning == "licence":
+        return LicenceMissing(
+            f"{what}: the licence of the data set is not accepted; log in on the data set's page and accept it there, "
+            f"then give the same command again: {words}"
+        )
+    if meaning == "too large":
+        return RequestTooLarge(f"{what}: the server refuses a request of this size: {words}")
+    if meaning == "empty":
+        return NothingThere(f"{what}: the server has no data: {words}")
+    if meaning == "busy":
+        return ServerBusy(f"{what} failed{tried}, the server takes no more requests for now: {words}")
+    return UserError(f"{what} failed{tried}: {words}")
+
+
+def _meaning(error: BaseException) -> str | None:
+    """Why a server refused: a key of _WORDS; None for any other failure."""
+    status = _status(error)
+    if status == 401:
+        return "credentials"
+    if status in (408, 425, 429):
+        return "busy"
+    if status == 413:
+        return "too large"
+    if status not in (400, 403, 404, 422):
+        return None
+    body = f"{_body(error)} {error}".lower()
+    named = next((meaning for meaning, words in _WORDS.items() if re.search(words, body)), None)
+    if named == "credentials" and (status != 403 or "<html" in body):
+        named = None  # a page of the web server, not an answer of the service
+    # a 403 without a reason: servers answer so for a while after many requests
+    return "busy" if status == 403 and named is None else named
+
+
+def _body(error: BaseException) -> str:
+    """The text of a server's answer; empty where there is none."""
+    response = getattr(error, "response", None)
+    try:
+        return "" if response is None else response.text
+    except Exception:  # the connection of a streamed answer may be closed by now
+        return ""
 
 
 def _status(error: BaseException) -> int | None:
@@ -149,6 +245,7 @@ def _status(error: BaseException) -> int | None:
     if match:
         return int(match[1])
     named = {"Unauthorized": 401, "BadAuthentication": 401, "Forbidden": 403, "LoginAttemptFailure": 401}
+    named |= {"Bad Request": 400, "Too Many Requests": 429}
     return next((code for name, code in named.items() if name in text), None)
 
 
@@ -156,19 +253,23 @@ def _passes(error: BaseException) -> bool:
     """Whether the same request may well succeed later."""
     if isinstance(error, UserError):
         return False
+    if _meaning(error) == "busy":
+        return True
     status = _status(error)
     if status is not None:
-        return status in (408, 425, 429) or status >= 500
+        return status >= 500
     broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    # a client that looks for something in an answer that came incomplete raises KeyError
+    incomplete = (KeyError, json.JSONDecodeError, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
     truncated = type(error).__name__ in ("DownloadError", "IncompleteRead") or isinstance(error, FileNotFoundError)
-    return truncated or isinstance(error, (*broken, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError))
+    return truncated or isinstance(error, (*broken, *incomplete))
 
 
 def _retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait, from a Retry-After of seconds or of a date."""
+    """Seconds that the server asks to wait: a Retry-After of seconds or of a date, or a number in its answer."""
     value = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After")
     if not value:
-        return None
+        return _wait_in_words(f"{_body(error)} {error}") if _meaning(error) == "busy" else None
     if value.isdigit():
         return float(value)
     try:
@@ -177,8 +278,16 @@ def _retry_after(error: BaseException) -> float | None:
         return None
 
 
+def _wait_in_words(text: str) -> float | None:
+    """The seconds in an answer such as "try again in 2 minutes" or {"retry_after": 37}; an hour at most."""
+    match = re.search(r"(?i)(?:retry|again|wait)[^\d\n]{0,40}?(\d+)[\s\"]*([smh]?)", text)
+    return None if match is None else min(3600.0, float(match[1]) * _SECONDS.get(match[2].lower(), 1))
+
+
 def safe(error: object) -> str:
     """An error's text on one line, without anything that looks like a credential."""
+    if isinstance(error, KeyError):
+        error = f"the server's answer is incomplete, it lacks {error}"
     text = re.sub(r"//[^/@\s]+@", "//", fold(error))
     return _SECRET.sub(r"\1…", text)[:400] or type(error).__name__
 
@@ -193,3 +302,14 @@ def conclude(failed: Sequence[str], done: int, folder: Path) -> None:
             f"{len(failed)} of {len(failed) + done} requests failed: {named}; the same command tries them again."
         )
     print(f"{folder} is complete: {done} requests.")
+
+
+def refuse_web_page(path: Path, name: str) -> None:
+    """Raises UserError where a server sent a web page in place of data, such as the form to log in by."""
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError(
+            f"{name}: the server sent a web page and no data, perhaps its login page; check the account and log in "
+            "there once by hand."
+        )

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from utils.common.cli import UserError
 from utils.common.files import hold_lock, is_store, whole_file
 from utils.common.parallel import Job, cluster, cores, finish, finish_here, processes
+from utils.common.text import format_bytes
 from utils.dataset.prepared import write_prepared
 from utils.products.raw_files import output_attributes
 from utils.products.regrid import MIN_VALID_FRACTION, Cells, region_cells
@@ -33,6 +34,10 @@ from utils.products.regrid import MIN_VALID_FRACTION, Cells, region_cells
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
 LOCK = "lock"  # names in the work folder
 FINISHED_MONTHS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-*.nc"  # such as 2015-04-0123456789abcdef.nc
+
+
+class SameInEveryMonth(UserError):
+    """A refusal that holds for a whole record, whichever month meets it: it is said once, with the number of months."""
 
 
 @dataclass
@@ -60,8 +65,8 @@ class PrepareSettings:
             return region_cells(self.south, self.north, self.west, self.east, self.resolution)
         if not np.isfinite([self.south, self.north, self.west, self.east]).all():
             raise UserError("--south, --north, --west and --east must be finite numbers of degrees.")
-        if self.south >= self.north or self.west >= self.east:
-            raise UserError("the region is empty: --south must be below --north and --west below --east.")
+        if self.south > self.north or self.west > self.east:
+            raise UserError("the region is empty: --south must not be above --north, nor --west east of --east.")
         bounds = np.array([self.north, self.south]), np.array([self.west, self.east])
         return Cells(*bounds, *bounds)
 
@@ -136,18 +141,23 @@ def refuse_full_disk(out: Path, days: int, cells: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"not enough disk for {out}: preparing {days} days needs up to {needed / 2**30:.2g} GB, "
-            f"{free / 2**30:.2g} GB are free in {folder}."
+            f"not enough disk for {out}: preparing {days} days needs up to {format_bytes(needed)}, "
+            f"{format_bytes(free)} are free in {folder}."
         )
 
 
 def prepare_months(
-    months: Sequence[Month], folder: Path, settings: PrepareSettings, attributes: dict, extra: xr.Dataset | None = None
+    months: Sequence[Month],
+    folder: Path,
+    settings: PrepareSettings,
+    attributes: dict,
+    extra: xr.Dataset | None = None,
+    check: Callable[[xr.Dataset], None] | None = None,
 ) -> dict[str, str]:
     """Prepare the months not there yet and write them all to `settings.out`, unless it holds exactly them already.
 
-    `extra` brings further variables along time, such as granules_per_day. Returns the days left out while preparing,
-    and why.
+    `extra` brings further variables along time, such as granules_per_day. `check` looks at the whole record before it
+    is written, and raises UserError where it cannot be right. Returns the days left out while preparing, and why.
     """
     contents = repr(([month.file_name for month in months], sorted(attributes.items())))
     made_from = hashlib.sha256(contents.encode()).hexdigest()[:16]
@@ -157,7 +167,7 @@ def prepare_months(
         return json.loads(earlier["left_out"])
     files = _run(months, folder, settings)
     history = "python " + shlex.join(sys.argv)
-    return _assemble(files, settings.out, attributes | {"prepared_from": made_from, "history": history}, extra)
+    return _assemble(files, settings.out, attributes | {"prepared_from": made_from, "history": history}, extra, check)
 
 
 def _run(months: Sequence[Month], folder: Path, settings: PrepareSettings) -> list[Path]:
@@ -172,13 +182,13 @@ def _run(months: Sequence[Month], folder: Path, settings: PrepareSettings) -> li
     ]
     if len(jobs) < len(months):
         print(f"{len(months) - len(jobs)} of {len(months)} months are finished already")
-    failed: dict[str, str] = {}
+    failed: dict[str, UserError] = {}
     with tqdm(total=len(jobs), desc="preparing", unit="month", disable=None) as progress:
 
         def on_result(job: Job, refusal: UserError | None) -> tuple[()]:
             progress.update()
             if refusal is not None:
-                failed[job.name] = str(refusal).rstrip(".")
+                failed[job.name] = refusal
             return ()
 
         _finish(jobs, settings, on_result)
@@ -205,9 +215,12 @@ def _workers_that_fit() -> int:
     return min(cores(), max(1, int(psutil.virtual_memory().total // WORKER_MEMORY)))
 
 
-def _describe_failures(failed: dict[str, str], count: int) -> str:
+def _describe_failures(failed: dict[str, UserError], count: int) -> str:
     """What went wrong in the months of a record of `count` months."""
-    causes = list(dict.fromkeys(failed[name] for name in sorted(failed)))
+    refusals = [failed[name] for name in sorted(failed)]
+    general = [refusal for refusal in refusals if isinstance(refusal, SameInEveryMonth)]
+    own = [refusal for refusal in refusals if not isinstance(refusal, SameInEveryMonth)]
+    causes = list(dict.fromkeys(str(refusal).rstrip(".") for refusal in [*general[:1], *own]))
     if count == 1:
         return f"{causes[0]}."
     more = f" and {len(causes) - 5} more" if len(causes) > 5 else ""
@@ -233,7 +246,13 @@ def _make(month: Month, folder: Path) -> UserError | None:
     return None
 
 
-def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extra: xr.Dataset | None) -> dict[str, str]:
+def _assemble(
+    files: Sequence[Path],
+    out: Path,
+    attributes: dict[str, str],
+    extra: xr.Dataset | None,
+    check: Callable[[xr.Dataset], None] | None,
+) -> dict[str, str]:
     """Write the months as one prepared data set, streamed; returns the days left out while preparing and why."""
     left_out: dict[str, str] = {}
     decided: dict[str, bool] = {}
@@ -255,6 +274,8 @@ def _assemble(files: Sequence[Path], out: Path, attributes: dict[str, str], extr
         if not ds.sizes["time"]:
             first_reason = next(iter(left_out.values()), "")
             raise UserError(f"no day with valid values is left for {out}: {first_reason}.")
+        if check is not None:
+            check(ds)
         ds = ds.chunk(time=32).drop_encoding()
         if extra is not None:
             ds = ds.assign(extra.sel(time=ds["time"]).variables)

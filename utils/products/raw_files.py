@@ -1,25 +1,31 @@
 """Which files a user means by --raw: files, folders and patterns, ZIP archives looked into, damaged files named."""
 
+import errno
 import glob
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import h5py
 import xarray as xr
 from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
-from utils.products.archives import Unreadable, unpack
+from utils.products.archives import Locked, Unreadable, unpack
 
 T = TypeVar("T")
 SUFFIXES = {
     *(".nc", ".nc4", ".nc3", ".cdf", ".netcdf"),
     *(".grib", ".grb", ".grib1", ".grib2", ".grb2"),
     *(".h5", ".hdf5", ".hdf", ".he5"),
+    *(".tif", ".tiff"),
     ".zip",
 }
 _KINDS = {b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"CDF": "netcdf3", b"GRIB": "grib"}
+_KINDS |= {start: "tiff" for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
+# system errors of a lock that another process holds, and of a file system that knows no locks
+_HELD, _NO_LOCKS = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}, {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class RawFile:
 
     path: Path
     name: str
-    kind: str  # hdf5, netcdf3 or grib
+    kind: str  # hdf5, netcdf3, grib or tiff
 
     def fingerprint(self) -> tuple:
         """Changes when the file does; where it lies does not matter."""
@@ -63,7 +69,7 @@ def _matches(pattern: str, out: Path | None) -> list[Path]:
             raise UserError(f"--out {out} is one of the raw files or holds them; choose another name.")
         files = [file for file in files if file not in own]
     if not files:
-        what = "holds no NetCDF, GRIB, HDF5 or ZIP file" if matches else "matches no file"
+        what = "holds no NetCDF, GRIB, HDF5, GeoTIFF or ZIP file" if matches else "matches no file"
         raise UserError(f"--raw {pattern} {what}.")
     return files
 
@@ -93,7 +99,7 @@ def output_attributes(path: Path) -> dict[str, Any]:
 
 
 def kind_of(path: Path) -> str | None:
-    """hdf5, netcdf3, grib or zip by the file's first bytes, whatever its name; None for anything else."""
+    """hdf5, netcdf3, grib, tiff or zip by the file's first bytes, whatever its name; None for anything else."""
     with path.open("rb") as stream:
         start = stream.read(8)
     return next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), None)
@@ -123,7 +129,7 @@ def scan_files(paths: Iterable[Path], scan: Callable[[RawFile], T], scratch: Pat
 
 
 def _damage(damaged: Sequence[tuple[str, Exception]], in_order: int) -> str:
-    """One sentence that names up to five damaged files and counts the others."""
+    """One sentence that names up to five files that cannot be read and counts the others."""
     named = "; ".join(f"{name} ({fold(error).rstrip('.')})" for name, error in damaged[:5])
     if len(damaged) > 5:
         named += f" and {len(damaged) - 5} more"
@@ -131,18 +137,35 @@ def _damage(damaged: Sequence[tuple[str, Exception]], in_order: int) -> str:
         named += "; the other one is in order"
     elif in_order > 1:
         named += f"; the other {in_order} are in order"
-    return (
-        f"{len(damaged)} of {len(damaged) + in_order} files cannot be read: {named}: download the damaged ones again, "
-        "or leave them out of --raw."
-    )
+    if all(isinstance(error, Locked) for _, error in damaged):
+        advice = "wait for the other process, or set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+    else:
+        advice = "download the damaged ones again, or leave them out of --raw"
+    return f"{len(damaged)} of {len(damaged) + in_order} files cannot be read: {named}: {advice}."
+
+
+def explain(file: RawFile, error: Exception) -> Unreadable:
+    """Why a file could not be opened or read: its lock, its name, or that it is damaged."""
+    if isinstance(error, UnicodeError):
+        return Unreadable("its name or that of its folder is not written in UTF-8: rename it")
+    number = getattr(error, "errno", None)
+    if file.kind == "hdf5" and number not in _HELD | _NO_LOCKS:  # netCDF4 hides the system's error, h5py keeps it
+        try:
+            h5py.File(file.path, "r").close()
+        except (OSError, RuntimeError) as second:
+            number = getattr(second, "errno", None)
+    if number in _HELD:
+        return Locked("another process has it open for writing, and holds its lock")
+    if number in _NO_LOCKS:
+        return Locked("its file system, perhaps a network drive, has no locks")
+    return Unreadable(f"damaged or truncated: {fold(error)}")
 
 
 def _raw_files(path: Path, scratch: Path) -> list[RawFile]:
     """The file itself, or the members of an archive. Raises Unreadable where one of them is empty or damaged."""
     kind = kind_of(path)
     if kind is None:
-        empty = path.stat().st_size == 0
-        raise Unreadable("is empty" if empty else "is neither NetCDF, GRIB, HDF5 nor ZIP")
+        raise Unreadable(_describe_other(path))
     if kind != "zip":
         return [RawFile(path.absolute(), str(path), kind)]  # workers may run in another folder
     files = []
@@ -157,3 +180,17 @@ def _raw_files(path: Path, scratch: Path) -> list[RawFile]:
     if not files:
         raise Unreadable("a ZIP without any NetCDF, GRIB or HDF5 file in it")
     return files
+
+
+def _describe_other(path: Path) -> str:
+    """What a file of no known kind is, as far as its beginning tells."""
+    with path.open("rb") as stream:
+        start = stream.read(2048)
+    if not start:
+        return "is empty"
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page, perhaps a login page that was saved in place of the data"
+    if b"\0" not in start and b"\n" in start:
+        heading = fold(start.splitlines()[0].decode(errors="replace"))[:80]
+        return f"is a text file such as a CSV table, expected NetCDF, GRIB, HDF5, GeoTIFF or ZIP; it begins {heading!r}"
+    return "is neither NetCDF, GRIB, HDF5, GeoTIFF nor ZIP"

@@ -1,29 +1,29 @@
 """How the parts of many files fit together: the grid that they share, and the window of it that is needed."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from utils.common.cli import UserError
+from utils.common.grid import bounds
+from utils.products.axes import LONE_CELL, SAME_CELL, merge_axes
 from utils.products.era5.mosaic import Mosaic
-from utils.products.era5.part import RAW, Part
-from utils.products.regrid import Cells, latlon_cells
-
-SAME_CELL = 0.02  # of the grid spacing; float32 coordinates are off by less
+from utils.products.era5.part import Part
+from utils.products.regrid import Cells
 
 
 def assemble(parts: Sequence[Part], target: Cells, native: bool) -> Mosaic:
     """The parts on the window of their common grid that `target` needs.
 
     The window holds every cell that overlaps the target; for `native`, the cells whose centres lie between the target's
-    outermost centres. Raises UserError for a missing variable, for mixed grids and for a region outside the data.
+    outermost centres. Raises UserError for mixed grids and for a region outside the data.
     """
-    _refuse_missing_variable(parts)
     parts = sorted(parts, key=lambda p: (p.file.name, p.variable))
     west_end = (target.lon_edges.min() + target.lon_edges.max()) / 2 - 180
     lat, row_positions = _common_axis(parts, "latitude", [part.lat for part in parts], descending=True)
     lon, column_positions = _common_axis(parts, "longitude", [part.lon for part in parts], west_end=west_end)
-    grid = latlon_cells(lat, lon)
+    grid = Cells(lat, lon, np.clip(bounds(lat, lon, LONE_CELL), -90, 90), bounds(lon, lat, LONE_CELL))
     held_rows = _held(parts, row_positions, "latitudes")
     held_columns = _held(parts, column_positions, "longitudes")
     rows, columns = _window(grid.window(held_rows, held_columns), target, native)
@@ -35,13 +35,6 @@ def assemble(parts: Sequence[Part], target: Cells, native: bool) -> Mosaic:
         columns=_locate(column_positions, len(lon), columns),
         cells=grid.window(rows, columns),
     )
-
-
-def _refuse_missing_variable(parts: Sequence[Part]) -> None:
-    known = ", ".join(sorted({RAW[part.variable].short for part in parts})) or "no known variable"
-    for variable in ("precipitation", "soil_moisture", "soil_temperature"):
-        if not any(part.variable == variable for part in parts):
-            raise UserError(f"no file has {RAW[variable].short} ({RAW[variable].names[1]}), found: {known}.")
 
 
 def _wrap(lon: np.ndarray, west_end: float) -> np.ndarray:
@@ -68,32 +61,22 @@ def _common_axis(
     parts, axes = [parts[i] for i in first_of], [axes[i] for i in first_of]
     if west_end is not None:
         axes = [_wrap(axis, west_end) for axis in axes]
-    longest = max(axes, key=len)
-    steps = np.diff(np.unique(longest))
-    if not len(steps):
-        raise UserError(f"{parts[0].file.name} has a single {name}, expected at least two to tell the grid's spacing.")
-    tolerance = SAME_CELL * steps.min()
-    values = np.sort(np.concatenate([longest, *[axis for axis in axes if axis is not longest]]))
-    union = values[np.concatenate([[True], np.diff(values) > tolerance])]
-    positions = [_nearest(union, axis) for axis in axes]
-    spacing = np.diff(union)
-    uneven = spacing.max() - spacing.min() > 4 * tolerance
-    partial = any(len(axis) != len(union) for axis in axes)
-    with_holes = any(np.ptp(p) != len(np.unique(p)) - 1 for p in positions)
-    if (uneven and partial) or with_holes:  # a finer or shifted grid, or a gap between pieces
-        _refuse_grids(parts, axes, name, tolerance)
+    merged = merge_axes(axes)
+    if merged is None:
+        _refuse_grids(parts, axes, name)
+    union, positions = merged
     if descending:
         union = union[::-1]
         positions = [len(union) - 1 - position for position in positions]
     return union, [positions[kind] for kind in kind_of]
 
 
-def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str, tolerance: float) -> None:
+def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str) -> NoReturn:
     """Raises the UserError that names two files whose coordinates do not make one grid, or the one with a gap."""
     if len(axes) == 1:
         raise UserError(f"{parts[0].file.name}: its values of {name} have a gap, expected an even grid.")
     steps = [float(np.median(np.abs(np.diff(axis)))) if len(axis) > 1 else np.nan for axis in axes]
-    other_step = [i for i, step in enumerate(steps) if abs(step - steps[0]) > tolerance]
+    other_step = [i for i, step in enumerate(steps) if abs(step - steps[0]) > SAME_CELL * steps[0]]
     other_length = [i for i, axis in enumerate(axes) if len(axis) != len(axes[0])]
     odd = [*other_step, *other_length, 1][0]
     raise UserError(
@@ -103,12 +86,6 @@ def _refuse_grids(parts: Sequence[Part], axes: Sequence[np.ndarray], name: str, 
     )
 
 
-def _nearest(union: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Positions of the values in the ascending union that are closest to these."""
-    right = np.clip(np.searchsorted(union, values), 1, len(union) - 1)
-    return np.where(np.abs(union[right - 1] - values) <= np.abs(union[right] - values), right - 1, right)
-
-
 def _held(parts: Sequence[Part], positions: Sequence[np.ndarray], name: str) -> slice:
     """The stretch of an axis that all three variables reach; a land mask may be larger or smaller."""
     ends: dict[str, list[int]] = {}
@@ -116,24 +93,33 @@ def _held(parts: Sequence[Part], positions: Sequence[np.ndarray], name: str) -> 
         if part.variable != "land":
             ends.setdefault(part.variable, []).extend((int(position.min()), int(position.max())))
     first, last = max(map(min, ends.values())), min(map(max, ends.values()))
-    if first >= last:
-        raise UserError(f"the files of the three variables have no two {name} in common.")
+    if first > last:
+        raise UserError(f"the files of the three variables have no {name} in common.")
     return slice(first, last + 1)
 
 
 def _window(cells: Cells, target: Cells, native: bool) -> tuple[slice, slice]:
     """Rows and columns of `cells` that the target needs; UserError where a target centre lies outside the data."""
-    _refuse_outside("latitude", "N", edges=cells.lat_edges, centres=cells.lat, wanted=target.lat)
-    _refuse_outside("longitude", "E", edges=cells.lon_edges, centres=cells.lon, wanted=target.lon)
+    for name, unit, edges, centres, wanted in (
+        ("latitude", "N", cells.lat_edges, cells.lat, target.lat),
+        ("longitude", "E", cells.lon_edges, cells.lon, target.lon),
+    ):
+        if not (native and _holds_the_point(centres, wanted)):
+            _refuse_outside(name, unit, edges=edges, centres=centres, wanted=wanted)
     if not native:
         return cells.overlapping(target)
     rows, columns = _between(cells.lat, target.lat), _between(cells.lon, target.lon)
-    if len(rows) < 2 or len(columns) < 2:
+    if not len(rows) or not len(columns):
         raise UserError(
             f"the region {target.lat.min():g} to {target.lat.max():g} °N, {target.lon.min():g} to "
-            f"{target.lon.max():g} °E holds fewer than two rows and two columns of the data's own grid."
+            f"{target.lon.max():g} °E holds no cell centre of the data's own grid."
         )
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _holds_the_point(centres: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether the data is one row or column, which lies in the region: a point has no region of its own."""
+    return len(centres) == 1 and bool(wanted.min() <= centres[0] <= wanted.max())
 
 
 def _refuse_outside(name: str, unit: str, edges: np.ndarray, centres: np.ndarray, wanted: np.ndarray) -> None:
@@ -148,7 +134,7 @@ def _refuse_outside(name: str, unit: str, edges: np.ndarray, centres: np.ndarray
 
 def _between(centres: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Positions of the centres between the outermost wanted ones."""
-    tolerance = SAME_CELL * np.abs(np.diff(centres)).min()
+    tolerance = SAME_CELL * min(np.abs(np.diff(centres)), default=LONE_CELL)
     return np.flatnonzero((centres >= wanted.min() - tolerance) & (centres <= wanted.max() + tolerance))
 
 

@@ -5,8 +5,9 @@ import logging
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +22,21 @@ from utils.products.download import (
     DownloadSettings,
     Ledger,
     Patience,
+    RequestTooLarge,
+    ServerBusy,
+    WaitingLines,
     conclude,
-    months,
+    refuse_web_page,
     retry,
     safe,
 )
 from utils.products.era5.files import scan
 from utils.products.era5.part import RAW
+from utils.products.era5.pieces import Piece, pieces
 from utils.products.raw_files import kind_of, scan_files
 
 DATASETS = {"era5-land": ("reanalysis-era5-land", 0.1), "era5": ("reanalysis-era5-single-levels", 0.25)}
 LATENCY = timedelta(days=6)  # both products reach the archive about five days late
-VARIABLES = ("precipitation", "soil_moisture", "soil_temperature")
 
 
 @dataclass
@@ -42,52 +46,6 @@ class ERA5DownloadSettings(DownloadSettings):
     out: Path = Path("data/raw/era5_land")  # folder of the files that arrive
     product: Literal["era5-land", "era5"] = "era5-land"  # ERA5-Land on 0.1° cells, or ERA5 single levels on 0.25° cells
     queue: int = 4  # requests that wait on the server at a time
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One request: the hours of a month, or the single hour that closes the last day."""
-
-    name: str
-    request: dict[str, Any]
-    hours: np.ndarray  # datetime64[m] that must arrive
-
-
-def pieces(product: str, start: date, end: date, box: tuple[float, float, float, float]) -> list[Piece]:
-    """Every month's request, and 00 UTC of the day after `end`, which the last day's precipitation needs.
-
-    `box`: south, north, west, east, in degrees.
-    """
-    prefix = product.replace("-", "_")
-    requests = []
-    for first, last in months(start, end):
-        whole = first.day == 1 and (last + timedelta(days=1)).day == 1
-        name = f"{prefix}_{first:%Y-%m}" + ("" if whole else f"_{first:%d}-{last:%d}")
-        requests.append(_piece(name, product, first, last, range(24), box))
-    closing = end + timedelta(days=1)
-    name = f"{prefix}_{closing:%Y-%m}-{closing:%d}T00"
-    return [*requests, _piece(name, product, closing, closing, range(1), box)]
-
-
-def _piece(
-    name: str, product: str, first: date, last: date, hours: range, box: tuple[float, float, float, float]
-) -> Piece:
-    days = [first + timedelta(days=k) for k in range((last - first).days + 1)]
-    south, north, west, east = box
-    request = {
-        "variable": [RAW[variable].names[1] for variable in VARIABLES],
-        "year": [f"{first:%Y}"],
-        "month": [f"{first:%m}"],
-        "day": [f"{day:%d}" for day in days],
-        "time": [f"{hour:02d}:00" for hour in hours],
-        "area": [north, west, south, east],
-        "data_format": "netcdf",
-        "download_format": "unarchived",
-    }
-    if product == "era5":
-        request["product_type"] = ["reanalysis"]
-    stamps = np.array([f"{day}T{hour:02d}:00" for day in days for hour in hours], "datetime64[m]")
-    return Piece(name, request, stamps)
 
 
 def download_era5(settings: ERA5DownloadSettings, patience: Patience = Patience()) -> None:  # noqa: B008 (frozen)
@@ -115,23 +73,29 @@ def download_era5(settings: ERA5DownloadSettings, patience: Patience = Patience(
         length=settings.queue,
     )
     failed = queue.run(todo)
-    conclude(failed, done=len(everything) - len(failed), folder=settings.out)
+    done = sum(ledger.complete(piece.name) for piece in everything)
+    conclude(failed, done=done, folder=settings.out)
 
 
 def _client(patience: Patience) -> Any:
     """cdsapi's client, silent, with its own retries off: `retry` does them and honours Retry-After."""
     logging.getLogger("multiurl").setLevel(logging.ERROR)
+    place = "put url and key from your profile page at https://cds.climate.copernicus.eu into ~/.cdsapirc"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return cdsapi.Client(
-                quiet=True, progress=False, wait_until_complete=False, retry_max=1, sleep_max=patience.poll
-            )
+        url, key, _ = cdsapi.api.get_url_key_verify(None, None, None)
+        old_form = ":" in key or url.rstrip("/").endswith("/v2")
+        if not old_form:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return cdsapi.Client(
+                    quiet=True, progress=False, wait_until_complete=False, retry_max=1, sleep_max=patience.poll
+                )
     except Exception as error:  # cdsapi raises plain Exception where it finds no credentials
-        raise UserError(
-            f"the Climate Data Store's credentials are not set up ({safe(error)}): put url and key from your "
-            "profile page at https://cds.climate.copernicus.eu into ~/.cdsapirc."
-        ) from None
+        raise UserError(f"the Climate Data Store's credentials are not set up ({safe(error)}): {place}.") from None
+    raise UserError(
+        "the Climate Data Store's credentials are of the form before 2024 (a key UID:key, or a url that ends in /v2), "
+        f"which it no longer accepts: {place}."
+    )
 
 
 @dataclass
@@ -147,39 +111,83 @@ class _Queue:
 
     def run(self, todo: list[Piece]) -> list[str]:
         """Fetch the pieces; returns a sentence for each that failed. Raises CredentialsRefused at once."""
-        waiting, failed = list(todo), []
-        jobs: dict[str, tuple[Piece, Any]] = {}  # those that the server works on, by the piece's name
-        with tqdm(total=len(todo), desc="downloading", unit="request", disable=None) as progress:
-            while waiting or jobs:
-                free = self.length - len(jobs)
-                starting, waiting = waiting[:free], waiting[free:]
+        self.failed: list[str] = []
+        self.waiting: list[Piece] = []
+        self.jobs: dict[str, tuple[Piece, Any]] = {}  # those that the server works on, by the piece's name
+        self.add(todo)
+        lines = WaitingLines(self.patience.report)
+        with tqdm(total=len(todo), desc="downloading", unit="request", disable=None) as self.progress:
+            while self.waiting or self.jobs:
+                free = self.length - len(self.jobs)
+                starting, self.waiting = self.waiting[:free], self.waiting[free:]
                 for piece in starting:
-                    try:
-                        jobs[piece.name] = piece, self._job(piece)
-                    except CredentialsRefused:
-                        raise
-                    except UserError as error:
-                        failed.append(self._give_up(piece, error))
-                        progress.update()
-                for piece, job in list(jobs.values()):
-                    try:
-                        if not self._is_ready(piece, job):
-                            continue
-                        self._fetch(piece, job)
-                    except CredentialsRefused:
-                        raise
-                    except UserError as error:
-                        failed.append(self._give_up(piece, error))
-                    del jobs[piece.name]
-                    progress.update()
-                if jobs:
+                    self._try(piece, self._start)
+                for piece, _ in list(self.jobs.values()):
+                    self._try(piece, self._look_after)
+                if self.jobs:
+                    lines.say(f"waiting for the server's queue, {len(self.jobs) + len(self.waiting)} requests to go")
                     time.sleep(self.patience.poll)
-        return failed
+        return self.failed
 
-    def _give_up(self, piece: Piece, error: UserError) -> str:
-        """Forget the piece's job, which is of no more use; returns the sentence of the failure."""
+    def add(self, pieces: list[Piece]) -> None:
+        """Put pieces at the head of the line, or the smaller ones that an earlier run had to make of them."""
+        for piece in reversed(pieces):
+            if self.ledger.complete(piece.name):
+                continue
+            if "parts" in self.ledger.entries.get(piece.name, {}):
+                self.add(piece.smaller())
+            else:
+                self.waiting.insert(0, piece)
+
+    def _try(self, piece: Piece, step: Callable[[Piece], bool]) -> None:
+        """A step with a piece that may fail; the piece leaves the queue when it is done or has failed."""
+        try:
+            finished = step(piece)
+        except CredentialsRefused:
+            raise
+        except ServerBusy as error:
+            finished = not self.jobs  # while it works on others of ours it may take this one later
+            if finished:
+                self._give_up(piece, error)
+            else:
+                self.waiting.append(piece)
+        except RequestTooLarge as error:
+            finished = self._split(piece, error)
+        except UserError as error:
+            finished = self._give_up(piece, error)
+        if finished:
+            self.jobs.pop(piece.name, None)
+            self.progress.update()
+
+    def _start(self, piece: Piece) -> bool:
+        self.jobs[piece.name] = piece, self._job(piece)
+        return False
+
+    def _look_after(self, piece: Piece) -> bool:
+        """Fetch the piece's file if the server has made it."""
+        _, job = self.jobs[piece.name]
+        if not retry(lambda: self._is_ready(job), f"asking after {piece.name}", self.patience):
+            return False
+        self._fetch(piece, job)
+        return True
+
+    def _split(self, piece: Piece, error: RequestTooLarge) -> bool:
+        """Put smaller requests in the piece's place."""
+        smaller = piece.smaller()
+        if not smaller:
+            return self._give_up(piece, error)
+        names = [part.name for part in smaller]
+        tqdm.write(f"{piece.name}: too large for the server, asked for as {', '.join(names)}")
+        self.ledger.record(piece.name, parts=names)
+        self.add(smaller)
+        self.progress.total += len(smaller)
+        return True
+
+    def _give_up(self, piece: Piece, error: UserError) -> bool:
+        """Forget the piece's job, which is of no more use, and note why it failed."""
         self.ledger.record(piece.name)
-        return f"{piece.name}: {fold(error)}"
+        self.failed.append(f"{piece.name}: {fold(error)}")
+        return True
 
     def _job(self, piece: Piece) -> Any:
         """The piece's job on the server: the one of an earlier run, if it is still there, or a new one."""
@@ -189,7 +197,8 @@ class _Queue:
                 job = retry(
                     lambda: self.client.client.get_remote(remembered), f"finding {piece.name}'s job", self.patience
                 )
-                if job.status in ("accepted", "running", "successful"):
+                status = retry(lambda: job.status, f"asking after {piece.name}", self.patience)
+                if status in ("accepted", "running", "successful"):
                     return job
         job = retry(
             lambda: self.client.retrieve(self.dataset, piece.request), f"asking for {piece.name}", self.patience
@@ -197,13 +206,19 @@ class _Queue:
         self.ledger.record(piece.name, job=job.request_id)
         return job
 
-    def _is_ready(self, piece: Piece, job: Any) -> bool:
-        return retry(lambda: job.results_ready, f"asking after {piece.name}", self.patience)
+    @staticmethod
+    def _is_ready(job: Any) -> bool:
+        """Whether the job's file is there. Raises UserError with the service's reason for a job that has failed."""
+        status = job.status
+        if status in ("accepted", "running", "successful"):
+            return status == "successful"
+        raise UserError(f"the server's job is {status}: {_reason(job)}")
 
     def _fetch(self, piece: Piece, job: Any) -> None:
         partial = self.folder / f".{piece.name}.partial"
         try:
             retry(lambda: job.download(str(partial)), f"downloading {piece.name}", self.patience)
+            refuse_web_page(partial, piece.name)
             suffix = {"zip": ".zip", "grib": ".grib"}.get(kind_of(partial), ".nc")
             verify(partial, piece)
             file = self.folder / f"{piece.name}{suffix}"
@@ -211,6 +226,23 @@ class _Queue:
         finally:
             partial.unlink(missing_ok=True)
         self.ledger.record(piece.name, files={file.name: file.stat().st_size})
+
+
+def _reason(job: Any) -> str:
+    """Why the service failed, rejected or dropped a job, in its own words: of the results, the job and its log."""
+    said = []
+    try:
+        _ = job.results_ready
+    except Exception as error:  # what the client makes of the results
+        said.append(str(error))
+    with contextlib.suppress(Exception):  # of an answer in another form nothing can be told
+        answer = job.json
+        metadata = answer.get("metadata", {})
+        results = metadata.get("results") or {}
+        said += [answer.get("message"), *(results.get(key) for key in ("title", "detail", "message", "traceback"))]
+        said += [line for _, line in metadata.get("log", [])[-2:]]
+    words = dict.fromkeys(safe(text) for text in said if text)
+    return "; ".join(words) or "it gives no reason"
 
 
 def verify(file: Path, piece: Piece) -> None:
@@ -222,7 +254,7 @@ def verify(file: Path, piece: Piece) -> None:
         raise UserError(f"{piece.name} arrived damaged: {fold(error)}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for variable in VARIABLES:
+    for variable in piece.variables:
         stamps = [p.stamps for p in parts if p.variable == variable]
         missing = np.setdiff1d(piece.hours, np.concatenate(stamps) if stamps else [])
         if len(missing):

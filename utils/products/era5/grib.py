@@ -48,6 +48,7 @@ class _Message:
     rank: int
     grid: tuple
     evidence: str
+    is_forecast: bool  # summed up since the start of a forecast
 
 
 def scan(file: RawFile) -> list[Part]:
@@ -71,6 +72,16 @@ def scan(file: RawFile) -> list[Part]:
     return [_part(file, of_one_variable) for of_one_variable in messages.values()]
 
 
+def held_variables(file: RawFile) -> list[str]:
+    """The short names of the variables of a file that is in order."""
+    names: dict[str, None] = {}
+    with file.path.open("rb") as stream:
+        while (handle := eccodes.codes_new_from_file(stream, eccodes.CODES_PRODUCT_GRIB, True)) is not None:
+            names[_text_or_empty(handle, "shortName")] = None
+            eccodes.codes_release(handle)
+    return list(names)
+
+
 def _header(file: RawFile, handle: int) -> _Message | None:
     """The header of a message; None where it is of no wanted variable."""
     variable = _PARAMS.get(eccodes.codes_get_long(handle, "paramId"))
@@ -85,6 +96,7 @@ def _header(file: RawFile, handle: int) -> _Message | None:
         offset=eccodes.codes_get_long(handle, "offset"),
         rank=rank_of(_text_or_empty(handle, "expver") or "1"),
         grid=_grid(file, handle),
+        is_forecast=eccodes.codes_get_string(handle, "stepType") == "accum" and not _is_analysis(handle),
         evidence=f"its GRIB stream is {stream!r}, monthly means" if means else "",
     )
 
@@ -105,6 +117,7 @@ def _part(file: RawFile, messages: list[_Message]) -> Part:
         rank=np.array([message.rank for message in messages], np.int8),
         chunks=(1, len(lat), len(lon)),
         evidence=next((message.evidence for message in messages if message.evidence), ""),
+        rain_stamp="next-day" if all(message.is_forecast for message in messages) else "",
     )
 
 
@@ -126,6 +139,11 @@ def read_planes(part: Part, planes: np.ndarray, rows: slice, columns: slice) -> 
             finally:
                 eccodes.codes_release(message)
     return out
+
+
+def _is_analysis(handle: int) -> bool:
+    """Whether the valid time is that of the start: a sum of no length, as other programs may write it."""
+    return eccodes.codes_get_long(handle, "endStep") == 0
 
 
 def _grid(file: RawFile, handle: int) -> tuple:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import netCDF4
 import numpy as np
+import pandas as pd
 import scipy.io
 import xarray as xr
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from utils.common.cli import UserError, fold
 from utils.products import HOUR
 from utils.products.archives import Unreadable
 from utils.products.era5.part import RAW, Part, check_units, rank_of
-from utils.products.raw_files import RawFile
+from utils.products.raw_files import RawFile, explain
 
 _TIME_DIMENSIONS = ("time", "valid_time", "forecast_reference_time", "date", "step", "expver")
 _STEP_UNITS = {"hours": "h", "days": "D", "minutes": "m", "seconds": "s", "nanoseconds": "ns"}
@@ -40,7 +41,33 @@ def scan(file: RawFile) -> list[Part]:
         warnings.simplefilter("ignore")  # what xarray warns of is refused below, or does not matter here
         with _open(file) as ds:
             wanted = {name: _which_variable(ds[name]) for name in ds.variables}
-            return [_scan_variable(file, ds, name, variable) for name, variable in wanted.items() if variable]
+            parts = [_scan_variable(file, ds, name, variable) for name, variable in wanted.items() if variable]
+            if parts:
+                _refuse_shifted_days(file, ds)
+            return parts
+
+
+def held_variables(file: RawFile) -> list[str]:
+    """The names of the variables of a file that is in order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _open(file) as ds:
+            return [str(name) for name in ds.data_vars]
+
+
+def _refuse_shifted_days(file: RawFile, ds: xr.Dataset) -> None:
+    """Raises UserError for daily statistics of days that do not begin at 00 UTC (attribute `time_shift`)."""
+    described = [ds.attrs, *(variable.attrs for variable in ds.variables.values())]
+    for shift in (attrs["time_shift"] for attrs in described if "time_shift" in attrs):
+        try:
+            hours = pd.Timedelta(str(shift)) / pd.Timedelta("1h")
+        except ValueError:
+            hours = np.nan
+        if hours != 0:
+            raise UserError(
+                f"{file.name} holds statistics of local days (time_shift {fold(shift)}), expected days that begin at "
+                "00 UTC; choose the time zone UTC+00:00 when you download it."
+            )
 
 
 def _open(file: RawFile) -> xr.Dataset:
@@ -53,8 +80,8 @@ def _open(file: RawFile) -> xr.Dataset:
             decode_coords="all",
             cache=False,
         )
-    except Exception as error:  # the engine raises its own kinds; all mean the same here
-        raise Unreadable(f"damaged or truncated: {fold(error)}") from error
+    except Exception as error:  # the engine raises its own kinds
+        raise explain(file, error) from error
 
 
 def _which_variable(variable: xr.DataArray) -> str | None:
@@ -72,7 +99,8 @@ def _which_variable(variable: xr.DataArray) -> str | None:
 def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
     variable = ds[name]
     check_units(file, key, variable.attrs.get("units"))
-    axes = _horizontal_axes(file, variable)
+    is_point = _is_point(ds, variable)
+    axes = ("latitude", "longitude") if is_point else _horizontal_axes(file, variable)
     leading = [d for d in variable.dims if d not in axes]
     for dim in leading:
         if dim not in _TIME_DIMENSIONS and variable.sizes[dim] > 1:
@@ -88,8 +116,8 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
         file=file,
         variable=key,
         name_in_file=name,
-        lat=_share_axis(ds[axes[0]].values),
-        lon=_share_axis(ds[axes[1]].values),
+        lat=_share_axis(ds[axes[0]].values.reshape(-1)),
+        lon=_share_axis(ds[axes[1]].values.reshape(-1)),
         stamps=_stamps(file, ds, variable, leading, key)[positions].reshape(-1),
         index=index,
         rank=_ranks(ds, leading, shape)[positions].reshape(-1),
@@ -98,7 +126,34 @@ def _scan_variable(file: RawFile, ds: xr.Dataset, name: str, key: str) -> Part:
         chunks=_stored_together(variable, leading, axes),
         packed=variable.dtype.kind in "iu",
         evidence=_evidence_of_means(variable),
+        rain_stamp=_rain_stamp(ds, variable) if key == "precipitation" else "",
     )
+
+
+def _is_point(ds: xr.Dataset, variable: xr.DataArray) -> bool:
+    """Whether the variable is the series of one point, whose latitude and longitude are scalars."""
+    scalars = all(name in ds.variables and ds[name].size == 1 for name in ("latitude", "longitude"))
+    return scalars and not {"latitude", "longitude", "lat", "lon"} & set(variable.dims)
+
+
+def _rain_stamp(ds: xr.Dataset, variable: xr.DataArray) -> str:
+    """Which day a daily total belongs to, where its name, its steps, its bounds or its hour tell; else nothing."""
+    if str(variable.name).lower() == "total_precipitation_sum":  # of Earth Engine's daily aggregates
+        return "same-day"
+    if "step" in variable.coords and "valid_time" not in variable.dims:  # a forecast from 00 UTC
+        return "next-day"
+    time = next((variable[c] for c in ("valid_time", "time", "date") if c in variable.coords), None)
+    if time is None or time.dtype.kind != "M" or time.ndim != 1 or not time.size:
+        return ""
+    days = time.values.astype("datetime64[D]")
+    bounds = ds.variables.get(time.attrs.get("bounds") or time.encoding.get("bounds") or "time_bnds")
+    if bounds is not None and bounds.ndim == 2 and np.asarray(bounds.values).dtype.kind == "M":
+        starts = bounds.values[:, 0].astype("datetime64[D]")
+        if (starts == days).all():
+            return "same-day"
+        if (starts == days - 1).all():
+            return "next-day"
+    return "same-day" if (time.values != days).all() else ""
 
 
 def _share_axis(axis: np.ndarray) -> np.ndarray:
@@ -182,9 +237,9 @@ def _stored_together(variable: xr.DataArray, leading: list, axes: tuple[str, str
     """How much lies in one chunk: steps along the leading dimensions, rows, columns."""
     sizes = variable.encoding.get("chunksizes")
     if not sizes or variable.encoding.get("contiguous"):
-        return 1, 1, variable.sizes[axes[1]]
+        return 1, 1, variable.sizes.get(axes[1], 1)
     chunk = dict(zip(variable.dims, map(int, sizes), strict=True))
-    return max([chunk[d] for d in leading], default=1), chunk[axes[0]], chunk[axes[1]]
+    return max([chunk[d] for d in leading], default=1), chunk.get(axes[0], 1), chunk.get(axes[1], 1)
 
 
 def _refuse_truncated_netcdf3(path: Path) -> None:
@@ -211,8 +266,8 @@ def read_planes(
         dataset.set_auto_maskandscale(False)
         variable = dataset.variables[part.name_in_file]
         if not leading:  # one hour, its time a scalar
-            block = _decode(variable, variable[tuple(window[d] for d in part.dims)])
-            return (block if part.dims == part.axes else block.T)[None]
+            block = np.atleast_2d(_decode(variable, variable[tuple(window[d] for d in part.dims)]))
+            return (block.T if part.dims == part.axes[::-1] else block)[None]
         index = part.index[planes]
         along = int(np.argmax([len(np.unique(column)) for column in index.T]))
         runs = _runs(index, along, part.chunks[0])
@@ -253,6 +308,8 @@ def _read_run(
     where[leading[along]] = slice(first, int(steps.max()) + 1)
     block = _decode(variable, variable[tuple(where[d] for d in part.dims)])
     kept = [d for d in part.dims if isinstance(where[d], slice)]
+    block = block.reshape(*block.shape, *[1 for axis in part.axes if axis not in kept])  # of a point
+    kept += [axis for axis in part.axes if axis not in kept]
     block = block.transpose([kept.index(d) for d in (leading[along], *part.axes)])
     return block if len(block) == len(steps) else block[steps - first]
 

@@ -27,7 +27,7 @@ class RawVariable:
 RAW = {
     "precipitation": RawVariable(
         short="tp",
-        names=("tp", "total_precipitation", "var228"),
+        names=("tp", "total_precipitation", "var228", "total_precipitation_sum"),
         param=228,
         units=("m", "metre", "metres", "m of water equivalent"),
     ),
@@ -69,6 +69,7 @@ class Part:
     chunks: tuple[int, int, int] = (1, 1, 1)  # what is stored together: along the time axis, rows, columns
     packed: bool = False  # NetCDF: integers with one scale for all hours, so that what is constant stays so exactly
     evidence: str = ""  # what the file itself says of its statistics, such as monthly means
+    rain_stamp: str = ""  # which day a daily total belongs to, where the file tells: same-day or next-day
 
 
 def check_units(file: RawFile, variable: str, units: object) -> None:

@@ -9,19 +9,24 @@ from utils.common.cli import UserError
 from utils.dataset.prepared import PACKING_NOISE, VARIABLES
 from utils.products import AGREEMENT, RAIN_NOISE
 from utils.products.regrid import Cells, regrid_days
-from utils.products.smap.granules import FIELDS, Granule, read, window_cells
+from utils.products.smap.granules import FIELDS, Granule, read
 
 PER_DAY = 8  # granules
 
 
 def smap_month(
-    by_day: dict[np.datetime64, list[Granule]], rows: slice, columns: slice, target: Cells, min_valid: float | None
+    by_day: dict[np.datetime64, list[Granule]],
+    rows: slice,
+    columns: slice,
+    cells: Cells,
+    target: Cells,
+    min_valid: float | None,
 ) -> xr.Dataset:
-    """The days of one month: means over each day's granules; a cell missing in one of them is missing that day.
+    """The days of one month: means over each day's maps; a cell missing in one of them is missing that day.
 
-    `rows` and `columns`: the window, in the global grid. `min_valid` None keeps the grid's own cells.
+    `rows` and `columns` are the window in the grid of the granules, `cells` those of the window. `min_valid` None keeps
+    the grid's own cells.
     """
-    cells = window_cells(rows, columns)
     values = {name: np.empty((len(by_day), *cells.shape), np.float32) for name in FIELDS}
     for k, own in enumerate(by_day.values()):
         times = sorted({granule.time for granule in own})
@@ -36,24 +41,35 @@ def smap_month(
 
 
 def _read_one_time(copies: Sequence[Granule], rows: slice, columns: slice) -> dict[str, np.ndarray]:
-    """The fields of one time, packing noise set to 0. Raises UserError for contradicting copies, impossible values."""
-    first, *others = copies
-    fields = read(first, rows, columns)
-    for other in others:
-        for name, field in read(other, rows, columns).items():
-            if not np.allclose(fields[name], field, rtol=0, atol=AGREEMENT[name], equal_nan=True):
-                raise UserError(
-                    f"{first.file.name} and {other.file.name} contradict each other: {name} differs at {first.time} "
-                    "UTC; leave one of them out of --raw."
-                )
+    """The fields of one time, of pieces and copies, packing noise set to 0.
+
+    Raises UserError for contradicting copies and for impossible values.
+    """
+    fields: dict[str, np.ndarray] = {}
+    for granule in copies:
+        for name, field in read(granule, rows, columns).items():
+            fields[name] = _join(fields[name], field, name, copies) if name in fields else field
+    masked = fields["soil_temperature"] == 0  # Earth Engine may write 0 for what it masks
     for name, field in fields.items():
+        field[masked] = np.nan
         low, high = VARIABLES[name].limits
         noise = {"soil_moisture": PACKING_NOISE, "precipitation": -RAIN_NOISE}.get(name, low)
         bad = (field < noise) | (field > high)
         if bad.any():
             raise UserError(
-                f"{first.file.name}: {name} is {field[bad][0]:g} {VARIABLES[name].units} in {int(bad.sum())} cells, "
-                f"outside its physical limits {low:g} to {high:g}, or the file's fill value."
+                f"{copies[0].file.name}: {name} is {field[bad][0]:g} {VARIABLES[name].units} in {int(bad.sum())} "
+                f"cells, outside its physical limits {low:g} to {high:g}, or the file's fill value."
             )
         field[field < low] = low
     return fields
+
+
+def _join(first: np.ndarray, second: np.ndarray, name: str, copies: Sequence[Granule]) -> np.ndarray:
+    """Two pieces of a map as one. Raises UserError where both have a cell and differ by more than packing."""
+    if (np.abs(first - second) > AGREEMENT[name]).any():
+        names = list(dict.fromkeys(granule.file.name for granule in copies))
+        raise UserError(
+            f"{' and '.join(names[:2])} contradict each other: {name} differs at {copies[0].time} UTC; leave one of "
+            "them out of --raw."
+        )
+    return np.where(np.isnan(first), second, first)

@@ -1,14 +1,12 @@
 """SMAP L4 from NASA: cut to the three fields and the box on the server (Harmony), or whole granules (earthaccess)."""
 
-import contextlib
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,21 +17,20 @@ from utils.products.download import (
     CredentialsRefused,
     DownloadSettings,
     Ledger,
+    NothingThere,
     Patience,
+    RequestTooLarge,
     conclude,
     months,
-    retry,
-    safe,
+    refuse_web_page,
 )
 from utils.products.raw_files import scan_files
 from utils.products.regrid import region_cells
-from utils.products.smap.granules import FIELDS, SHAPE, scan, window_cells
+from utils.products.smap.files import scan
+from utils.products.smap.granules import SHAPE, window_cells
+from utils.products.smap.services import VARIABLES, CutGranules, MonthRequest, WholeGranules
 
-VARIABLES = [field.path for field in FIELDS.values()] + ["cell_lat", "cell_lon"]  # x and y come along by themselves
-NO_ACCOUNT = (
-    "Earthdata credentials are not set up: put a line 'machine urs.earthdata.nasa.gov login NAME password WORD' into "
-    "~/.netrc (free account: https://urs.earthdata.nasa.gov)."
-)
+SETTLED = 60  # days after which a month without granules stays without
 
 
 @dataclass
@@ -43,27 +40,6 @@ class SMAPDownloadSettings(DownloadSettings):
     out: Path = Path("data/raw/smap_l4")  # folder of the granules that arrive
     collection: str = "SPL4SMGP"  # or the concept id of one version, as NASA's Earthdata Search shows it
     whole_granules: bool = False  # fetch whole granules through earthaccess instead of having them cut by Harmony
-
-
-@dataclass(frozen=True)
-class MonthRequest:
-    """A month, or a part of one, to fetch."""
-
-    first: date
-    last: date
-    whole_granules: bool
-
-    @property
-    def name(self) -> str:
-        """What the ledger and messages call it."""
-        return f"smap_l4_{self.first}_{self.last}{'_whole' if self.whole_granules else ''}"
-
-
-class Service(Protocol):
-    """A way to fetch granules from NASA."""
-
-    def fetch(self, request: MonthRequest, folder: Path, ledger: Ledger) -> list[Path]:
-        """The month's granules, put into `folder`. Raises UserError where they cannot be had."""
 
 
 def download_smap(
@@ -85,28 +61,60 @@ def download_smap(
     if not todo:
         return
     _refuse_unwritable(settings.out)  # before anything is asked of the server
-    service: Service
+    service: CutGranules | WholeGranules
     if settings.whole_granules:
         service = WholeGranules(system, patience)
     else:
         service = CutGranules(settings.collection, box, system, patience)
     failed = []
     for request in tqdm(todo, desc="downloading", unit="month", disable=None):
-        partial = settings.out / f".{request.name}.partial"
-        partial.mkdir(parents=True, exist_ok=True)
         try:
-            granules = service.fetch(request, partial, ledger)
-            ledger.record(request.name, files=_accept(granules, request, partial, settings.out))
+            _bring(request, service, ledger, settings.out)
         except CredentialsRefused:
             raise
         except UserError as error:
             failed.append(f"{request.name}: {fold(error)}")
-    conclude(failed, done=len(everything) - len(failed), folder=settings.out)
+    done = [request.name for request in everything if ledger.complete(request.name)]
+    for name in done:
+        if reason := ledger.entries[name].get("empty"):
+            print(f"{name} is empty: {reason}")
+    conclude(failed, done=len(done), folder=settings.out)
+
+
+def _bring(request: MonthRequest, service: CutGranules | WholeGranules, ledger: Ledger, out: Path) -> None:
+    """Fetch a month's granules into `out`, in halves where the server processes only some of them at a time.
+
+    Raises UserError where they cannot be had. A month without granules is recorded as empty, with the reason.
+    """
+    if "parts" in ledger.entries.get(request.name, {}):
+        _bring_halves(request, service, ledger, out)
+        return
+    partial = out / f".{request.name}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        granules = service.fetch(request, partial, ledger)
+        ledger.record(request.name, files=_accept(granules, request, partial, out))
+    except NothingThere as error:
+        rmtree(partial)
+        if (date.today() - request.last).days < SETTLED:
+            raise
+        ledger.record(request.name, empty=fold(error))
+    except RequestTooLarge:
+        if not request.halves():
+            raise
+        ledger.record(request.name, parts=[half.name for half in request.halves()])
+        _bring_halves(request, service, ledger, out)
+
+
+def _bring_halves(request: MonthRequest, service: CutGranules | WholeGranules, ledger: Ledger, out: Path) -> None:
+    for half in request.halves():
+        if not ledger.complete(half.name):
+            _bring(half, service, ledger, out)
 
 
 def _announce(todo: Sequence[MonthRequest], total: int, settings: SMAPDownloadSettings) -> None:
     """Print how many months are missing and about how large they are."""
-    granules = sum(8 * ((request.last - request.first).days + 1) for request in todo)
+    granules = sum(request.granules for request in todo)
     region = region_cells(settings.south, settings.north, settings.west, settings.east, resolution=1.0)
     rows, columns = window_cells(slice(0, SHAPE[0]), slice(0, SHAPE[1])).overlapping(region)
     cut = 4 * len(VARIABLES) * (rows.stop - rows.start) * (columns.stop - columns.start) / 2**20 / 2  # MB, compressed
@@ -130,18 +138,19 @@ def _refuse_unwritable(folder: Path) -> None:
 def _accept(granules: Sequence[Path], request: MonthRequest, partial: Path, out: Path) -> dict[str, int]:
     """Verify what arrived and move it to `out`; returns names and sizes. Says which days have fewer than eight.
 
-    Raises UserError for a damaged file (which is removed, for the next run to fetch again) and for none at all.
+    Raises UserError for a damaged file (which is removed, for the next run to fetch again), NothingThere for none.
     """
     times = []
     for path in granules:
         try:
-            (granule,) = scan_files([path], scan, partial / "unpacked", path.name)
+            refuse_web_page(path, path.name)
+            (found,) = scan_files([path], scan, partial / "unpacked", path.name)
         except UserError:
             path.unlink()
             raise
-        times.append(granule.time)
+        times += [granule.time for granule in found]
     if not times:
-        raise UserError(f"the server has no granule from {request.first} to {request.last}.")
+        raise NothingThere(f"the server has no granule from {request.first} to {request.last}.")
     days = np.array(times).astype("datetime64[D]")
     for day in np.arange(request.first, request.last + DAY, dtype="datetime64[D]"):
         count = int((days == day).sum())
@@ -153,99 +162,3 @@ def _accept(granules: Sequence[Path], request: MonthRequest, partial: Path, out:
         sizes[path.name] = (out / path.name).stat().st_size
     rmtree(partial)
     return sizes
-
-
-class CutGranules:
-    """Harmony cuts a month's granules on the server; the job is remembered in the ledger."""
-
-    def __init__(self, collection: str, box: tuple[float, float, float, float], environment: Any, patience: Patience):
-        import harmony
-
-        os.environ["VERBOSE"] = "false"  # harmony-py prints every file's name otherwise
-        self.harmony, self.collection, self.box, self.patience = harmony, collection, box, patience
-        where = environment or harmony.Environment.PROD
-        self.client = retry(
-            lambda: harmony.Client(env=where, check_interval=patience.poll, download_timeout=60),
-            "logging in to Earthdata",
-            patience,
-        )
-
-    def fetch(self, request: MonthRequest, folder: Path, ledger: Ledger) -> list[Path]:
-        """The month's granules, cut, put into `folder`. Raises UserError where the job fails on the server."""
-        job = ledger.entries.get(request.name, {}).get("job")
-        if job is None:
-            wanted = self._harmony_request(request)
-            job = retry(lambda: self.client.submit(wanted), f"asking for {request.name}", self.patience)
-            ledger.record(request.name, job=job)
-        try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                urls = retry(lambda: list(self.client.result_urls(job)), f"waiting for {request.name}", self.patience)
-        except CredentialsRefused:
-            raise
-        except UserError as error:
-            ledger.record(request.name)  # the next run asks anew
-            raise UserError(f"the server's job failed: {fold(error)}") from None
-        return [self._download(url, folder) for url in tqdm(urls, desc=request.name, leave=False, disable=None)]
-
-    def _harmony_request(self, request: MonthRequest) -> Any:
-        south, north, west, east = self.box
-        return self.harmony.Request(
-            collection=self.harmony.Collection(id=self.collection),
-            spatial=self.harmony.BBox(west, south, east, north),
-            temporal={
-                "start": datetime.combine(request.first, time.min),
-                "stop": datetime.combine(request.last, time.max),
-            },
-            variables=VARIABLES,
-            skip_preview=True,
-        )
-
-    def _download(self, url: str, folder: Path) -> Path:
-        file = url.split("?")[0].rsplit("/", 1)[-1]
-        path = retry(lambda: self.client.download(url, str(folder)).result(), f"downloading {file}", self.patience)
-        return Path(path)
-
-
-class WholeGranules:
-    """earthaccess finds and fetches a month's whole granules."""
-
-    def __init__(self, system: Any, patience: Patience):
-        import earthaccess
-
-        self.earthaccess, self.patience = earthaccess, patience
-        with contextlib.redirect_stdout(io.StringIO()):
-            account = retry(lambda: self._login(system), "logging in to Earthdata", patience)
-        if not account.authenticated:
-            raise UserError(NO_ACCOUNT)
-
-    def _login(self, system: Any) -> Any:
-        try:
-            return self.earthaccess.login(strategy="all", system=system or self.earthaccess.PROD)
-        except EOFError:  # earthaccess asks at the terminal where it finds no credentials
-            raise UserError(NO_ACCOUNT) from None
-
-    def fetch(self, request: MonthRequest, folder: Path, ledger: Ledger) -> list[Path]:
-        """The month's granules, put into `folder`. Raises UserError where some do not arrive."""
-        period = f"{request.first}T00:00:00", f"{request.last}T23:59:59"
-        results = retry(
-            lambda: self.earthaccess.search_data(short_name="SPL4SMGP", temporal=period),
-            f"looking for {request.name}",
-            self.patience,
-        )
-        size = sum(result["size"] for result in results) / 1024
-        tqdm.write(f"{request.name}: {len(results)} granules, {size:.3g} GB")
-        granules = []
-        for result in tqdm(results, desc=request.name, leave=False, disable=None):
-            granules += [path for path in self._download(result, folder) if path.suffix == ".h5"]
-        if len(granules) < len(results):  # earthaccess logs what went wrong and gives what it has
-            raise UserError(f"only {len(granules)} of {len(results)} granules arrived.")
-        return granules
-
-    def _download(self, result: Any, folder: Path) -> list[Path]:
-        name = safe(result["meta"]["native-id"])
-        paths = retry(
-            lambda: self.earthaccess.download([result], local_path=folder, show_progress=False),
-            f"downloading {name}",
-            self.patience,
-        )
-        return [Path(path) for path in paths]

@@ -1,4 +1,4 @@
-"""From raw SMAP L4 granules to a prepared data set: what data/prepare_smap_l4.py does."""
+"""From raw files of SMAP L4 to a prepared data set: what data/prepare_smap_l4.py does."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ from utils.products.raw_files import find_files, scan_files
 from utils.products.regrid import Cells
 from utils.products.report import report
 from utils.products.smap.daily import PER_DAY, smap_month
-from utils.products.smap.granules import SHAPE, Granule, scan, version_numbers, window_cells
+from utils.products.smap.files import place, scan
+from utils.products.smap.granules import FIELDS, Granule, version_numbers
+from utils.products.smap.window import find_window
 
 
 @dataclass
@@ -34,28 +36,35 @@ def prepare_smap(settings: SMAPPrepareSettings) -> None:
     target = settings.target()
     files = find_files(settings.raw, settings.out)
     with work_folder(settings.out) as folder:
-        granules = scan_files(files, scan, folder / "unpacked", "granules")
+        found = [granule for part in scan_files(files, scan, folder / "unpacked", "SMAP files") for granule in part]
+        refuse_missing_field(found, files)
+        grid, granules = place(found)
         granules, notes = _newest(granules)
-        rows, columns = _window(granules, target, settings.native)
+        rows, columns = find_window(granules, grid, target, settings.native)
+        granules = _whole(granules, rows, columns)
         counts = _counts(granules)
         days = _complete_days(counts, settings.min_granules)
-        shape = window_cells(rows, columns).shape if settings.native else target.shape
+        cells = grid.window(rows, columns)
+        shape = cells.shape if settings.native else target.shape
         refuse_full_disk(settings.out, days=len(days), cells=shape[0] * shape[1])
         reasons = _reasons(counts, settings.min_granules)
         reasons |= prepare_months(
-            _months(granules, days, rows, columns, target, settings),
+            _months(granules, days, rows, columns, cells, target, settings),
             folder,
             settings,
             attributes=_attributes(granules, settings),
-            extra=_granules_per_day(days, counts),
+            extra=_granules_per_day(days, counts, means={str(g.time)[:10] for g in granules if g.is_daily}),
         )
-        report(settings.out, reasons, notes)
+        if any(granule.is_daily for granule in granules):
+            notes.append("  daily means made elsewhere: of how many granules is not known (granules_per_day is 0)")
+        report(settings.out, reasons, notes, rain_day_is_certain=True)
 
 
 def _attributes(granules: Sequence[Granule], settings: SMAPPrepareSettings) -> dict[str, str | int]:
-    versions = ", ".join(sorted({granule.version for granule in granules}))
+    versions = ", ".join(sorted({granule.version or "not named" for granule in granules}))
     return {
         "title": "SMAP L4, daily: precipitation, surface soil moisture and soil temperature",
+        "product": "SMAP L4",
         "source": f"NASA/NSIDC SPL4SMGP, three-hourly; versions {versions}",
         "references": "https://doi.org/10.5067/T5RUATAD4TZN",
         "license": "NASA data, free of restriction; cite Reichle et al., SMAP L4 Global 3-hourly 9 km EASE-Grid",
@@ -65,45 +74,47 @@ def _attributes(granules: Sequence[Granule], settings: SMAPPrepareSettings) -> d
     }
 
 
-def _window(granules: Sequence[Granule], target: Cells, native: bool) -> tuple[slice, slice]:
-    """The global rows and columns that the target needs; UserError where a granule does not hold them."""
-    if target.lon.max() > 180:  # longitudes −180…180 as the grid has them
-        raise UserError(f"the region reaches {target.lon.max():g} °E, expected −180 to 180 for SMAP.")
-    globe = window_cells(slice(0, SHAPE[0]), slice(0, SHAPE[1]))
-    if native:
-        rows, columns = _between(globe.lat, target.lat), _between(globe.lon, target.lon)
-    else:
-        rows, columns = globe.overlapping(target)
-    rows = _held_by_all(granules, "row", rows, edges=globe.lat_edges, wanted=target.lat)
-    columns = _held_by_all(granules, "column", columns, edges=globe.lon_edges, wanted=target.lon)
-    return rows, columns
+def refuse_missing_field(granules: Sequence[Granule], files: Sequence[Path]) -> None:
+    """Raises UserError where one of the three fields is in none of the files."""
+    for name, field in FIELDS.items():
+        if not any(name in granule.holds() for granule in granules):
+            raise UserError(
+                f"none of the {len(files)} files has the field {field.path.rsplit('/', 1)[1]} ({name}), expected all "
+                "three of SMAP L4, in one file or in several."
+            )
 
 
-def _between(centres: np.ndarray, wanted: np.ndarray) -> slice:
-    """The global rows or columns whose centres lie between the outermost wanted ones."""
-    inside = np.flatnonzero((centres >= wanted.min()) & (centres <= wanted.max()))
-    if len(inside) < 2:
-        raise UserError("the region holds fewer than two rows and two columns of the 9 km grid.")
-    return slice(int(inside[0]), int(inside[-1]) + 1)
+def _whole(granules: Sequence[Granule], rows: slice, columns: slice) -> list[Granule]:
+    """The granules of those times at which every field covers the whole window.
 
-
-def _held_by_all(granules: Sequence[Granule], axis: str, needed: slice, edges: np.ndarray, wanted: np.ndarray) -> slice:
-    """The needed rows or columns that every granule holds.
-
-    Cells at the region's rim that a cut file lacks are done without, as long as it reaches every target centre.
+    Raises UserError for a day that is there both as a daily mean and as three-hourly maps.
     """
-    name, dimension = {"row": ("latitude", 0), "column": ("longitude", 1)}[axis]
-    start = max(getattr(granule, axis) for granule in granules)
-    stop = min(getattr(granule, axis) + granule.shape[dimension] for granule in granules)
-    held = edges[[start, stop]] if start < stop else np.array([np.nan, np.nan])
-    if not (held.min() <= wanted.min() + 1e-6 and held.max() >= wanted.max() - 1e-6):
-        worst = max(granules, key=lambda granule: getattr(granule, axis))
+    by_time = defaultdict(list)
+    for granule in granules:
+        by_time[granule.time].append(granule)
+    means = {granule.time.astype("datetime64[D]") for granule in granules if granule.is_daily}
+    twice = [g for g in granules if not g.is_daily and g.time.astype("datetime64[D]") in means]
+    if twice:
         raise UserError(
-            f"the region lies outside the data: {name} {wanted.min():g} to {wanted.max():g} is wanted, the "
-            f"granules all hold {held.min():.2f} to {held.max():.2f} (such as {worst.file.name}); choose --south "
-            "--north --west --east within them."
+            f"{twice[0].file.name} holds three-hourly maps of {str(twice[0].time)[:10]}, and another file the mean of "
+            "that day; leave one of them out of --raw."
         )
-    return slice(max(needed.start, start), min(needed.stop, stop))
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    covers: dict[frozenset, bool] = {}
+
+    def cover(pieces: frozenset) -> bool:
+        if pieces not in covers:
+            covered = np.zeros(shape, bool)
+            for row, column, (height, width) in pieces:
+                covered[max(row - rows.start, 0) : max(row + height - rows.start, 0),
+                        max(column - columns.start, 0) : max(column + width - columns.start, 0)] = True  # fmt: skip
+            covers[pieces] = bool(covered.all())
+        return covers[pieces]
+
+    def is_whole(own: list[Granule]) -> bool:
+        return all(cover(frozenset((g.row, g.column, g.shape) for g in own if name in g.holds())) for name in FIELDS)
+
+    return [granule for own in by_time.values() if is_whole(own) for granule in own]
 
 
 def _newest(granules: Sequence[Granule]) -> tuple[list[Granule], list[str]]:
@@ -128,10 +139,13 @@ def _newest(granules: Sequence[Granule]) -> tuple[list[Granule], list[str]]:
 
 
 def _counts(granules: Sequence[Granule]) -> dict[np.datetime64, int]:
-    """How many of its eight granules each day has, from the first to the last day."""
+    """How many of its eight granules each day has, from the first to the last day; eight where it is a daily mean."""
+    if not granules:
+        raise UserError("at no time do the files hold all three fields of the whole region.")
     times = np.unique(np.array([g.time for g in granules]))
     days = times.astype("datetime64[D]")
-    return {d: int((days == d).sum()) for d in np.arange(days[0], days[-1] + DAY, dtype="datetime64[D]")}
+    counts = {d: int((days == d).sum()) for d in np.arange(days[0], days[-1] + DAY, dtype="datetime64[D]")}
+    return counts | {g.time.astype("datetime64[D]"): PER_DAY for g in granules if g.is_daily}
 
 
 def _complete_days(counts: dict[np.datetime64, int], least: int) -> np.ndarray:
@@ -150,9 +164,10 @@ def _reasons(counts: dict[np.datetime64, int], least: int) -> dict[str, str]:
     return {str(d): f"{n} of {PER_DAY} granules" for d, n in counts.items() if n < least}
 
 
-def _granules_per_day(days: np.ndarray, counts: dict[np.datetime64, int]) -> xr.Dataset:
-    attrs = {"units": "1", "long_name": "three-hourly granules that made the daily means, of 8"}
-    values = np.array([counts[d] for d in days], np.int8)
+def _granules_per_day(days: np.ndarray, counts: dict[np.datetime64, int], means: set[str]) -> xr.Dataset:
+    """How many granules made each day; 0 for the days `means`, which came as daily means."""
+    attrs = {"units": "1", "long_name": "three-hourly granules that made the daily means, of 8; 0: not known"}
+    values = np.array([0 if str(d) in means else counts[d] for d in days], np.int8)
     return xr.Dataset({"granules_per_day": ("time", values, attrs)}, {"time": days.astype("datetime64[ns]")})
 
 
@@ -161,6 +176,7 @@ def _months(
     days: np.ndarray,
     rows: slice,
     columns: slice,
+    cells: Cells,
     target: Cells,
     settings: SMAPPrepareSettings,
 ) -> list[Month]:
@@ -175,12 +191,12 @@ def _months(
         own = {day: by_day[day] for day in own_days}
         made_from = (
             code,
-            [(g.file.fingerprint(), g.row, g.column) for of_day in own.values() for g in of_day],
+            [(g.file.fingerprint(), g.row, g.column, repr(g.places)) for of_day in own.values() for g in of_day],
             [str(day) for day in own],
             [(s.start, s.stop) for s in (rows, columns)],
-            [axis.tolist() for axis in (target.lat, target.lon)],
+            [axis.tolist() for axis in (cells.lat, cells.lon, target.lat, target.lon)],
             min_valid,
         )
-        arguments = {"by_day": own, "rows": rows, "columns": columns, "target": target, "min_valid": min_valid}
-        months.append(Month(name, made_from, smap_month, arguments))
+        arguments = {"by_day": own, "rows": rows, "columns": columns, "cells": cells, "target": target}
+        months.append(Month(name, made_from, smap_month, arguments | {"min_valid": min_valid}))
     return months
