@@ -95,8 +95,8 @@ def test_the_coverage_stands_with_its_interval_and_its_test():
     )
     assert _describe_coverage(rows) == (
         "The 90 % intervals contain 88.0 % (85.0 % to 91.0 %, p = 0.2; compact, 3 days) to 93.5 % (92.0 % to 95.0 %, "
-        "p = 0.002; convlstm, 3 days) of the observations of the test days, which in 1 of 2 cases is significantly other "
-        "than 90 %."
+        "p = 0.002; convlstm, 3 days) of the observations of the test days, which in 1 of 2 cases is significantly "
+        "other than 90 %."
     )
 
 
