@@ -83,7 +83,7 @@ def probabilities(results: Results) -> pd.DataFrame | None:
                 | {"low": change.low, "high": change.high}
                 | covered.to_per_cent("coverage", "coverage_low", "coverage_high")
                 | {"coverage_p": covered.p}
-                | {f"coverage_{season}": 100 * share for season, share in scores.by_season.items()}
+                | {f"coverage_{season}": 100 * scores.by_season.get(season, np.nan) for season in SEASONS}
                 | {"width": scores.width, "n": int(scores.n.sum()), "reliability": scores.below}
                 | drought_columns(events[name], events["persistence"])
             )
