@@ -7,7 +7,7 @@ RESULTS ?= results
 
 RAW ?=
 
-.PHONY: reproduce conus conus-data paper evidence docs-results transfer figures bench tour test test-fast defects lint clean
+.PHONY: reproduce conus conus-data paper evidence docs-results figures bench tour test test-fast defects lint clean
 
 reproduce: .venv/installed  ## the whole study on the synthetic sample: results/
 	$(BIN)/python reproduce.py
@@ -41,7 +41,10 @@ PAPER := --train 2015-04-01 2018-12-07 --val 2018-12-08 2019-12-07 --test 2019-1
 paper: .venv/installed  ## the paper's setting on the real pair, with the seeds of --full: results-paper/
 	$(BIN)/python reproduce.py --full $(PAPER) --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
 
+# Each but worlds takes the runs that a finished `make reproduce` has, which are the same.
 evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample, each a study: results-evidence/
+	[ ! -f $(RESULTS)/study.json ] || for study in matched seeds details transfer; do \
+		mkdir -p results-evidence/$$study && cp -rlf $(RESULTS)/runs results-evidence/$$study/ || exit 1; done
 	$(BIN)/python reproduce.py --matched --out results-evidence/matched
 	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact \
 		--out results-evidence/worlds
@@ -57,9 +60,6 @@ docs-results: .venv/installed  ## copy the finished studies, and a forecast from
 		--data data/sample/smap_l4_2deg.nc --out $(RESULTS)/forecast.nc
 	cp $(RESULTS)/forecast.png docs/results/
 	[ ! -d results-evidence ] || $(BIN)/python -m utils.study.publish results-evidence docs/results/evidence
-
-transfer: .venv/installed  ## strategies of transfer by SMAP days, on the synthetic sample: results-transfer/
-	$(BIN)/python reproduce.py --strategies --models convlstm compact --no-details --out results-transfer
 
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
 	$(BIN)/python -m utils.study.report $(RESULTS)

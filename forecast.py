@@ -9,13 +9,13 @@ uncertainty.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import xarray as xr
 from tyro.conf import Positional, arg
 
 from utils.common.cli import UserError, one_sentence, parse
@@ -25,9 +25,9 @@ from utils.common.text import format_days
 from utils.dataset.open import open_data_set
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
-from utils.forecasts.forecast_file import encoding, is_forecast
+from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
-from utils.forecasts.operational import find_inits, forecast_maps, last_observed, note_short_record
+from utils.forecasts.operational import find_inits, forecast_maps, last_observed
 from utils.forecasts.request import ForecastRequest, make_request
 
 Dates = Annotated[tuple[str, ...], arg(aliases=["--start"], metavar="DATE [DATE]")]
@@ -72,7 +72,7 @@ def main(settings: Settings) -> None:
         write_forecast(request, first, settings)
         return
     inits = write_hindcasts(request, first, last, settings.out, settings.jobs)
-    print_short_record(request, inits)
+    print_short_record(settings.out)
     left_out = int((last - first).astype(int)) + 1 - len(inits)
     print(f"{settings.out}: {len(inits)} inits, {left_out} days without the input days or outside the record")
     report_scores(score_hindcasts(request, settings.out), settings.out)
@@ -83,9 +83,9 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     ds = forecast_maps(request, find_inits(request, init, init)).isel(init_time=0)
     if not np.isfinite(ds["soil_moisture"]).any():
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
-    print_short_record(request, [init])
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
+    print_short_record(settings.out)
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
     leads = ", ".join(str(lead.days) for lead in request.leads)
     print(f"{settings.out}: initialised on {init}, {format_days(int(age))} ago; leads of {leads} days")
@@ -96,10 +96,11 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
         print(settings.out.with_suffix(".gif"))
 
 
-def print_short_record(request: ForecastRequest, inits: Sequence[np.datetime64]) -> None:
-    """Say it where the record is shorter than the memory of a run."""
-    if note := note_short_record(request, np.array(inits)):
-        print(f"note: {note}")
+def print_short_record(out: Path) -> None:
+    """Say it where the record is shorter than the memory of a run, as the forecast file has it."""
+    with xr.open_dataset(out, engine="netcdf4") as ds:
+        if note := ds.attrs.get(SHORT_RECORD):
+            print(f"note: {note}")
 
 
 def prepare_out(out: Path) -> None:

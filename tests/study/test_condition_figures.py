@@ -51,6 +51,15 @@ def test_learning_curves_mark_the_epoch_that_is_kept_and_how_the_run_ended():
         assert len(curve(ax, "lstm")) == 8
 
 
+def test_first_epochs_off_the_axis_are_arrowheads_without_numbers():
+    logs = some_logs()
+    logs.loc[logs["epoch"] == 1, "val_rmse"] = 0.3
+    ax = _curves_figure(logs, "SYNTHETIC sample").axes[2]
+    cut = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.get_lines() if line.get_gid() == "cut"]
+    assert cut == [(1, ax.get_ylim()[1])] * 2 and ax.get_ylim()[1] < 0.3
+    assert not ax.texts
+
+
 def test_a_run_of_one_epoch_has_no_curve_and_metrics_say_how_the_others_stopped(tmp_path):
     for model, epochs, stopped in (("cnn", 3, "cap"), ("lstm", 3, "validation"), ("compact", 1, "planned")):
         folder = tmp_path / "runs" / "SMAPtest" / model / "lead3" / "seed0"

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
-from conftest import ERA5_PERIODS, PERIODS, REAL, ROOT, quick_study, subprocess_script, tiny
+from conftest import ERA5_PERIODS, PERIODS, REAL, quick_study, subprocess_script, tiny
+from quoted_numbers import in_table, quoted
 from scipy.stats import false_discovery_control, linregress
 from sklearn.metrics import mean_squared_error, r2_score
 
@@ -269,40 +270,6 @@ def test_table_and_metrics_agree_with_a_recomputation_from_predictions(study):
             assert row[name] == pytest.approx(value, abs=1e-6), (folder, name)
 
 
-WITHOUT_TABLE = ("When and where are forecasts better", "How do forecasts follow a wetting")  # only the figures have it
-
-
-def quoted(results):
-    """Numbers with a decimal point in the answers of a study, places apart; the page says the same as the text."""
-    parts = (results / "answers.md").read_text().split("## ")[1:]
-    assert len(parts) > 10
-    parts = [part for part in parts if not part.startswith(WITHOUT_TABLE)]
-    lines = [line.removeprefix("- ") for part in parts for line in part.splitlines()[1:]]
-    said = [line for line in lines if line and not line.startswith("*")]  # answers and their lists, without notes
-    if (results / "report.html").exists():
-        page = html.unescape(re.sub("</?strong>", "", (results / "report.html").read_text()))
-        assert all(line in page for line in said)
-    said = re.sub(r"p [=<] [\d.e−-]+\d", "", " ".join(said))  # they are corrected: those of the tables are not
-    return set(re.findall(r"\d+\.\d+(?!\d|°)(?: %)?", said))
-
-
-def in_table(results):
-    """Every number that an answer may quote, as it would write it: errors with four digits, R² and slopes with three,
-    shares as per cent with one."""
-    long, compared = (pd.read_csv(results / name) for name in ("table.csv", "comparisons.csv"))
-    columns = {".4f": ["rmse"], ".3f": ["r2", "r2_median_cell", "slope"]}
-    columns[".1f"] = ["transfer_rmse_change", "cells_gain", "cells_better", "cells_worse"]
-    columns[".1f"] += ["matched_rmse_change", "matched_low", "matched_high"]
-    forms = {form: np.abs(long[names].to_numpy(float).ravel()) for form, names in columns.items()}
-    forms[".1f"] *= 100
-    if (results / "uncertainty.csv").exists():  # a part of the details
-        quantiles = pd.read_csv(results / "uncertainty.csv")
-        forms[".4f"] = np.append(forms[".4f"], quantiles["crps"])
-        forms[".1f"] = np.append(forms[".1f"], quantiles["coverage"])
-    forms[".1f"] = np.append(forms[".1f"], np.abs(compared[["rmse_change", "low", "high"]]))
-    return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}
-
-
 def test_every_number_in_the_answers_is_in_the_table(study):
     results = study[0] / "results"
     assert len(quoted(results)) > 20
@@ -319,11 +286,6 @@ def test_interval_and_verdict_agree_in_every_row_of_every_table(study):
     assert ((rivals["transfer_high"] < 0) == (rivals["vs_scratch"] == "better")).all()
     assert ((compared["high"] < 0) == (compared["verdict"] == "better")).all()
     assert ((compared["low"] > 0) == (compared["verdict"] == "worse")).all()
-
-
-def test_the_committed_answers_quote_the_committed_table():
-    results = ROOT / "docs" / "results"
-    assert not quoted(results) - in_table(results)
 
 
 def test_means_over_seeds_are_rows_of_their_own_and_speak_of_the_model(tmp_path, script):
@@ -453,13 +415,6 @@ def test_the_study_refuses_with_one_sentence(tmp_path, script, monkeypatch, argu
 def test_a_record_of_less_than_two_years_is_refused(smap, era5, tmp_path, script):
     sentence = script("reproduce.py", "--era5-land", era5, "--smap", smap, "--out", tmp_path / "out").sentence()
     assert "expected more than 730 days" in sentence
-
-
-def test_the_committed_results_say_where_they_come_from():
-    provenance = json.loads((ROOT / "docs" / "results" / "provenance.json").read_text())
-    assert provenance["command"] and len(provenance["runs"]) == 36
-    assert all(run["synthetic_data"] for run in provenance["runs"])
-    assert "/work" not in json.dumps(provenance) and "/tmp" not in json.dumps(provenance)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real data set is not part of the project")

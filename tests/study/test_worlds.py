@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import tiny
-from figure_checks import assert_tidy_plot
+from figure_checks import assert_tidy_plot, forest_arrows
 from scipy.stats import ttest_1samp
 
 from utils.dataset.prepared import is_synthetic, read_prepared, write_prepared
@@ -95,7 +95,7 @@ def test_a_control_run_differs_in_its_source_alone(tmp_path):
         assert plan.configure(source).settings.data == tmp_path / f"{source.control}.nc"
         settings = plan.configure(tuned).settings
         assert (settings.data, settings.init_from) == (tmp_path / "own.nc", tmp_path / source.folder)
-        assert tuned.needs == (source.folder.as_posix(),) and tuned.note == CONTROLS[tuned.control]
+        assert tuned.needs == (source.folder.as_posix(),) and tuned.note == CONTROLS[tuned.control].note
 
 
 def test_the_answer_compares_each_control_with_no_transfer_and_with_the_own_source(tmp_path, monkeypatch):
@@ -132,6 +132,20 @@ def test_the_figure_of_controls_has_a_point_for_each_model_and_source():
     figure = _controls_figure(table, "Change of RMSE by transfer from the study's own source and from controls")
     assert_tidy_plot(figure)
     assert sum(line.get_gid() == "point" for line in figure.axes[0].lines) == 6
+
+
+def test_a_change_off_the_axis_has_its_key_in_the_figures_of_controls_and_worlds():
+    changes = pd.DataFrame({"value": [-5.0, -6.0, -7.0, -4.0, 900.0]}, dtype=float)
+    table = changes.assign(low=changes["value"] - 1, high=changes["value"] + 1)
+    controls = table.assign(model=list("abcde"), row="own source")
+    of_world = {"world": list("23456"), "experiment": SCRATCH, "model": "cnn", "against": "persistence"}
+    drawn = (
+        _controls_figure(controls, "Change of RMSE"),
+        _worlds_figure(table.rename(columns={"value": "rmse_change"}).assign(**of_world), "Change of RMSE"),
+    )
+    for figure in drawn:
+        assert forest_arrows(figure.axes[0]) == [(0, "900 (899 to 901)")]
+        assert "off the axis" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 # --- worlds

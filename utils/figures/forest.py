@@ -5,7 +5,7 @@ A point is filled where its interval excludes 0 and hollow where it does not; so
 
 from collections.abc import Iterable, Sequence
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike
 
 from utils.figures import style
 
 PITCH = 0.085  # inches from one point of a row to the next
 GAP = 0.08  # inches between the points of two rows
 INTERVAL = Line2D([], [], color="0.4", linewidth=1, label="95 % interval")
+NOTES = (INTERVAL, style.FILLED, style.HOLLOW)  # of every figure with points and their intervals
 CLIPPED = Line2D([], [], color="0.6", label="off the axis", **style.DOT | {"marker": CARETLEFT})
 _HALO = [withStroke(linewidth=1.5, foreground="white")]
 
@@ -49,10 +51,11 @@ def row_height(looks: Sequence[Look]) -> float:
     return GAP + PITCH * len(looks)
 
 
-def keys(looks: Sequence[Look], rows: pd.DataFrame) -> list[Artist]:
-    """The entries of the legend: each kind, the interval, and what filled and hollow mean."""
+def keys(looks: Sequence[Look], rows: pd.DataFrame, clipped: bool) -> list[Artist]:
+    """The entries of the legend: each kind, the interval, filled and hollow, and the arrow where a point is clipped."""
     kinds = [Line2D([], [], color=look.colour, label=look.label, **style.DOT | _marker(look)) for look in looks]
-    return [*kinds, INTERVAL, style.FILLED, style.HOLLOW] if rows["low"].notna().any() else kinds
+    notes = NOTES if rows["low"].notna().any() else ()
+    return [*kinds, *notes, CLIPPED] if clipped else [*kinds, *notes]
 
 
 def percent_limits(points: pd.DataFrame) -> tuple[float, float]:
@@ -93,7 +96,19 @@ def draw_points(ax: Axes, table: pd.DataFrame, rows: Sequence[str], looks: Seque
     return clipped
 
 
-def excludes_zero(low: float, high: float) -> bool:
+def draw_upright_points(ax: Axes, x: ArrayLike, points: pd.DataFrame, look: dict[str, Any]) -> None:
+    """Draw points with upright intervals at the places `x`: filled where the interval excludes 0, else hollow.
+
+    `points` has a row a place: value, low, high (NaN: no interval). Where limits of the y axis are set before, an
+    interval that crosses one is cut there.
+    """
+    style.draw_interval(ax, x, points[["low", "high"]], look["color"])
+    for place, (value, low, high) in zip(x, points[["value", "low", "high"]].to_numpy(), strict=True):
+        face = look["color"] if _excludes_zero(low, high) else "white"
+        ax.plot(place, value, **look | {"markerfacecolor": face, "zorder": 4})
+
+
+def _excludes_zero(low: float, high: float) -> bool:
     """Whether an interval leaves out 0; one that is not known (NaN) does not."""
     return bool(low > 0 or high < 0)
 
@@ -102,7 +117,7 @@ def _draw_point(ax: Axes, place: float, numbers: tuple[float, float, float], loo
     """One point; an arrow with the numbers where it lies off the axis, arrowheads where its interval alone does."""
     value, low, high = numbers
     left, right = ax.get_xlim()
-    face = look.colour if excludes_zero(low, high) else "white"
+    face = look.colour if _excludes_zero(low, high) else "white"
     marker = {"markersize": 4, "markerfacecolor": face, "markeredgecolor": look.colour, "linestyle": "none"}
     if not left <= value <= right:
         edge, arrow, side = (left, CARETLEFT, 1) if value < left else (right, CARETRIGHT, -1)

@@ -115,6 +115,12 @@ def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return [n for n in known if n in names] + [n for n in names if n not in known]
 
 
+def networks_first(names: Iterable[str]) -> list[str]:
+    """Each name once: the networks as they come, then the baselines in their order."""
+    names = list(dict.fromkeys(names))
+    return [name for name in names if name not in BASELINES] + [name for name in BASELINES if name in names]
+
+
 def finite_rows(table: pd.DataFrame, *numbers: str) -> pd.DataFrame:
     """The rows whose first number is finite, `numbers` as floats (NaN where the table lacks one)."""
     table = table.reindex(columns=dict.fromkeys([*table.columns, *numbers])).astype(dict.fromkeys(numbers, float))
@@ -166,6 +172,11 @@ def draw_interval(ax: Axes, x: ArrayLike, ends: pd.DataFrame, color: Any) -> Non
     """Upright intervals (`ends`: low, high), with an arrowhead on the edge where one is cut by it."""
     x, low, high = np.asarray(x, float), ends["low"].to_numpy(float), ends["high"].to_numpy(float)
     ax.vlines(x, low, high, color=color, linewidth=1, zorder=3)
+    mark_cut(ax, x, low, high, color)
+
+
+def mark_cut(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: Any) -> None:
+    """Put an arrowhead, without a number, on the edge of the axes where what reaches from low to high is cut by it."""
     bottom, top = ax.get_ylim()
     for edge, cut, marker in ((bottom, low < bottom, CARETDOWN), (top, high > top, CARETUP)):
         arrow = {"marker": marker, "markersize": 3, "color": color, "gid": "cut", "clip_on": False}

@@ -25,7 +25,6 @@ from utils.forecasts.quantile_scores import estimate_share
 from utils.scores import significance
 from utils.scores.prediction_file import without_nan
 from utils.scores.significance import Estimate
-from utils.scores.variance import number_days
 
 RARE = DRY  # how often each event comes over many years
 BINS = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])  # edges
@@ -102,11 +101,11 @@ class EventScores:
 
     def _skill_over(self, errors: Float[np.ndarray, "time"]) -> Estimate:
         """NaN where nothing is scored. The squared differences stand in the place of the squared errors."""
-        n, unused = self.n.sum(axis=1), np.zeros(len(self.days))
+        n = self.n.sum(axis=1)
         if not n.any():
             return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
-        sums = [number_days(self.days), n, unused, unused, self.errors.sum(axis=1), errors]
-        return significance.estimate([np.column_stack(sums)], significance.skill)
+        sums = significance.pack_daily_sums(self.days, n=n, error_2=self.errors.sum(axis=1), reference_2=errors)
+        return significance.estimate([sums], significance.skill)
 
     @property
     def reliability(self) -> list[dict[str, float]]:
@@ -133,11 +132,11 @@ class EventScores:
 
     def summary(self) -> dict[str, Any]:
         """The scores for JSON, which has no NaN."""
-        ends = without_nan({"skill_low": self.skill.low, "skill_high": self.skill.high})
+        skill = self.skill
         return {
             "brier": self.brier,
-            "skill": self.skill.value,
-            **ends,
+            "skill": skill.value,
+            **without_nan({"skill_low": skill.low, "skill_high": skill.high}),
             "share_observed": self.share,
             **self.parts,
             "bins": [without_nan(row) for row in self.reliability],

@@ -16,9 +16,8 @@ from torch import Tensor
 from utils.common.periods import season_of
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample
 from utils.scores.metrics import SEASONS
-from utils.scores.significance import OBSERVED, Estimate, N, estimate
+from utils.scores.significance import OBSERVED, Estimate, N, estimate, pack_daily_sums
 from utils.scores.sums import REGIONS
-from utils.scores.variance import number_days
 
 WEIGHTS = np.convolve(np.diff(LEVELS), (0.5, 0.5))  # of the levels in the trapezoidal rule
 
@@ -98,19 +97,15 @@ class QuantileScores:
         return float(self.crps.sum() / max(self.n.sum(), 1))
 
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
-        """The columns that utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
-        unused = np.zeros(len(self.n))
-        days = number_days(self.days)
-        return np.column_stack([days, self.n.sum(axis=1), unused, unused, self.crps, reference.crps])
+        """What utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
+        return pack_daily_sums(self.days, n=self.n.sum(axis=1), error_2=self.crps, reference_2=reference.crps)
 
 
 def estimate_share(days: np.ndarray, part: Float[np.ndarray, "time"], total: Float[np.ndarray, "time"]) -> Estimate:
     """The share of `part` in `total` over all days, with its 95 % interval within 0 and 1; NaN where the total is 0."""
     if not total.any():
         return Estimate(np.nan, low=np.nan, high=np.nan, p=np.nan)
-    unused = np.zeros(len(days))
-    sums = np.column_stack([number_days(days), total, part, unused, unused, unused])
-    share = estimate([sums], _share)
+    share = estimate([pack_daily_sums(days, n=total, observed=part)], _share)
     low, high = np.clip((share.low, share.high), 0, 1)
     return Estimate(share.value, low=float(low), high=float(high), p=share.p)
 

@@ -183,7 +183,7 @@ def intervals(sums: Sums, persistence: Sums, time: np.ndarray) -> dict[str, floa
     """95 % intervals of RMSE (m3 m-3), R² and skill over persistence."""
     ends: dict[str, float] = {}
     daily = [_daily_sums(sums, persistence, time)]
-    for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
+    for name, score in significance.WITH_INTERVALS.items():
         estimate = significance.estimate(daily, score)
         ends |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return without_nan(ends)
@@ -208,9 +208,15 @@ def compare_errors(one: Sums, other: Sums, time: np.ndarray) -> dict[str, float 
 
 
 def _daily_sums(one: Sums, other: Sums, time: np.ndarray) -> Float[np.ndarray, "time moment"]:
-    """Daily sums of a forecast and of the one that it is compared with, in the order of `significance.daily_sums`."""
-    own = [one.of_days(name) for name in ("n", "o", "oo", "error_2")]
-    return np.column_stack([number_days(time), *own, other.of_days("error_2")])
+    """Daily sums of a forecast and of the one that it is compared with, as `significance.estimate` takes them."""
+    return significance.pack_daily_sums(
+        time,
+        n=one.of_days("n"),
+        observed=one.of_days("o"),
+        observed_2=one.of_days("oo"),
+        error_2=one.of_days("error_2"),
+        reference_2=other.of_days("error_2"),
+    )
 
 
 def fit_line(sums: Sums) -> dict[str, float | None]:

@@ -23,23 +23,22 @@ NESTED = {  # column: where metrics.json has it
     "skill_median_cell": ("median_cell", "skill_over_persistence"),
 }
 LESS_THAN_A_YEAR = "the scored days span less than a year: the tests cannot tell season from noise"
-TRANSFER = (  # of a fine-tuned run against the same model, lead and seed from scratch
+AGAINST_SCRATCH = (  # of a fine-tuned run against the same model, lead and seed from scratch
     "transfer_rmse_change",  # relative: −0.1 is a tenth less
     "transfer_low",
     "transfer_high",
     "transfer_p",
     "vs_scratch",
-    "cells_gain",  # shares of the cells tested
-    "cells_better",
-    "cells_worse",
 )
-MATCHED = (  # the first five against scratch with as many steps as pre-training and fine-tuning took together
+CELLS = ("cells_gain", "cells_better", "cells_worse")  # shares of the cells tested, against scratch too
+AGAINST_MATCHED = (  # against scratch with as many steps as pre-training and fine-tuning took together
     "matched_rmse_change",
     "matched_low",
     "matched_high",
     "matched_p",
     "vs_matched",
 )
+TRANSFER = (*AGAINST_SCRATCH, *CELLS, *AGAINST_MATCHED)
 TRAINING = (  # how far the training went and how it ended: Checkpoint.training
     "epochs",
     "best_epoch",
@@ -68,7 +67,7 @@ def columns() -> list[str]:
     return [
         *("experiment", "model", "lead_days", "seed", *FIRST, *INTERVALS),
         *verdict_columns(),
-        *(*TRANSFER, *MATCHED),
+        *TRANSFER,
         *(*more, "slope", "intercept", *NESTED),
         *("input_days", "target_days", "max_input_age", *TRAINING, "data", "note"),
     ]
@@ -89,7 +88,7 @@ def table(all_metrics: Iterable[dict[str, Any]], baselines: Iterable[dict[str, A
         short = "" if metrics.get("spans_a_year", True) else LESS_THAN_A_YEAR
         # weather ahead is never passed over in silence
         note = "; ".join(filter(None, [metrics.get("future"), notes, short, _warn_of_closed_channels(metrics)]))
-        compared = {name: metrics.get(name) for name in (*TRANSFER, *MATCHED)}
+        compared = {name: metrics.get(name) for name in TRANSFER}
         rows.append(_row(metrics) | compared | common | {"note": note})
         suffix = metrics.get("baseline_suffix", "")
         rows += [

@@ -29,6 +29,7 @@ LEVEL = 0.05  # of the tests; intervals cover 1 − LEVEL
 CELL_DAYS = 60  # days of a single cell, with fewer it is not tested
 TINY = 1e-30  # m6 m-6, added to both errors of a ratio: a forecast may be without any
 DAY, N, OBSERVED, OBSERVED_2, ERROR_2, REFERENCE_2 = range(6)  # columns of daily sums; _2 squared
+DaySums = Float[np.ndarray, "time"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Estimate:
         low, high = sorted((function(self.low), function(self.high)))
         return Estimate(function(self.value), low=low, high=high, p=self.p)
 
+    def to_per_cent(self, value: str = "value", low: str = "low", high: str = "high") -> dict[str, float]:
+        """A relative change and its interval in per cent, under these names of columns."""
+        return {value: 100 * self.value, low: 100 * self.low, high: 100 * self.high}
+
 
 def daily_sums(
     observed: Float[np.ndarray, "time *cell"],
@@ -62,10 +67,40 @@ def daily_sums(
     `days` are the valid days [time].
     """
     valid = np.isfinite(observed)
-    parts = (np.ones_like(observed), observed, observed**2, (predicted - observed) ** 2, (reference - observed) ** 2)
     cells = tuple(range(1, observed.ndim))
-    sums = [np.where(valid, part, 0).sum(axis=cells, dtype=np.float64) for part in parts]
-    return np.stack([number_days(days), *sums], axis=1)
+
+    def by_day(values: np.ndarray) -> DaySums:
+        return np.where(valid, values, 0).sum(axis=cells, dtype=np.float64)
+
+    return pack_daily_sums(
+        days,
+        n=by_day(np.ones_like(observed)),
+        observed=by_day(observed),
+        observed_2=by_day(observed**2),
+        error_2=by_day((predicted - observed) ** 2),
+        reference_2=by_day((reference - observed) ** 2),
+    )
+
+
+def pack_daily_sums(
+    days: np.ndarray,
+    *,
+    n: DaySums,
+    observed: DaySums | float = 0.0,
+    observed_2: DaySums | float = 0.0,
+    error_2: DaySums | float = 0.0,
+    reference_2: DaySums | float = 0.0,
+) -> Float[np.ndarray, "time moment"]:
+    """Sums over cells, one of each valid day, in the order of DAY … REFERENCE_2; 0 for those that no score asks for.
+
+    Another error may stand in the place of the squared one, such as the CRPS. Then the scores are of that error.
+    """
+    columns = {DAY: number_days(days), N: n, OBSERVED: observed, OBSERVED_2: observed_2}
+    columns |= {ERROR_2: error_2, REFERENCE_2: reference_2}
+    sums = np.empty((len(days), len(columns)))
+    for column, values in columns.items():
+        sums[:, column] = values
+    return sums
 
 
 def rmse(mean: Tensor) -> Tensor:
@@ -106,6 +141,7 @@ class RatioScore:
 skill = RatioScore(lambda ratio: -float(np.expm1(ratio)))  # 1 − MSE / MSE of the reference
 rmse_change = RatioScore(lambda ratio: float(np.expm1(ratio / 2)))  # relative to the reference: −0.1 is a tenth less
 Score = Callable[[Tensor], Tensor] | RatioScore
+WITH_INTERVALS: dict[str, Score] = {"rmse": rmse, "r2": r2, "skill": skill}  # in metrics.json and in the table
 
 
 def estimate(sums: Sequence[Float[np.ndarray, "*rival time moment"]], score: Score) -> Estimate:

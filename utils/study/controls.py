@@ -1,16 +1,11 @@
 """Control experiments: sources that tell why transfer helps. Each is a data set in the place of the study's source.
 
-other_world       the sample's ERA5-Land under other weather, over the same soils and in the same climate. The sample's
-                  two products see one weather; here the source has not seen a day of it. What still helps is
-                  knowledge of soils and climate
-shuffled_source   the study's source, its soil moisture shuffled among the days of each period. Each cell keeps its
-                  mean and spread, but no day follows from another. What still helps is knowledge of the cells alone
-
 The files are labelled as controls in their titles, and the runs in the column `note` of the table.
 """
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,10 +18,34 @@ from utils.products.synthetic.sample import make_source_of_other_weather
 SEED = 0  # of the shuffling
 
 
+class Control(NamedTuple):
+    """A kind of control source."""
+
+    name: str  # in figures
+    note: str  # of its runs, in the table
+    meaning: str  # what its runs tell, in the study's answer
+
+
+CONTROLS = {  # what a control run adds to its model's name → its source
+    "other_world": Control(  # the sample's ERA5-Land under other weather, over the same soils and in the same climate
+        name="other weather",
+        note="pre-trained on the SYNTHETIC weather of another seed",
+        meaning="The sample's two products see one weather. Where transfer from other weather helps as much, soils "
+        "and climate are transferred, and not the weather of shared days.",
+    ),
+    "shuffled_source": Control(  # the study's source, its soil moisture shuffled among the days of each period
+        name="shuffled source",
+        note="pre-trained on soil moisture that was shuffled in time",
+        meaning="A shuffled source keeps the mean and the spread of each cell, and no relation between days. "
+        "It should not help; what it helps comes from the map of the means.",
+    ),
+}
+
+
 def make_controls(
     source: Path, periods: dict[str, Periods], folder: Path, variables: VariableNames = THREE
 ) -> dict[str, Path]:
-    """The control sources of a study by their names in plan.CONTROLS, made in `folder` where they are missing.
+    """The control sources of a study by their names in CONTROLS, made in `folder` where they are missing.
 
     `periods` are train, val and test of the source. Only the sample has other weather: a source that was observed, or
     made elsewhere, is shuffled alone. `variables` are those of the source that are kept.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any
 
@@ -217,7 +217,7 @@ class Study:
         metrics = read_json(self.plan.runs / name / "metrics.json")
         folder = name.split("/")[0]
         expected = {
-            "data_sha256": self.runs.get(name, {}).get("data_sha256", data_hash(self.plan.data[folder])),
+            "data_sha256": self._other_data.get(name) or data_hash(self.plan.data[folder]),
             "scoring": hash_scoring(),
             "test": [list(self.plan.periods[folder]["test"])],
         }
@@ -241,12 +241,23 @@ class Study:
                 row["baseline_suffix"] = suffix(task.target_days)
             if task.note:
                 row["note"] = task.note
-            if (data := self.plan.data_of(task)) != self.plan.data[task.experiment]:
-                row["data_sha256"] = data_hash(data)
-            runs[task.folder.as_posix()] = row
+            folder = task.folder.as_posix()
+            if folder in self._other_data:
+                row["data_sha256"] = self._other_data[folder]
+            runs[folder] = row
         for task, predictor in product(self._permuted, VARIABLES):
             runs[permuted_folder(task, predictor)] = {"note": f"{predictor} shuffled among the test days"}
         return runs
+
+    @cached_property
+    def _other_data(self) -> dict[str, str]:
+        """The runs that learn from other data than the rest of their experiment: folder → SHA-256 of the data."""
+        data = {task: self.plan.data_of(task) for task in self.closer}
+        return {
+            task.folder.as_posix(): data_hash(path)
+            for task, path in data.items()
+            if path != self.plan.data[task.experiment]
+        }
 
     @property
     def baseline_runs(self) -> list[str]:

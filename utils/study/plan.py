@@ -29,6 +29,7 @@ from utils.settings import (
     run_folder,
 )
 from utils.study.budgets import count_days, set_budget
+from utils.study.controls import CONTROLS
 from utils.study.periods import Asked, choose_periods
 from utils.training.checkpoint import load_finished
 from utils.training.inference import load_script
@@ -52,10 +53,6 @@ OF_EVERY_MODEL = ("input_days", "predictors", "static")  # settings asked for th
 OF_COMPACT = ("full", "zero_shot", "head")  # the strategies that it has
 MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
-CONTROLS = {  # sources of control runs, which add their name to the model's (utils/study/controls.py)
-    "other_world": "pre-trained on the SYNTHETIC weather of another seed",
-    "shuffled_source": "pre-trained on soil moisture that was shuffled in time",
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Task:
     def note(self) -> str:
         """For the table: what was matched, what a control learned from, or the strategy as flags of the script."""
         if self.control:
-            return CONTROLS[self.control]
+            return CONTROLS[self.control].note
         if self.matched:
             return "as many steps as pre-training and fine-tuning together"
         return " ".join(f"--{name} {value}" for name, value in STRATEGIES[self.strategy].items())

@@ -148,9 +148,7 @@ def _compare(results: Results, comparison: Comparison, against: str) -> dict[str
         "lead_days": lead,
         "seeds": len(results.seeds_of(experiment, model, lead)),
         "mse_difference": results.estimate(significance.mse_difference, experiment, model, lead, **rival).value,
-        "rmse_change": 100 * change.value,
-        "low": 100 * change.low,
-        "high": 100 * change.high,
+        **change.to_per_cent("rmse_change"),
         "p": change.p,
         "verdict": significance.verdict(change),
     }

@@ -17,8 +17,8 @@ from utils.common.text import format_days
 from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
-from utils.scores.score_table import TRAINING, table
-from utils.scores.significance import Estimate
+from utils.scores.score_table import AGAINST_MATCHED, AGAINST_SCRATCH, TRAINING, table
+from utils.scores.significance import WITH_INTERVALS, Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
@@ -27,6 +27,7 @@ LEARNED_FROM = (  # which days: see docs/protocol.md
     "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
     "Networks learn from training days and choose their epoch on validation days."
 )
+RIVALS = ("persistence", "ridge_memory")  # baselines that every forecast is compared with
 ONE_SEED = "One seed: the statements are about these trained networks, not about their architecture."
 CASES = (
     "A case is a model at a lead. Behind a change of RMSE stand its 95 % interval and its p. Each p of a sentence or a "
@@ -84,10 +85,11 @@ class Results:
         row = first.to_dict() | rows.mean(numeric_only=True).to_dict()
         row |= dict.fromkeys(TRAINING)
         row |= {"seed": None, "n": first["n"], "note": f"mean of {len(rows)} seeds"}
-        for name, score in (("rmse", significance.rmse), ("r2", significance.r2), ("skill", significance.skill)):
-            estimate = self.estimate(score, experiment, model, lead)
-            row |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        row["skill_over_persistence"] = estimate.value  # of the mean over seeds of the logarithm, as its interval
+        estimates = {name: self.estimate(score, experiment, model, lead) for name, score in WITH_INTERVALS.items()}
+        for name, found in estimates.items():
+            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
+        # of the mean over seeds of the logarithm, as its interval
+        row["skill_over_persistence"] = estimates["skill"].value
         for name in BASELINES:
             row[f"vs_{name}"] = self.verdict(experiment, model, lead, rival=(SCRATCH, name))
         return row | self._compare_with_scratch(experiment, model, lead)
@@ -219,16 +221,16 @@ class Results:
         if cells_of:
             observed = observed.where(self.predictions(SCRATCH, cells_of, lead)["observed"].notnull())
         if not rival:
-            return self._sums_on(observed, experiment, model, lead)
+            return self.sums_on(observed, experiment, model, lead)
         choice = {"season": season, "cells_of": cells_of}
         own = self.sums(experiment, model, lead, rival=None, paired=False, **choice)
         others = self.sums(*rival, lead, rival=None, paired=False, **choice)
         if not np.array_equal(own[0][:, : significance.ERROR_2], others[0][:, : significance.ERROR_2]):
-            others = self._sums_on(observed, *rival, lead)  # it was scored on other samples
+            others = self.sums_on(observed, *rival, lead)  # it was scored on other samples
         crossed = significance.cross_seeds(own, others)
         return [rivals[number] for number, rivals in enumerate(crossed)] if paired else crossed
 
-    def _sums_on(
+    def sums_on(
         self, observed: xr.DataArray, experiment: str, model: str, lead: int
     ) -> list[Float[np.ndarray, "time moment"]]:
         """Daily sums of each seed against persistence, where `observed` has a value."""
@@ -265,38 +267,27 @@ class Results:
         return xr.concat(errors, dim="seed").transpose("seed", "time", "lat", "lon")
 
     def _compare_with_scratch(self, experiment: str, model: str, lead: int) -> dict[str, Any]:
-        """The table's columns of transfer (score_table.TRANSFER); empty where there is no model to compare with."""
+        """The table's columns of transfer (score_table.TRANSFER); without those that there is no rival for."""
         if experiment != TRANSFERRED or not self.has(SCRATCH, model, lead):
             return {}
-        rival = (SCRATCH, model)
-        change = self.estimate(significance.rmse_change, experiment, model, lead, rival=rival)
         cells = self.transfer_by_cell(model, lead)
         tested = cells["tested"]
         count = max(int(tested.sum()), 1)
-        return {
-            "transfer_rmse_change": change.value,
-            "transfer_low": change.low,
-            "transfer_high": change.high,
-            "transfer_p": change.p,
-            "vs_scratch": significance.verdict(change),
+        shares = {
             "cells_gain": int((tested & (cells["mse"] < 0)).sum()) / count,
             "cells_better": int((tested & cells["better"]).sum()) / count,
             "cells_worse": int((tested & cells["worse"]).sum()) / count,
-        } | self._compare_with_matched(model, lead)
-
-    def _compare_with_matched(self, model: str, lead: int) -> dict[str, Any]:
-        """The table's columns of compute-matched scratch (score_table.MATCHED); empty where that was not run."""
-        rival = (SCRATCH, model + MATCHED)
-        if not self.has(*rival, lead):
-            return {}
-        change = self.estimate(significance.rmse_change, TRANSFERRED, model, lead, rival=rival)
-        return {
-            "matched_rmse_change": change.value,
-            "matched_low": change.low,
-            "matched_high": change.high,
-            "matched_p": change.p,
-            "vs_matched": significance.verdict(change),
         }
+        row = self._compare_transfer(model, lead, rival=model, columns=AGAINST_SCRATCH) | shares
+        if self.has(SCRATCH, model + MATCHED, lead):
+            row |= self._compare_transfer(model, lead, rival=model + MATCHED, columns=AGAINST_MATCHED)
+        return row
+
+    def _compare_transfer(self, model: str, lead: int, *, rival: str, columns: Sequence[str]) -> dict[str, Any]:
+        """A model with transfer against one from scratch: change of RMSE, low, high, p and verdict as these columns."""
+        change = self.rmse_change(Comparison(TRANSFERRED, model, lead, (SCRATCH, rival)))
+        found = (change.value, change.low, change.high, change.p, significance.verdict(change))
+        return dict(zip(columns, found, strict=True))
 
     def _read_predictions(self, experiment: str, model: str, lead: int, seed: int | None = None) -> xr.Dataset:
         """predictions.nc of a run, or of a baseline, for which any seed will do.

@@ -20,10 +20,9 @@ from utils.products.synthetic.world import PRODUCTS
 from utils.scores import significance
 from utils.scores.significance import LEVEL, Estimate
 from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
-from utils.study.results import Comparison, Results
+from utils.study.results import RIVALS, Comparison, Results
 
 FIRST_SEED = 2  # of the first world; the study's own sample has 1
-RIVALS = ("persistence", "ridge_memory")  # baselines that the models are compared with
 NO_TRANSFER = "no transfer"  # the other comparison: with the same model from scratch
 EQUAL_STEPS = "no transfer, equal steps"  # and with it after as many steps, where the study has such runs
 MEAN, THIS = "mean", "this study"  # in the column `world`: the row over all worlds, and the study's own world
@@ -84,7 +83,6 @@ def _compare_in_world(
         if against == EQUAL_STEPS and not results.has(SCRATCH, rival, lead):
             continue
         change = results.rmse_change(Comparison(experiment, model, lead, (SCRATCH, rival)))
-        in_per_cent = change.transform(lambda share: 100 * share)
         rows.append(
             {
                 "world": name,
@@ -92,9 +90,7 @@ def _compare_in_world(
                 "model": model,
                 "against": against,
                 "lead_days": lead,
-                "rmse_change": in_per_cent.value,
-                "low": in_per_cent.low,
-                "high": in_per_cent.high,
+                **change.to_per_cent("rmse_change"),
                 "p": change.p,
                 "verdict": significance.verdict(change),
             }

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
@@ -12,21 +11,12 @@ from utils.common.text import format_days
 from utils.figures import forest, style
 from utils.scores.significance import Estimate
 from utils.study.claims import format_change
+from utils.study.controls import CONTROLS
 from utils.study.html_page import Figure, Section
-from utils.study.plan import CONTROLS
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
-SOURCES = {  # what stands behind a model's name → how its source is called
-    "": "own source",
-    "_other_world": "other weather",
-    "_shuffled_source": "shuffled source",
-}
-MEANING = {
-    "other_world": "The sample's two products see one weather. Where transfer from other weather helps as much, soils "
-    "and climate are transferred, and not the weather of shared days.",
-    "shuffled_source": "A shuffled source keeps the mean and the spread of each cell, and no relation between days. "
-    "It should not help; what it helps comes from the map of the means.",
-}
+# what stands behind a model's name → how its source is called
+SOURCES = {"": "own source"} | {f"_{name}": control.name for name, control in CONTROLS.items()}
 
 
 def why_transfer_helps(results: Results, figures: Path) -> Section | None:
@@ -36,21 +26,18 @@ def why_transfer_helps(results: Results, figures: Path) -> Section | None:
     controlled = [(model, source) for model, source in cases if source]
     if not controlled:
         return None
-    cases = [(model, source) for model, source in cases if model in dict(controlled)]
+    models, used = map(set, zip(*controlled, strict=True))
+    cases = [(model, source) for model, source in cases if model in models]
     gains = results.compare([Comparison(TRANSFERRED, m + s, lead, (SCRATCH, m)) for m, s in cases])
     changes = results.compare([Comparison(TRANSFERRED, m + s, lead, (TRANSFERRED, m)) for m, s in controlled])
     path = figures / "controls.png"
-    title = results.title("Change of RMSE by transfer from the study's own source and from controls")
-    draw_controls(_tabulate(cases, gains), title, path)
+    title = "Change of RMSE by transfer from the study's own source and from controls"
+    draw_controls(_tabulate(cases, gains), results.title(title), path)
     return Section(
         "Does transfer help for the right reason?",
         f"Change of RMSE {format_days(lead)} ahead, against no transfer and against transfer from the own source:",
-        [
-            Figure(
-                path, "Change of RMSE by transfer from the study's own source and from controls", "Left of 0: it helps."
-            )
-        ],
-        " ".join(MEANING[name] for name in CONTROLS if f"_{name}" in dict.fromkeys(s for _, s in controlled)),
+        [Figure(path, title, "Left of 0: it helps.")],
+        " ".join(control.meaning for name, control in CONTROLS.items() if f"_{name}" in used),
         points=[
             *_describe(cases, gains, rival="no transfer"),
             *_describe(controlled, changes, rival="transfer from the own source"),
@@ -60,9 +47,11 @@ def why_transfer_helps(results: Results, figures: Path) -> Section | None:
 
 def _tabulate(cases: Sequence[tuple[str, str]], gains: Sequence[Estimate]) -> pd.DataFrame:
     """What draw_controls takes."""
-    numbers = [[100 * gain.value, 100 * gain.low, 100 * gain.high] for gain in gains]
-    rows = [(model, SOURCES[source], *values) for (model, source), values in zip(cases, numbers, strict=True)]
-    return pd.DataFrame(rows, columns=["model", "row", "value", "low", "high"])
+    rows = [
+        {"model": model, "row": SOURCES[source]} | gain.to_per_cent()
+        for (model, source), gain in zip(cases, gains, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def draw_controls(table: pd.DataFrame, title: str, path: Path) -> None:
@@ -83,11 +72,11 @@ def _controls_figure(table: pd.DataFrame, title: str) -> Plot:
     ]
     figure = style.new_figure(style.SINGLE, 1.1 + forest.row_height(looks) * len(rows), title)
     ax = figure.subplots()
-    ax.set_xlim(style.axis_limits(np.append(table[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+    ax.set_xlim(forest.percent_limits(table))
     forest.prepare_rows(ax, rows)
-    forest.draw_points(ax, table, rows, looks, by="model")
+    clipped = forest.draw_points(ax, table, rows, looks, by="model")
     ax.set_xlabel("change of RMSE by transfer (%)")
-    style.legend(figure, *style.in_rows(forest.keys(looks, table), 2))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 2))
     return figure
 
 

@@ -19,7 +19,6 @@ from utils.study.html_page import Figure, Section
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 _MARKS = [{"marker": marker, "markersize": 3} for marker in "os^Dv<>P"]
-_ENDS = {"change": "value", "low": "low", "high": "high"}
 
 
 def leads(results: Results, figures: Path) -> Section | None:
@@ -58,7 +57,7 @@ def _scores_by_lead(results: Results) -> pd.DataFrame:
         row = {"model": model, "lead_days": lead, "rmse": rmse.value}
         if model not in ("persistence", "climatology"):  # the reference; and one that is far off at short leads
             change = results.estimate(significance.rmse_change, experiment, model, lead)
-            row |= {name: 100 * getattr(change, end) for name, end in _ENDS.items()}
+            row |= change.to_per_cent("change")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -79,8 +78,7 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
     table = style.finite_rows(table, "rmse", "change", "low", "high").sort_values("lead_days", kind="stable")
     if table.empty:
         raise UserError("Scores against lead cannot be drawn: the table holds no RMSE.")
-    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
-    names = style.ordered(table["model"], (*networks, *BASELINES))
+    names = style.networks_first(table["model"])
     figure = style.new_figure(style.DOUBLE, 2.9, title)
     error, change = figure.subplots(1, 2)
     error.set_ylim(style.axis_limits(table["rmse"].to_numpy()))
@@ -100,7 +98,7 @@ def _leads_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.grid(**style.GRID)
     lines = [line for line in error.get_lines() if line.get_label() in names]
-    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
+    notes = [*forest.NOTES, style.CLIPPED] if clipped else forest.NOTES
     style.legend(figure, *style.in_rows([*lines, *notes], 4))
     return figure
 
@@ -110,10 +108,6 @@ def _draw_changes(ax: Axes, rows: pd.DataFrame, look: dict, dodge: float) -> boo
     if rows.empty:
         return False
     x = rows["lead_days"].to_numpy(float) + dodge
-    style.draw_interval(ax, x, rows[["low", "high"]], look["color"])
+    forest.draw_upright_points(ax, x, rows.rename(columns={"change": "value"}), look)
     line = look | {"marker": "none"}
-    clipped = style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)
-    for place, (value, low, high) in zip(x, rows[["change", "low", "high"]].to_numpy(), strict=True):
-        face = look["color"] if forest.excludes_zero(low, high) else "white"
-        ax.plot(place, value, **look | {"markerfacecolor": face, "zorder": 4})
-    return clipped
+    return style.draw_line(ax, x, rows["change"], label="_" + rows["model"].iloc[0], **line)

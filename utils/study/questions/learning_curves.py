@@ -113,9 +113,13 @@ def _looks(models: list[str]) -> dict[str, dict]:
 
 
 def _draw_run(ax: Axes, log: pd.DataFrame, column: str, look: dict) -> None:
-    """One run's curve, the epoch that is kept, and how it ended."""
+    """One run's curve, the epoch that is kept, and how it ended.
+
+    First epochs off the axis have no numbers: those of several models would stand in one place.
+    """
     epoch, values = log["epoch"].to_numpy(), log[column].to_numpy()
-    style.draw_line(ax, epoch, values, label=log["model"].iloc[0], **look)
+    ax.plot(epoch, values, label=log["model"].iloc[0], **look)
+    style.mark_cut(ax, epoch, values, values, look["color"])
     best = int(np.argmin(log["val_rmse"].to_numpy()))
     ax.plot(epoch[best], values[best], color=look["color"], gid="best", **_BEST)
     stopped = log["stopped"].iloc[0]

@@ -18,9 +18,8 @@ from utils.study.claims import count_verdicts, format_range
 from utils.study.html_page import Figure, Section
 from utils.study.plan import COMPACT, MATCHED, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import LEARNED_FROM, SCRATCH, TRANSFERRED, Comparison, Results
+from utils.study.results import LEARNED_FROM, RIVALS, SCRATCH, TRANSFERRED, Comparison, Results
 
-RIVALS = ("persistence", "ridge_memory")  # what every forecast is compared with: a panel each
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
 
 
@@ -50,7 +49,7 @@ def _changes(results: Results) -> pd.DataFrame:
         row = {"experiment": experiment, "model": model, "lead_days": lead, "rival": rival}
         if model != rival:
             change = results.estimate(significance.rmse_change, experiment, model, lead, rival=(SCRATCH, rival))
-            rows.append(row | {name: 100 * getattr(change, name) for name in ("value", "low", "high")})
+            rows.append(row | change.to_per_cent())
     return pd.DataFrame(rows)
 
 
@@ -127,7 +126,7 @@ def _study_figure(table: pd.DataFrame, title: str) -> Plot:
         clipped |= forest.draw_points(ax, here, list(rows), looks, by="lead_days")
         ax.set(title=f"({letter}) against {rival}", xlabel="change of RMSE (%)\nnegative is better")
         _mark_rival(ax, list(rows), rival)
-    style.legend(figure, *style.in_rows(forest.keys(looks, table) + ([forest.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 4))
     return figure
 
 

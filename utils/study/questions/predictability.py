@@ -149,6 +149,5 @@ def _shares_figure(table: pd.DataFrame, title: str) -> Plot:
     ]
     clipped = forest.draw_points(ax, points, list(rows), looks, by="lead_days")
     ax.set_xlabel("share of the possible improvement over persistence (–); higher is better")
-    keys = [*forest.keys(looks, table), *ends] + ([forest.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(keys, 4))
+    style.legend(figure, *style.in_rows([*forest.keys(looks, table, clipped), *ends], 4))
     return figure

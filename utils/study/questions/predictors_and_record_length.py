@@ -16,8 +16,9 @@ from utils.dataset.predictors import SEASON
 from utils.dataset.prepared import VARIABLES
 from utils.figures import forest, style
 from utils.figures.style import UNITS
-from utils.scores import metrics, significance
+from utils.scores import significance
 from utils.scores.baselines import BASELINES
+from utils.scores.metrics import SEASONS
 from utils.study.claims import format_change
 from utils.study.html_page import Figure, Section
 from utils.study.plan import TARGET_DAYS
@@ -31,7 +32,6 @@ CHANGES = {  # what was done with a predictor: colour and marker
 }
 PREDICTORS = ("soil_moisture", "soil_temperature", "precipitation", "season")
 PERMUTED = "_permuted_"  # in the name of a forecast of a trained network with a shuffled predictor
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 WAYS = {  # experiment: name, dodge on the axis of training days, look
     SCRATCH: ("from scratch", 0.97, {"color": "#56b4e9", "linestyle": (0, (4, 1.5)), "marker": "s"}),
     TRANSFERRED: ("with transfer", 1.03, {"color": "#0072b2", "linestyle": "solid", "marker": "o"}),
@@ -53,7 +53,7 @@ def predictors(results: Results, figures: Path) -> Section | None:
         [
             {"how": how, "predictor": predictor, "season": season} | _change_of_rmse(results, name, season)
             for how, predictor, name in variants
-            for season in ("all", *metrics.SEASONS)
+            for season in ("all", *SEASONS)
         ]
     )
     path, ahead = figures / "predictors.png", f"{format_days(lead)} ahead"
@@ -139,7 +139,7 @@ def _predictors_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
         ax.set_title(f"({letter}) {'all seasons' if season == 'all' else season}")
     panels[len(panels) // 2].set_xlabel(f"change of RMSE (10⁻³ {UNITS}); positive is worse")
-    style.legend(figure, *style.in_rows(forest.keys(looks, points) + ([forest.CLIPPED] if clipped else []), 4))
+    style.legend(figure, *style.in_rows(forest.keys(looks, points, clipped), 4))
     return figure
 
 

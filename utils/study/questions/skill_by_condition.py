@@ -70,19 +70,15 @@ def _groups() -> dict[str, dict[str, Choice]]:
 
 def _change(results: Results, forecast: Forecast, choice: Choice) -> dict[str, float]:
     """The change of RMSE against persistence over the chosen cell-days and all seeds, per cent; empty without any."""
-    sums = []
-    for seed in results.seeds_of(forecast.experiment, forecast.model, results.lead) or [None]:
-        run = results.predictions(forecast.experiment, forecast.model, results.lead, seed)
-        try:
-            observed = run["observed"].where(choice(run)).transpose("time", "lat", "lon")
-        except KeyError:  # runs of older versions do not know the age
-            return {"value": float("nan")}
-        if not observed.notnull().any():
-            return {"value": float("nan")}
-        fields = (observed.values, run["predicted"].values, run["persistence"].values)
-        sums.append(significance.daily_sums(*fields, days=observed["time"].values))
-    change = significance.estimate(sums, significance.rmse_change)
-    return {name: 100 * getattr(change, name) for name in ("value", "low", "high")}
+    run = forecast.read(results, results.lead)
+    try:
+        observed = run["observed"].where(choice(run))
+    except KeyError:  # runs of older versions do not know the age
+        return {"value": float("nan")}
+    if not observed.notnull().any():
+        return {"value": float("nan")}
+    sums = results.sums_on(observed, forecast.experiment, forecast.model, results.lead)
+    return significance.estimate(sums, significance.rmse_change).to_per_cent()
 
 
 def _words(rows: pd.DataFrame) -> str:
@@ -119,6 +115,5 @@ def _conditions_figure(table: pd.DataFrame, shown: list[Forecast], title: str) -
         forest.prepare_rows(ax, rows[group])
         clipped |= forest.draw_points(ax, table[table["group"] == group], rows[group], looks, by="forecast")
         ax.set(title=f"({letter}) {names[group]}", xlabel="change of RMSE (%)\nnegative is better")
-    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(keys, 3))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 3))
     return figure

@@ -40,14 +40,14 @@ def prefer_matched(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns of transfer against compute-matched scratch, where that was run."""
     known = rows["matched_rmse_change"].notna()
     preferred = rows.copy()
-    for matched, usual in zip(score_table.MATCHED, score_table.TRANSFER, strict=False):
+    for matched, usual in zip(score_table.AGAINST_MATCHED, score_table.AGAINST_SCRATCH, strict=True):
         preferred[usual] = rows[matched].where(known, rows[usual])  # the columns are empty where none was run
     return preferred
 
 
 def _against_scratch(results: Results, cases: list[tuple[str, int]]) -> list[str]:
     """How often transfer lowers the error: first against as many training steps from scratch, where those were run."""
-    rivals = {MATCHED: "from scratch with as many training steps as both of its trainings", "": "from scratch"}
+    rivals = {MATCHED: "from scratch after as many steps", "": "from scratch"}
     sentences = []
     for variant, words in rivals.items():
         there = [(m, lead) for m, lead in cases if results.has(SCRATCH, m + variant, lead)]
@@ -112,6 +112,5 @@ def _transfer_gain_figure(table: pd.DataFrame, title: str) -> Plot:
     forest.prepare_rows(ax, models)
     clipped = forest.draw_points(ax, points, models, looks, by="lead_days")
     ax.set_xlabel("change of RMSE by transfer (%); negative is better")
-    keys = forest.keys(looks, table) + ([forest.CLIPPED] if clipped else [])
-    style.legend(figure, *style.in_rows(keys, 2))
+    style.legend(figure, *style.in_rows(forest.keys(looks, table, clipped), 2))
     return figure

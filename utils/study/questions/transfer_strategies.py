@@ -24,10 +24,10 @@ from utils.scores.baselines import BASELINES
 from utils.study.claims import count_verdicts, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT, STRATEGIES, TARGET_DAYS, suffix, variant_of
+from utils.study.questions.forecasts_shown import SIMPLE
 from utils.study.results import SCRATCH, TRANSFERRED, Results
 
 MEMORY = "ridge_memory"  # the baseline that is to be beaten
-SIMPLE = (MEMORY, "persistence")
 COMPARED = {  # rival: columns of the change of RMSE, %, of its interval, and of p
     "scratch": ("change", "change_low", "change_high", "p"),
     MEMORY: ("memory_change", "memory_low", "memory_high", "memory_p"),
@@ -260,9 +260,8 @@ def _row(results: Results, case: Case, shortest: int | None) -> dict:
     rivals = {MEMORY: MEMORY} if case.strategy == "scratch" else {"scratch": case.model, MEMORY: MEMORY}
     for rival, name in rivals.items():
         change = estimate(significance.rmse_change, rival=name)
-        numbers = (100 * change.value, 100 * change.low, 100 * change.high, change.p)
-        row |= dict(zip(COMPARED[rival], numbers, strict=True))
-        row |= {f"vs_{rival}": significance.verdict(change)}
+        *columns, p = COMPARED[rival]
+        row |= change.to_per_cent(*columns) | {p: change.p, f"vs_{rival}": significance.verdict(change)}
     return row
 
 
@@ -304,7 +303,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
     keys = [Line2D([], [], **_look(name)) for name in used]
     for name in dict.fromkeys(simple["model"]):
         keys.append(Line2D([], [], label=name, **style.baseline_line(name, width=1.2)))
-    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW] + ([style.CLIPPED] if clipped else [])
+    notes = [*forest.NOTES, style.CLIPPED] if clipped else forest.NOTES
     style.legend(figure, *style.in_rows([*keys, *notes], 4))
     return figure
 

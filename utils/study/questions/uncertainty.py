@@ -22,7 +22,7 @@ from utils.forecasts.climatology import Climatology
 from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
-from utils.scores.baselines import BASELINES
+from utils.scores.metrics import SEASONS
 from utils.settings import run_folder
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import COMPACT
@@ -30,7 +30,6 @@ from utils.study.questions.drought import DROUGHT, describe_drought, draw_drough
 from utils.study.results import TRANSFERRED, Results
 
 SIMPLE = ("persistence", "climatology")
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 COLUMNS = {
     "lead_days": Column("lead", "days"),
     "crps": Column("CRPS", "m³ m⁻³", ".4f"),
@@ -176,8 +175,7 @@ def draw_reliability(table: pd.DataFrame, levels: Float[np.ndarray, "level"], ti
 def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> Plot:
     """Axes in order: a diagram for each lead, the CRPS."""
     leads = sorted(table["lead_days"].unique())
-    networks = dict.fromkeys(name for name in table["model"] if name not in BASELINES)
-    names = style.ordered(table["model"], (*networks, *BASELINES))
+    names = style.networks_first(table["model"])
     looks = {name: style.line_of(name, names) | {"marker": mark} for name, mark in zip(names, cycle(style.MARKERS))}
     figure = style.new_figure(style.DOUBLE, 2.3, title)
     *diagrams, errors = figure.subplots(1, len(leads) + 1)
@@ -196,9 +194,8 @@ def _reliability_figure(table: pd.DataFrame, levels: np.ndarray, title: str) -> 
     _draw_crps(errors, table[table["model"] != "climatology"], looks)
     errors.set_title(f"({ascii_lowercase[len(leads)]}) CRPS")
     keys = [Line2D([], [], markersize=3, label=name, **look) for name, look in looks.items()]
-    notes = [Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")]
-    notes += [forest.INTERVAL, style.FILLED, style.HOLLOW]
-    style.legend(figure, keys, notes)
+    reliable = Line2D([], [], color="0.4", linewidth=0.6, label="perfectly reliable")
+    style.legend(figure, keys, [reliable, *forest.NOTES])
     return figure
 
 
@@ -209,10 +206,8 @@ def _draw_crps(ax: Axes, table: pd.DataFrame, looks: dict[str, dict]) -> None:
     ax.axhline(0, **style.baseline_line("climatology", width=0.8))
     for turn, (name, rows) in enumerate(table.groupby("model", sort=False)):
         x = rows["lead_days"].to_numpy(float) + 0.25 * (turn - 1)
-        style.draw_interval(ax, x, rows[["low", "high"]], looks[name]["color"])
-        for place, (value, low, high) in zip(x, rows[["against_climatology", "low", "high"]].to_numpy(), strict=True):
-            face = looks[name]["color"] if forest.excludes_zero(low, high) else "white"
-            ax.plot(place, value, **looks[name] | {"markersize": 3.5, "markerfacecolor": face, "zorder": 4})
+        points = rows.rename(columns={"against_climatology": "value"})
+        forest.draw_upright_points(ax, x, points, looks[name] | {"markersize": 3.5})
     ax.set(xlabel="lead (d)", ylabel=f"less climatology's ({UNITS});\nnegative is better")
     ax.set_xticks(sorted(table["lead_days"].unique()))
     ax.margins(x=0.15)

@@ -105,9 +105,7 @@ def _rows(runs: dict[str, dict[tuple[int, int], xr.Dataset]], lead: int) -> list
             others = [runs["none"][lead, seed] for seed in seeds]
             sums = [np.stack([_sums(run, other) for other in others]) for run in own]  # each learned independently
             change = significance.estimate(sums, significance.rmse_change)
-            verdict = significance.verdict(change)
-            row |= {"change": 100 * change.value, "change_low": 100 * change.low, "change_high": 100 * change.high}
-            row |= {"p": change.p, "significant": verdict in ("better", "worse")}
+            row |= change.to_per_cent("change", "change_low", "change_high") | {"p": change.p}
         rows.append(row)
     blind = runs["none"][lead, seeds[0]]
     persistence = blind["persistence"].values
@@ -188,7 +186,6 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
     if len(simple):
         line = style.baseline_line("persistence", width=0.8)
         handles += error.plot(simple["lead_days"], simple["rmse"], label="persistence", **line)
-    notes = [forest.INTERVAL, style.FILLED, style.HOLLOW]
     error.set_ylim(*style.axis_limits(table[["rmse", "low", "high"]].to_numpy().ravel()))
     error.set(title="(a) RMSE", xlabel="lead (d)", ylabel=f"RMSE ({UNITS})")
     change.set(title="(b) what knowing the weather changes", xlabel="lead (d)", ylabel="change of RMSE (%)")
@@ -196,7 +193,7 @@ def _weather_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks(sorted(table["lead_days"].unique()))
         ax.margins(x=0.1)
         ax.grid(**style.GRID)
-    style.legend(figure, handles, notes)
+    style.legend(figure, handles, forest.NOTES)
     return figure
 
 
@@ -208,9 +205,7 @@ def _draw_kind(error: Axes, change: Axes, rows: pd.DataFrame, kind: str, dodge: 
     error.vlines(x, rows["low"], rows["high"], color=look["color"], linewidth=1, zorder=3)
     error.plot(x, rows["rmse"], label=name, **line)
     if kind != "none":
-        change.vlines(x, rows["change_low"], rows["change_high"], color=look["color"], linewidth=1, zorder=3)
         change.plot(x, rows["change"], color=look["color"], linewidth=1.2)
-        for place, (value, low, high) in zip(x, rows[["change", "change_low", "change_high"]].to_numpy(), strict=True):
-            face = look["color"] if forest.excludes_zero(low, high) else "white"
-            change.plot(place, value, markerfacecolor=face, **line)
+        points = rows[["change", "change_low", "change_high"]].set_axis(["value", "low", "high"], axis=1)
+        forest.draw_upright_points(change, x, points, line)
     return Line2D([], [], label=name, **line)

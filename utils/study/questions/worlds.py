@@ -3,7 +3,6 @@
 from pathlib import Path
 from string import ascii_lowercase
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Plot
@@ -15,8 +14,8 @@ from utils.scores.significance import Estimate
 from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
-from utils.study.results import Results
-from utils.study.worlds import EQUAL_STEPS, MEAN, NO_TRANSFER, RIVALS, THIS, compare_worlds
+from utils.study.results import RIVALS, Results
+from utils.study.worlds import EQUAL_STEPS, MEAN, NO_TRANSFER, THIS, compare_worlds
 
 PANELS = (*RIVALS, NO_TRANSFER, EQUAL_STEPS)
 CHANGE = ("rmse_change", "low", "high", "p")
@@ -99,15 +98,16 @@ def _worlds_figure(table: pd.DataFrame, title: str) -> Plot:
     looks, keys = _looks(table["world"])
     panels = [against for against in PANELS if (table["against"] == against).any()]
     figure = style.new_figure(style.DOUBLE, 0.95 + forest.row_height(looks) * len(names), title)
+    clipped = False
     for i, (ax, against) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)):
         part = table[table["against"] == against]
-        ax.set_xlim(style.axis_limits(np.append(part[["value", "low", "high"]].to_numpy().ravel(), 0.0)))
+        ax.set_xlim(forest.percent_limits(part))
         forest.prepare_rows(ax, list(names.values()), shaded)
-        forest.draw_points(ax, part, list(names), looks, by="world")
+        clipped |= forest.draw_points(ax, part, list(names), looks, by="world")
         ax.set_title(f"({ascii_lowercase[i]}) against\n{against}")
         ax.set_xlabel("change of RMSE (%)")
         ax.tick_params(labelleft=i == 0)
-    style.legend(figure, *style.in_rows(forest.keys(keys, table), 3))
+    style.legend(figure, *style.in_rows(forest.keys(keys, table, clipped), 3))
     return figure
 
 
