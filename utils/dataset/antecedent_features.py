@@ -218,7 +218,6 @@ class Feature:
     shift: int = 0  # what the feature changes by where the cell's training mean of soil moisture is 1 m3 m-3 too low
 
 
-OF_A_VARIABLE = {"_anomaly": variable_anomaly, "_anomaly_10": past_variable_anomaly}  # what its names end in
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -262,19 +261,23 @@ FEATURES = {
 }
 
 
+OF_A_VARIABLE = {"anomaly": variable_anomaly, "anomaly_10": past_variable_anomaly}  # of a further daily one
+
+
 def find_feature(name: str) -> Feature:
-    """A row of FEATURES, or one that `features_of` names: of a further variable of the data set, or a static map."""
+    """A row of FEATURES, or a feature of a variable or map that the data set has beside VARIABLES."""
     if name in FEATURES:
         return FEATURES[name]
-    for suffix, function in OF_A_VARIABLE.items():
-        if name.endswith(suffix):
-            return Feature(name, "", "past", function, name.removesuffix(suffix))
-    return Feature(name, "", "static", training_mean, name)
+    variable, _, kind = name.rpartition(":")
+    if kind == "map":
+        return Feature(name, "", "static", training_mean, variable)
+    return Feature(name, "", "past", OF_A_VARIABLE[kind], variable)
 
 
-def features_of(daily: Iterable[str]) -> tuple[str, ...]:
-    """The names of the features of further daily variables. The feature of a static map has the name of the map."""
-    return tuple(name + suffix for name in daily if name not in VARIABLES for suffix in OF_A_VARIABLE)
+def features_of(daily: Iterable[str] = (), static: Iterable[str] = ()) -> tuple[str, ...]:
+    """The names of the features of further daily variables, such as wind:anomaly, and of static maps: clay:map."""
+    of_days = (f"{name}:{kind}" for name in daily if name not in VARIABLES for kind in OF_A_VARIABLE)
+    return (*of_days, *(f"{name}:map" for name in static))
 
 
 def follows_season(name: str) -> bool:

@@ -114,7 +114,7 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
         _refuse_missing(raw, path)
         check_variables(ds, path)
         there = [name for name in raw.variables if name not in DIMENSIONS]
-        check_further(ds, path, variables.daily, DIMENSIONS, "--predictors", there)
+        check_further(ds, path, variables.daily[len(VARIABLES) :], DIMENSIONS, "--predictors", there)
         check_further(ds, path, variables.static, DIMENSIONS[1:], "--static", there)
         check_axes(ds, path)
         ds = ds[list(variables.all)].transpose(*DIMENSIONS, missing_dims="ignore")
@@ -248,13 +248,11 @@ def check_variables(
 def check_further(
     ds: xr.Dataset, path: Path, names: Iterable[str], dims: tuple[str, ...], flag: str, there: list[str]
 ) -> None:
-    """Raises UserError where one of these that is not in VARIABLES is missing or has unexpected values or dimensions.
+    """Raises UserError where one of these further variables is missing or has unexpected values or dimensions.
 
     The error names the `flag` that asks for it, and what is `there` in the file.
     """
     for name in names:
-        if name in VARIABLES:
-            continue
         if name not in ds:
             raise UserError(f"{path}: {name}, which {flag} asks for, is missing; found {_listed(there)}.")
         if ds[name].dtype.kind not in "fiu":

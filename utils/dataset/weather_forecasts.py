@@ -226,8 +226,9 @@ class WeatherForecasts(KnownWeather):
         except Exception as error:  # every engine raises its own kinds; all mean the same here
             raise UserError(f"{path} cannot be read as NetCDF, it may be damaged: {fold(error)}") from error
         try:
+            further = [name for name in self.variables if name not in VARIABLES]
             check_variables(ds, path, [name for name in self.variables if name in VARIABLES], DIMENSIONS)
-            check_further(ds, path, self.variables, DIMENSIONS, "--known-ahead", there=list(raw.data_vars))
+            check_further(ds, path, further, DIMENSIONS, "--known-ahead", there=list(raw.data_vars))
             check_axes(ds, path)
             _check_init(ds, path)
             _check_lead(ds, path, units, self.lead_days)

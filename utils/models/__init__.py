@@ -14,6 +14,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from utils.common.cli import UserError
 from utils.common.periods import Split
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
@@ -47,9 +48,9 @@ class ForecastModel(nn.Module):
     def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
         """Which weights touch these inputs, of `count` in all: the axis of each, and the positions along it.
 
-        Needed for `--new-predictors zero` alone.
+        Needed for `--new-predictors zero` alone. Raises UserError where a model does not say it.
         """
-        raise NotImplementedError
+        raise UserError("This model does not say which weights a predictor has, as --new-predictors zero needs.")
 
     def receptive_radius(self, input_days: int) -> int | None:
         """How many cells beyond a cell its forecast looks; None: over the whole map, and it is bound to its grid."""

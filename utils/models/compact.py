@@ -102,7 +102,7 @@ class MemoryWindows(Windows):
         channels = [self.antecedent.at(last)]
         if record.weather:
             channels += [self.known(name, last) for name in record.weather.scaled]
-        static = static_maps(record.statistics, (*STATIC, *self.static))
+        static = static_maps(record.statistics, (*STATIC, *features_of(static=self.static)))
         channels.append(np.broadcast_to(static, (len(samples), *static.shape)))
         features = np.concatenate(channels, axis=1, dtype=np.float32)
         target = torch.from_numpy(record.observed[self.target_index[samples]])

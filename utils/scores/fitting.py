@@ -101,7 +101,7 @@ class Fitting:
     def features(self) -> tuple[str, ...]:
         """What ridge_memory sees: FEATURES, and those of further variables and static maps."""
         daily, known = variables_of(self.training.predictors).daily, self.training.statistics.variables
-        return (*FEATURES, *features_of(daily), *(name for name in known if name not in daily))
+        return (*FEATURES, *features_of(daily, static=[name for name in known if name not in daily]))
 
     @cached_property
     def training_memory(self) -> AntecedentFeatures:
