@@ -188,10 +188,10 @@ def is_synthetic(ds: xr.Dataset) -> bool:
 
 
 def label_of(attributes: Mapping[str, Any]) -> str:
-    """What titles say in brackets of a file's data: that they are synthetic, or the file's attribute `label`."""
+    """What titles say in brackets of a file's data: that they are synthetic, or its attribute `label` or `product`."""
     if str(attributes.get("synthetic", "false")).lower() in ("true", "yes", "1"):
         return SYNTHETIC
-    return str(attributes.get("label", ""))
+    return str(attributes.get("label") or attributes.get("product") or "")
 
 
 def in_brackets(label: str) -> str:
