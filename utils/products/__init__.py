@@ -3,7 +3,7 @@
 A product supplies:
     download.py    requests to its server, with the retries and messages of products/download.py; optional
     a reader       `scan` of a raw file: what the file holds, its grid and its times. Damaged files and other units are
-                   refused with one sentence (smap/granules.py, era5/files.py)
+                   refused with one sentence (smap/files.py, era5/files.py)
     daily.py       one month as daily maps of all VARIABLES (dataset/prepared.py), in their units, on the target grid
     prepare.py     its settings, which extend `PrepareSettings`, and the steps: find and scan the files, choose the
                    complete days, list the months. `prepare_months` (monthly.py) makes and joins them, `report`

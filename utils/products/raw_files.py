@@ -23,6 +23,7 @@ SUFFIXES = {
     ".zip",
 }
 _KINDS = {b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"CDF": "netcdf3", b"GRIB": "grib"}
+UNLOCK = "wait for the other process, or set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
 _KINDS |= {start: "tiff" for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
 # system errors of a lock that another process holds, and of a file system that knows no locks
 _HELD, _NO_LOCKS = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}, {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -138,10 +139,18 @@ def _damage(damaged: Sequence[tuple[str, Exception]], in_order: int) -> str:
     elif in_order > 1:
         named += f"; the other {in_order} are in order"
     if all(isinstance(error, Locked) for _, error in damaged):
-        advice = "wait for the other process, or set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+        advice = UNLOCK
     else:
         advice = "download the damaged ones again, or leave them out of --raw"
     return f"{len(damaged)} of {len(damaged) + in_order} files cannot be read: {named}: {advice}."
+
+
+def cannot_be_read(file: RawFile, error: Exception) -> UserError:
+    """The refusal of a file whose values cannot be read, though its beginning could."""
+    why = explain(file, error)
+    if isinstance(why, Locked):
+        return UserError(f"{file.name} cannot be read: {why}; {UNLOCK}.")
+    return UserError(f"{file.name} cannot be read to its end, it may be damaged: {fold(error)}.")
 
 
 def explain(file: RawFile, error: Exception) -> Unreadable:
@@ -152,7 +161,7 @@ def explain(file: RawFile, error: Exception) -> Unreadable:
     if file.kind == "hdf5" and number not in _HELD | _NO_LOCKS:  # netCDF4 hides the system's error, h5py keeps it
         try:
             h5py.File(file.path, "r").close()
-        except (OSError, RuntimeError) as second:
+        except Exception as second:  # h5py raises many kinds for damaged files
             number = getattr(second, "errno", None)
     if number in _HELD:
         return Locked("another process has it open for writing, and holds its lock")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from utils.common.cli import UserError
 from utils.products.era5 import netcdf
 from utils.products.era5.part import RAW, Part
-from utils.products.raw_files import RawFile, explain
+from utils.products.raw_files import RawFile, cannot_be_read
 
 
 def scan(file: RawFile) -> list[Part]:
@@ -30,7 +30,7 @@ def read_planes(
     try:
         return _reader(part.file).read_planes(part, planes, rows, columns)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{part.file.name} cannot be read to its end: {explain(part.file, error)}.") from error
+        raise cannot_be_read(part.file, error) from error
 
 
 def refuse_missing_variable(parts: Sequence[Part], files: Sequence[RawFile]) -> None:

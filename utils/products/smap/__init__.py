@@ -1,1 +1,1 @@
-"""SMAP L4: from NASA's granules to a prepared data set."""
+"""SMAP L4 and L3: from the files of NASA, AppEEARS or Earth Engine to a prepared data set."""

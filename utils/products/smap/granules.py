@@ -18,7 +18,7 @@ from jaxtyping import Float
 from utils.common.cli import UserError, fold
 from utils.dataset.prepared import VARIABLES
 from utils.products.geotiff import read_bands
-from utils.products.raw_files import RawFile, explain
+from utils.products.raw_files import RawFile, cannot_be_read, explain
 from utils.products.regrid import Cells
 from utils.products.smap.ease_grid import CELL, NINE_KM, SHAPE, X_FIRST, Y_FIRST
 
@@ -237,7 +237,7 @@ def read(granule: Granule, rows: slice, columns: slice) -> dict[str, Float[np.nd
             factor = FIELDS[name].factor
             out[name] = field if factor == 1 else field * np.float32(factor)
     except DAMAGE as error:
-        raise UserError(f"{granule.file.name} cannot be read to its end: {explain(granule.file, error)}.") from error
+        raise cannot_be_read(granule.file, error) from error
     return out
 
 

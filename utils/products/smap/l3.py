@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from utils.common.cli import UserError
 from utils.dataset.prepared import VARIABLES
-from utils.products.raw_files import RawFile, explain
+from utils.products.raw_files import RawFile, cannot_be_read, explain
 from utils.products.regrid import Cells, Regridder
 from utils.products.smap.ease_grid import NINE_KM, THIRTY_SIX_KM, EaseGrid
 from utils.products.smap.granules import DAMAGE, FILL, check_units, find_line
@@ -124,7 +124,7 @@ def read(
         with h5py.File(granule.file.path) as content:
             maps = [_read_overpass(granule.file, content, window, one, recommended) for one in wanted]
     except DAMAGE as error:
-        raise UserError(f"{granule.file.name} cannot be read to its end: {explain(granule.file, error)}.") from error
+        raise cannot_be_read(granule.file, error) from error
     valid = [np.isfinite(values) for values in maps]
     total = np.sum([np.where(there, values, 0) for there, values in zip(valid, maps, strict=True)], axis=0)
     count = np.sum(valid, axis=0)
