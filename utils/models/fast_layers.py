@@ -110,12 +110,17 @@ def run_cells(
 
 
 class LSTMLastOutput(nn.LSTM):
-    """An nn.LSTM of one layer that returns its last hidden state alone. Its weights have nn.LSTM's names and shapes."""
+    """An nn.LSTM of one layer that returns its last hidden state alone. Its weights have nn.LSTM's names and shapes.
+
+    On a processor it is ours. Elsewhere it is nn.LSTM itself, which is the vendor's there.
+    """
 
     def __init__(self, inputs: int, hidden: int):
         super().__init__(inputs, hidden)
 
     def forward(self, days: Float[Tensor, "batch day inputs"]) -> Float[Tensor, "batch hidden"]:
+        if days.device.type != "cpu":
+            return super().forward(days.transpose(0, 1))[0][-1]
         shares = linear(days.transpose(0, 1), self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
         return run_cells(shares, lambda h: linear(h, self.weight_hh_l0))[-1]
 

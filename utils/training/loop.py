@@ -41,6 +41,7 @@ from utils.training.trainer import Run, Trainer, copy_weights, now
 from utils.training.transfer import Transfer
 
 SAVING = 0.1  # share of the time that checkpoints may take; short epochs on a large network would save all day
+SHOWING = 1.0  # seconds between two losses in the progress bar, each of which waits for the device
 
 
 class GradientDescent(Trainer):
@@ -233,13 +234,14 @@ def train_epoch(
     """
     model.train()
     bar = tqdm(disable=True) if bar is None else bar
-    total, count, steps = 0.0, 0, 0
+    total, count, steps, shown = DeviceSum(), 0, 0, 0.0
     for windows in training.shuffled():
         order = torch.randperm(len(windows)).numpy()
         for samples in index_batches(len(windows), batch_size):
-            batch = make_own_part(fabric, windows, order[samples])
+            own = make_own_part(fabric, windows, order[samples])
+            (valid,) = sum_over_processes(fabric, own.valid.sum())  # counted before the batch is on its device
+            batch = to_device(own, fabric.device)
             squares = sum_squared_errors(model(batch.features), batch)
-            (valid,) = sum_over_processes(fabric, batch.valid.sum())
             if valid:
                 optimiser.zero_grad(set_to_none=True)
                 fabric.backward(squares * fabric.world_size / valid)  # gradients are averaged over processes
@@ -247,36 +249,56 @@ def train_epoch(
                     transfer.pull()
                 optimiser.step()
                 steps += 1
-            total, count = total + squares.item(), count + int(valid)
+            total.add(squares)
+            count += int(valid)
             bar.update(len(samples))
-            bar.set_postfix(loss=f"{total * fabric.world_size / max(count, 1):.2e}", refresh=False)
-    (total,) = sum_over_processes(fabric, total)
-    return total / max(count, 1), steps
+            if not bar.disable and time.perf_counter() - shown > SHOWING:
+                bar.set_postfix(loss=f"{total.read() * fabric.world_size / max(count, 1):.2e}", refresh=False)
+                shown = time.perf_counter()
+    (loss,) = sum_over_processes(fabric, total.read())
+    return loss / max(count, 1), steps
 
 
 def validate(fabric: Fabric, model: nn.Module, validation: Windows, batch_size: int) -> tuple[float, float]:
     """The loss (mean over all valid targets, scaled) and the RMSE in m3 m-3."""
-    total, squares, count = 0.0, 0.0, 0
+    total, squares, count = DeviceSum(), DeviceSum(), DeviceSum()
     own_batches = {"first": fabric.global_rank, "step": fabric.world_size}
     for windows in validation:
         for batch, scaled in forecast_batches(model, windows, batch_size, fabric.device, **own_batches):
             forecast, target = windows.record.unscale(scaled), windows.record.unscale(batch.target)
-            total += sum_squared_errors(scaled, batch).item()
-            squares += sum_squared_errors(forecast, batch._replace(target=target)).item()
-            count = count + int(batch.valid.sum())
-    total, squares, count = sum_over_processes(fabric, total, squares, count)
-    return total / count, math.sqrt(squares / count)
+            total.add(sum_squared_errors(scaled, batch))
+            squares.add(sum_squared_errors(forecast, batch._replace(target=target)))
+            count.add(batch.valid.sum())
+    loss, error, targets = sum_over_processes(fabric, total.read(), squares.read(), count.read())
+    return loss / targets, math.sqrt(error / targets)
+
+
+class DeviceSum:
+    """A sum of single numbers that a device still computes. To read it waits for the device, to add to it does not."""
+
+    def __init__(self):
+        self._sum, self._later = 0.0, []
+
+    def add(self, number: Float[Tensor, ""] | Int[Tensor, ""]) -> None:
+        """Add a number when the sum is next read."""
+        self._later.append(number.detach())
+
+    def read(self) -> float:
+        """The sum of all numbers so far, added in 64 bit and in their order."""
+        if self._later:
+            for number in torch.stack(self._later).tolist():
+                self._sum += number
+            self._later = []
+        return self._sum
 
 
 def make_own_part(fabric: Fabric, windows: Windows, samples: Int[np.ndarray, "batch"]) -> Batch:
-    """This process's part of a batch, on its device; where there is none for it, a sample that does not count."""
+    """This process's part of a batch; where there is none for it, a sample that does not count."""
     own = samples[fabric.global_rank :: fabric.world_size]
     if len(own):
-        batch = windows.batch(own)
-    else:
-        batch = windows.batch(samples[:1])
-        batch = batch._replace(valid=torch.zeros_like(batch.valid))
-    return to_device(batch, fabric.device)
+        return windows.batch(own)
+    batch = windows.batch(samples[:1])
+    return batch._replace(valid=torch.zeros_like(batch.valid))
 
 
 def sum_over_processes(fabric: Fabric, *values: float | Tensor) -> list[float]:
