@@ -4,25 +4,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny
+from tiny_windows import SPLIT, windows_of
 
 from utils.common.cli import UserError
-from utils.common.periods import Split, spans
 from utils.dataset import blocks
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.models.change_net import AROUND, FEATURES, ChangeNet
 from utils.models.compact import STATIC
-
-SPLIT = Split(
-    spans("train", ("2015-03-31", "2015-05-31")),
-    spans("val", ("2015-06-01", "2015-06-30")),
-    spans("test", ("2015-07-01", "2015-07-28")),
-)
-
-
-def windows_of(model, path, **options):
-    data = DataSet(path)
-    return model.make_windows(data, data.statistics(SPLIT).unscaled(), lead_days=3, input_days=3, **options)
 
 
 def random_net(**options) -> ChangeNet:

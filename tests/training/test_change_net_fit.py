@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ERA5_PERIODS, PERIODS, tiny
-from test_change_net import SPLIT, windows_of
+from tiny_windows import SPLIT, windows_of
 
 from utils.dataset.prepared import write_prepared
 from utils.models.change_net import COMPLETE, SATELLITE, ChangeNet
