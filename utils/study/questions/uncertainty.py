@@ -22,10 +22,10 @@ from utils.forecasts.climatology import Climatology
 from utils.forecasts.event_scores import EventScores, score_events
 from utils.forecasts.quantile_scores import QuantileScores
 from utils.scores import significance
+from utils.scores.changes import format_p
 from utils.scores.metrics import SEASONS
 from utils.scores.significance import Estimate
 from utils.settings import run_folder
-from utils.study.claims import format_p
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import closer_models
 from utils.study.questions.drought import DROUGHT, describe_drought, draw_drought, drought_columns
