@@ -8,6 +8,7 @@ from tiny_windows import SPLIT, windows_of
 
 from utils.common.cli import UserError
 from utils.dataset import blocks
+from utils.dataset.antecedent_features import features_of
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.models.change_net import AROUND, FEATURES, ChangeNet
@@ -74,7 +75,7 @@ def test_blocks_of_a_large_map_give_the_forecast_of_the_whole_map(tmp_path, monk
 def test_a_new_input_weighs_nothing_wherever_it_enters():
     """Each weight that `input_weights` names, and no other, has one position for each input."""
     net = random_net(further=("wind",), maps=("clay",))
-    count, number = len(net.centre), net.features.index("wind_anomaly")
+    count, number = len(net.centre), net.features.index(features_of(("wind",))[0])
     assert count == len(FEATURES) + 2 + len(STATIC) + 1
     weights = net.state_dict()
     for name, (axis, positions) in net.input_weights([number], count).items():
