@@ -26,21 +26,12 @@ class Settings(ERA5Settings):
     lr: float = 3e-3  # highest learning rate of AdamW
     # architecture
     members: int = 4  # networks of a view
-    filters: int = 16  # what a network sees of the cells around
     kernel: int = 5  # cells: side of a filter
-    hidden: int = 32  # units of a layer
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:
-    return ChangeNet(
-        ahead=settings.lead_days * len(settings.known_ahead),
-        members=settings.members,
-        filters=settings.filters,
-        kernel=settings.kernel,
-        hidden=settings.hidden,
-        further=settings.variables.daily,
-        maps=settings.static,
-    )
+    ahead = settings.lead_days * len(settings.known_ahead)
+    return ChangeNet(ahead, settings.members, settings.kernel, settings.variables.daily, settings.static)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def test_inputs_are_standardised_over_the_scored_cells_alone(smap):
 def test_from_pretraining_to_evaluation_on_another_grid(script, tmp_path):
     write_prepared(tiny(days=150, start="2015-01-01", shape=(9, 6), seed=1), tmp_path / "era5.nc")
     write_prepared(gappy(), tmp_path / "smap.nc")
-    small = [value for name, number in TINY.items() for value in (f"--{name}", number)]
+    small = ["--members", 1, "--kernel", 3]
     source = ["--data", tmp_path / "era5.nc", *ERA5_PERIODS, *small, "--pseudo-satellite-years", 2]
     result = script("ERA5test/train_change_net.py", *source, "--out", tmp_path / "source")
     assert result.code == 0, result.err

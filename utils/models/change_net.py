@@ -113,11 +113,11 @@ class ChangeNet(ForecastModel):
         self,
         ahead: int = 0,
         members: int = 4,
-        filters: int = 16,
         kernel: int = 5,
-        hidden: int = 32,
         further: tuple[str, ...] = (),
         maps: tuple[str, ...] = (),
+        filters: int = 16,
+        hidden: int = 32,
     ):
         super().__init__()
         names = (*FEATURES, *features_of(further))
