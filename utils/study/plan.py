@@ -242,7 +242,7 @@ class Plan:
     full: bool  # the scripts' own epochs and patience; else until the validation RMSE stops improving
     runs: Path  # the run directories are below this one
     forecasts: dict[str, Path] = field(default_factory=dict)  # degraded, of each experiment; where they are asked for
-    settings: dict[str, int] = field(default_factory=dict)  # input_days, epochs, batch_size: instead of the scripts'
+    settings: dict[str, Any] = field(default_factory=dict)  # input_days, epochs, batch_size: instead of the scripts'
     max_input_age: int | None = None  # score where the last observation is at most so many days old; None: any age
     controls: dict[str, Path] = field(default_factory=dict)  # sources of control runs; where they are asked for
 
