@@ -22,6 +22,7 @@ from utils.scores.significance import WITH_INTERVALS, Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
+from utils.study.product_names import name_target
 
 LEARNED_FROM = (  # which days: see docs/protocol.md
     "compact and ridge_memory learn from training and validation days, the other baselines from training days alone. "
@@ -121,7 +122,7 @@ class Results:
         return self._read_metrics(run).get("label", "") if run else ""
 
     def title(self, text: str) -> str:
-        return text + in_brackets(self.label)
+        return name_target(text, self.label) + in_brackets(self.label)
 
     @property
     def caveats(self) -> str:
