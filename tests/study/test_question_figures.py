@@ -131,7 +131,7 @@ def test_every_axis_says_its_unit():
     said = {name: " | ".join(text for text, *_ in drawn_texts(figure)) for name, figure in figures.items()}
     for name, labels in {
         "study": ["change of RMSE (%)", "lead 3 d", "against ridge_memory"],
-        "target days": ["training days of the target (d)", "RMSE (m³ m⁻³)"],
+        "target days": ["SMAP training days (d)", "RMSE (m³ m⁻³)"],
         "leads": ["lead (d)", "RMSE (m³ m⁻³)", "change of RMSE (%)"],
         "transfer gain": ["change of RMSE by transfer (%)"],
         "predictors": ["change of RMSE (10⁻³ m³ m⁻³)"],

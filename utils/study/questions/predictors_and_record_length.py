@@ -252,7 +252,7 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks([], minor=True)
         nothing_below = i + columns >= len(models)
         ax.tick_params(labelbottom=nothing_below)
-        ax.set_xlabel("training days of the target (d)" if nothing_below else "")
+        ax.set_xlabel("SMAP training days (d)" if nothing_below else "")
     for ax in grid[:, 0]:
         ax.set_ylabel(f"RMSE ({UNITS})")
     for spare in panels[len(models) :]:
