@@ -256,7 +256,7 @@ def test_the_figure_has_the_rmse_and_the_change_of_each_model_and_a_marker_a_str
     assert titles == ["convlstm, RMSE", f"convlstm, {change}", "compact, RMSE", f"compact, {change}"]
     errors, changes = figure.axes[::2], figure.axes[1::2]
     assert all(ax.get_xscale() == "log" for ax in errors)
-    assert "SMAP days (d)" in errors[1].get_xlabel() and "m³ m⁻³" in errors[0].get_ylabel()
+    assert "training days of the target (d)" in errors[1].get_xlabel() and "m³ m⁻³" in errors[0].get_ylabel()
     np.testing.assert_allclose(curve(errors[1], "full")[:, 1], 0.041 + np.array([0.01, 0.004, 0.001, 0.0]))
     np.testing.assert_allclose(curve(errors[0], "ridge_memory")[:, 0], LENGTHS)
     markers = {line.get_label(): line.get_marker() for line in errors[0].get_lines() if line.get_marker() != "None"}

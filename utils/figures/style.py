@@ -39,9 +39,9 @@ STYLE |= {"pdf.fonttype": 42}  # TrueType: journals refuse type 3
 TITLE_SIZE = 8
 
 EXPERIMENTS = {
-    "ERA5test": "trained and tested on ERA5-Land",
-    "SMAPtest": "trained and tested on SMAP",
-    "finetune-SMAPtest": "ERA5-Land, then fine-tuned on SMAP",
+    "ERA5test": "trained and tested on the source",
+    "SMAPtest": "trained and tested on the target",
+    "finetune-SMAPtest": "the source, then fine-tuned on the target",
 }
 MODELS = ("cnn", "lstm", "convlstm", "convlstm_conv", "conv3d_lstm")  # the order of the paper; others follow
 FORECASTS = ("#0072b2", "#3fbf8f", "#cc79a7", "#56b4e9")  # colour-blind readers tell them apart, and so does grey

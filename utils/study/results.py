@@ -22,6 +22,7 @@ from utils.scores.significance import WITH_INTERVALS, Estimate
 from utils.settings import run_folder
 from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
+from utils.study.product_names import name_target
 
 LEARNED_FROM = (  # which days: see docs/protocol.md
     "compact, change_net and ridge_memory learn from training and validation days, the other baselines from training "
@@ -131,7 +132,7 @@ class Results:
         return self.label if self.label not in ("", SYNTHETIC) else "SMAP"
 
     def title(self, text: str) -> str:
-        return text + in_brackets(self.label)
+        return name_target(text, self.label) + in_brackets(self.label)
 
     @property
     def caveats(self) -> str:

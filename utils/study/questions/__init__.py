@@ -4,6 +4,7 @@ from pathlib import Path
 
 from utils.common.cli import UserError
 from utils.study.html_page import Section
+from utils.study.product_names import name_target
 from utils.study.questions.controls import why_transfer_helps
 from utils.study.questions.error_by_lead import leads
 from utils.study.questions.ladder import ladder
@@ -60,7 +61,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
             print(f"{question.__name__.replace('_', ' ')}: {error}")
             continue
         if section:
-            sections.append(section)
+            sections.append(name_target(section, results.label))
     drawn = {figure.path.stem for section in sections for figure in section.figures}
     for stale in set(FIGURES) - drawn:  # of an earlier, larger study
         for suffix in (".png", ".pdf"):

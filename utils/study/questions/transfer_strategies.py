@@ -298,7 +298,7 @@ def _strategies_figure(table: pd.DataFrame, title: str) -> Plot:
         clipped |= _draw_changes(changes, rows, labels)
         errors.set_xticks(list(labels), list(labels.values()))
         errors.set_xticks([], minor=True)
-    panels[-1, 0].set_xlabel("SMAP days (d)")
+    panels[-1, 0].set_xlabel("training days of the target (d)")
     panels[-1, 1].set_xlabel("change of RMSE on as many days (%)\nnegative is better")
     keys = [Line2D([], [], **_look(name)) for name in used]
     for name in dict.fromkeys(simple["model"]):
