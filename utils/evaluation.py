@@ -167,7 +167,7 @@ def _fit_baselines(
         lead_days=samples.lead_days,
         input_days=samples.input_days,
         start=start_of(checkpoint),
-        in_blocks=samples.receptive_radius is not None,
+        in_blocks=samples.patch is not None,  # a map that fits in memory is one block for any model: all share a fit
         variables=checkpoint.variables,
         max_input_age=max_input_age,
     )

@@ -21,7 +21,7 @@ from utils.scores.baseline_runs import FittedBaselines
 from utils.scores.baselines import BASELINES, damped_persistence, decay_scale, ridge_memory
 from utils.scores.fitting import FEATURES, Fitting
 
-NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory_train", "ridge_memory"]
+NAMES = ["persistence", "damped_persistence", "climatology", "ridge", "ridge_memory_train", "ridge_memory", "boosting"]
 CONUS = REAL / "conus" / "smap_l3_conus.nc"
 real = pytest.mark.skipif(not CONUS.exists(), reason="the real data are not part of the project")
 

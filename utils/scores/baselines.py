@@ -11,10 +11,11 @@ ridge_memory        a linear regression of the anomaly on antecedent soil moistu
                     (dataset/antecedent_features.py). Where the training days say little, it stays close to damped
                     persistence
 ridge_memory_train  the same, from fewer days
+boosting            gradient boosting of the anomaly on the same features (scores/boosting.py)
 
-All learn from the training days alone but ridge_memory: it learns from training and validation days, as the compact
-model does. For it, "training days" and "training mean" below are of both. No baseline chooses anything by the
-validation days.
+All learn from the training days alone but ridge_memory and boosting: they learn from training and validation days, as
+the compact model does. For them, "training days" and "training mean" below are of both. No baseline chooses anything by
+the validation days alone.
 
 To add a baseline, write a function of a `Fitting` and add one row to BASELINES.
 
@@ -37,8 +38,9 @@ from jaxtyping import Float
 from utils.common.periods import annual_harmonics
 from utils.common.ridge import PENALTIES, Regression
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import follows_season, shifts
+from utils.dataset.antecedent_features import shifts
 from utils.dataset.predictors import OLDEST
+from utils.scores.boosting import fit_boosting
 from utils.scores.fitting import (
     BATCH,
     Fitting,
@@ -170,11 +172,28 @@ def ridge_memory(fitting: Fitting) -> Forecasts:
     samples_by_block = pooled.memory[:, :1, :1]  # the sum of 1 · 1
     from_mean = samples_by_block * pooled.mean_error * np.outer(shift, shift)  # of the extra samples
     products = pooled.memory + from_mean
-    used = np.array([pooled.all_year or not follows_season(name) for name in features])
-    regression = Regression(products, used, towards=features.index("last_anomaly"))
+    regression = Regression(products, fitting.used, towards=features.index("last_anomaly"))
     penalty = regression.best(np.array(PENALTIES) * regression.rows / pooled.samples)
     start = last_input_days(test)
     anomaly = _predict(test, lambda samples: memory_predictors(memory, start[samples]), regression.fit(penalty))
+    return anomaly + training_mean(test.record)
+
+
+def boosting(fitting: Fitting) -> Forecasts:
+    """Gradient boosting of the anomaly on the features of ridge_memory; the number of trees is chosen as its penalty.
+
+    It learns from CELL_DAYS cell-days at most.
+    """
+    test, pooled = fitting.test, fitting.pooled
+    scored, start = test.record.statistics.scored, last_input_days(test)
+    used = tuple(int(number) for number in np.flatnonzero(fitting.used))
+    last = fitting.features.index("last_anomaly")
+    trees = fit_boosting(pooled.cell_days, used, last, pooled.mean_error)
+    anomaly = np.full((len(test), *scored.shape), np.nan, np.float32)
+    for samples in index_batches(len(test), BATCH):
+        predictors = memory_predictors(fitting.test_memory, start[samples])[:, scored][..., used]
+        forecasts = trees.predict(predictors.reshape(-1, len(used)))
+        anomaly[samples[0] : samples[-1] + 1, scored] = forecasts.reshape(len(samples), -1)
     return anomaly + training_mean(test.record)
 
 
@@ -255,6 +274,14 @@ BASELINES = {  # in the order of tables and legends
             line="solid",
             learns_from=ALL_DAYS,
             heading="against ridge_memory",
+        ),
+        Baseline(
+            name="boosting",
+            long_name="gradient boosting on antecedent features",
+            forecast=boosting,
+            colour="#5e3c99",
+            line=(0, (5, 1, 1, 1, 1, 1)),
+            learns_from=ALL_DAYS,
         ),
     )
 }

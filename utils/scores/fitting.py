@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from utils.common.periods import Span, fills_a_year, in_spans
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import AntecedentFeatures, features_of
+from utils.dataset.antecedent_features import AntecedentFeatures, features_of, follows_season
 from utils.dataset.predictors import OLDEST, variables_of
 from utils.dataset.record import Record
 from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
@@ -35,7 +35,53 @@ FEATURES = (  # what ridge_memory sees, in the order of its weights; damped_pers
     "season_sine",
 )
 BATCH = 64  # samples whose predictors are in memory at once
+CELL_DAYS = 100_000  # that boosting learns from, at most: some 15 MB, however large the map
 Predictors = Callable[[np.ndarray], Float[np.ndarray, "batch lat lon predictor"]]  # of samples by number
+
+
+@dataclass(frozen=True, eq=False)
+class CellDays:
+    """Some valid cell-days of the training samples, drawn at random. Those of the blocks of a map are added with `+`.
+
+    Each cell draws its days by itself, so that the map as a whole and its blocks draw the same.
+    """
+
+    samples: int  # training samples of a cell
+    sample: Int[np.ndarray, "row"]  # its number among these
+    cell: Int[np.ndarray, "row 2"]  # row and column of the whole map
+    predictors: Float[np.ndarray, "row predictor"]  # ridge_memory's
+    target: Float[np.ndarray, "row"]  # the anomaly, m3 m-3
+
+    @classmethod
+    def draw(cls, training: Windows, memory: AntecedentFeatures) -> "CellDays":
+        """From the training samples of a block, its share of CELL_DAYS."""
+        target, start = moisture_anomaly(training), last_input_days(training)
+        share = CELL_DAYS / max(len(training) * training.statistics.scored.sum(), 1)
+        origin = np.array([training.blocks[0].rows.start, training.blocks[0].columns.start])
+        drawn = np.zeros(target.shape, bool)
+        for cell in np.argwhere(training.record.statistics.scored):
+            drawn[:, *cell] = np.random.default_rng(cell + origin).random(len(training)) < share
+        drawn &= np.isfinite(target)
+        numbers = np.argwhere(drawn)
+        rows = [
+            memory_predictors(memory, start[samples])[drawn[samples]]
+            for samples in index_batches(len(training), BATCH)
+        ]
+        return cls(len(training), numbers[:, 0], numbers[:, 1:] + origin, np.concatenate(rows), target[drawn])
+
+    def __add__(self, other: "CellDays") -> "CellDays":
+        return CellDays(
+            samples=self.samples,
+            sample=np.concatenate([self.sample, other.sample]),
+            cell=np.concatenate([self.cell, other.cell]),
+            predictors=np.concatenate([self.predictors, other.predictors]),
+            target=np.concatenate([self.target, other.target]),
+        )
+
+    @property
+    def order(self) -> Int[np.ndarray, "row"]:
+        """The rows in the order of time and map, whatever the order of the blocks was."""
+        return np.lexsort((self.cell[:, 1], self.cell[:, 0], self.sample))
 
 
 @dataclass(frozen=True)
@@ -49,6 +95,7 @@ class Pooled:
     by_age: Float[np.ndarray, "3 age"]  # sums over samples, by the last anomaly's age: see sum_by_age
     window: Float[np.ndarray, "block t t"]  # products of ridge's predictors and target: see sum_products_by_block
     memory: Float[np.ndarray, "block m m"]  # the same of ridge_memory's
+    cell_days: CellDays
 
     @classmethod
     def of(cls, training: Windows, memory: AntecedentFeatures, days: tuple[Span, ...]) -> "Pooled":
@@ -65,6 +112,7 @@ class Pooled:
             by_age=sum_by_age(training, memory).sum(axis=(2, 3)),
             window=sum_products_by_block(moisture, lambda samples: window_predictors(training, samples)),
             memory=sum_products_by_block(target, lambda samples: memory_predictors(memory, start[samples])),
+            cell_days=CellDays.draw(training, memory),
         )
 
     def __add__(self, other: "Pooled") -> "Pooled":
@@ -76,6 +124,7 @@ class Pooled:
             by_age=self.by_age + other.by_age,
             window=self.window + other.window,
             memory=self.memory + other.memory,
+            cell_days=self.cell_days + other.cell_days,
         )
 
     @property
@@ -102,6 +151,11 @@ class Fitting:
         """What ridge_memory sees: FEATURES, and those of further variables and static maps."""
         daily, known = variables_of(self.training.predictors).daily, self.training.statistics.variables
         return (*FEATURES, *features_of(daily, static=[name for name in known if name not in daily]))
+
+    @property
+    def used(self) -> Bool[np.ndarray, "feature"]:
+        """Which of the features a regression takes: season and temperature only where the training days fill a year."""
+        return np.array([self.pooled.all_year or not follows_season(name) for name in self.features])
 
     @cached_property
     def training_memory(self) -> AntecedentFeatures:

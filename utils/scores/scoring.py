@@ -25,6 +25,7 @@ SOURCES = (
     "utils/evaluation.py",
     "utils/scores/baseline_runs.py",
     "utils/scores/baselines.py",
+    "utils/scores/boosting.py",
     "utils/scores/fitting.py",
     "utils/scores/metrics.py",
     "utils/scores/prediction_file.py",
