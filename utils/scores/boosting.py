@@ -9,7 +9,7 @@ observation up to 4 %. The number of trees is chosen on held-out thirds at each 
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from utils.common.ridge import BLOCKS

@@ -64,8 +64,7 @@ class CellDays:
         drawn &= np.isfinite(target)
         numbers = np.argwhere(drawn)
         rows = [
-            memory_predictors(memory, start[samples])[drawn[samples]]
-            for samples in index_batches(len(training), BATCH)
+            memory_predictors(memory, start[samples])[drawn[samples]] for samples in index_batches(len(training), BATCH)
         ]
         return cls(len(training), numbers[:, 0], numbers[:, 1:] + origin, np.concatenate(rows), target[drawn])
 
