@@ -51,12 +51,9 @@ def test_a_model_has_to_beat_every_yardstick(results, monkeypatch):
 @pytest.mark.parametrize(
     ("p", "said"),
     [
-        ((0.01, 0.01, 0.3, 0.2), "for convlstm with 30 and 90 days and for compact with no number of days."),
-        (
-            (0.01, 0.3, 0.01, 0.2),
-            "for convlstm with 30 days and for compact with no number of days; it is significantly worse for compact "
-            "with 30 days.",
-        ),
+        ((0.01, 0.01, 0.3, 0.2), "for convlstm with 30 and 90 days."),
+        ((0.01, 0.3, 0.01, 0.2), "for convlstm with 30 days; it is significantly worse for compact with 30 days."),
+        ((0.3, 0.3, 0.3, 0.2), "in none of 4 cases."),
     ],
 )
 def test_the_days_with_which_transfer_pays_are_named(p, said):
@@ -78,8 +75,9 @@ def test_what_known_weather_is_worth_counts_each_kind_by_itself():
         )
     ]
     said = _worth("compact", pd.DataFrame([*rows, {"kind": "none", "lead_days": 3, "rmse": 0.05}]))
-    assert "perfect forecasts in 2 of 2 cases, at most by −20.0 % (−21.0 % to −19.0 %, p = 0.0013) 7 days ahead" in said
-    assert "and with degraded forecasts in 1 of 2 cases, at most by −5.0 %" in said
+    perfect = "−20.0 % (−21.0 % to −19.0 %, p = 0.0013; 7 days ahead)"
+    assert f"in 2 of 2 cases with perfect forecasts, where the largest change is {perfect}, and" in said
+    assert "in 1 of 2 cases with degraded forecasts, where the largest change is −5.0 %" in said
 
 
 def test_the_coverage_stands_with_its_interval_and_its_test():

@@ -51,6 +51,15 @@ def test_learning_curves_mark_the_epoch_that_is_kept_and_how_the_run_ended():
         assert len(curve(ax, "lstm")) == 8
 
 
+def test_epochs_that_are_kept_are_on_the_axis_whatever_the_source_is():
+    logs = some_logs()
+    source = logs["experiment"] == "ERA5test"
+    far = logs.assign(val_rmse=logs["val_rmse"].where(~source, logs["val_rmse"] / 10))
+    far = pd.concat([far, *[far[~source]] * 9])  # so that the source is an outlier
+    ax = _curves_figure(far, "SYNTHETIC sample").axes[2]
+    assert ax.get_ylim()[0] < far["val_rmse"].min()
+
+
 def test_first_epochs_off_the_axis_are_arrowheads_without_numbers():
     logs = some_logs()
     logs.loc[logs["epoch"] == 1, "val_rmse"] = 0.3
@@ -98,6 +107,7 @@ def test_the_composite_is_the_mean_over_events_where_there_is_an_observation():
     level = np.array([780 / 40, (2 * 780 - 42) / 39])  # the mean observation of each cell
     expected[6] = 12.0 - level[0] + level.mean()  # the first event alone, as far from its cell's mean
     np.testing.assert_allclose(means, expected)
+    assert np.flatnonzero(np.isnan(mean_around(observed + 1, observed, time, found, fewest=2))).tolist() == [6]
     gap = np.delete(np.arange(40), 21)
     level[0] = (780 - 21) / 39
     expected[6] = 12.0 - level[0] + level.mean()

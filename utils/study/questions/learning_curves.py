@@ -81,7 +81,9 @@ def _curves_figure(logs: pd.DataFrame, title: str) -> Plot:
     figure = style.new_figure(style.DOUBLE, 3.9, title)
     losses, errors = figure.subplots(2, len(experiments), sharex="col", sharey="row", squeeze=False)
     losses[0].set(yscale="log", ylabel="training loss (–)")
-    errors[0].set(ylabel=f"validation RMSE ({UNITS})", ylim=style.axis_limits(logs["val_rmse"].to_numpy()))
+    kept = logs.groupby(["experiment", "model"])["val_rmse"].min()  # of source and target, which may differ
+    limits = style.axis_limits(logs["val_rmse"].to_numpy(), inside=kept)
+    errors[0].set(ylabel=f"validation RMSE ({UNITS})", ylim=limits)
     letters = iter(ascii_lowercase)
     for axes, column in ((losses, "train_loss"), (errors, "val_rmse")):
         for ax, experiment in zip(axes, experiments, strict=True):

@@ -120,10 +120,10 @@ def _where_it_pays(models: pd.Series, days: pd.Series, changes: list[Estimate]) 
     phrases: dict[str, list[str]] = {"better": [], "worse": []}
     for (word, said), (model, rows) in product(phrases.items(), found.groupby("model", sort=False)):
         lengths = [str(days) for days in sorted(rows.loc[rows["verdict"] == word, "days"])]
-        if lengths or word == "better":
-            said.append(f"for {model} with {join_words(lengths) or 'no number of'} days")
+        if lengths:
+            said.append(f"for {model} with {join_words(lengths)} days")
     sentence = "Transfer is significantly better than training from scratch on as many SMAP days "
-    sentence += join_words(phrases["better"])
+    sentence += join_words(phrases["better"]) or f"in none of {len(found)} cases"
     if phrases["worse"]:
         sentence += f"; it is significantly worse {join_words(phrases['worse'])}"
     return f"{sentence}."

@@ -139,11 +139,12 @@ def _worth(model: str, table: pd.DataFrame) -> str:
         own = [changes[row] for row in rows.index]
         better = sum(significance.verdict(change) == "better" for change in own)
         most = int(np.argmin([change.value for change in own]))
+        ahead = f"{format_days(int(rows['lead_days'].iloc[most]))} ahead"
         said.append(
-            f"{kind} forecasts in {better} of {len(own)} cases, at most by {format_change(own[most])} "
-            f"{format_days(int(rows['lead_days'].iloc[most]))} ahead"
+            f"in {better} of {len(own)} cases with {kind} forecasts, where the largest change is "
+            + format_change(own[most], ahead)
         )
-    return f"Knowing the weather ahead lowers the RMSE of {model} significantly with {', and with '.join(said)}."
+    return f"Knowing the weather ahead lowers the RMSE of {model} significantly {', and '.join(said)}."
 
 
 def _points(model: str, table: pd.DataFrame) -> list[str]:

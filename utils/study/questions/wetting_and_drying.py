@@ -29,7 +29,7 @@ from utils.study.results import Results
 RISE = 0.04  # m3 m-3 (Entekhabi et al. 2010, doi:10.1109/JPROC.2010.2043918)
 OLDEST = 3  # days
 BEFORE, AFTER = 5, 10  # days
-FEWEST = 20  # events, with fewer there is no composite
+FEWEST = 20  # events that are observed on a day, with fewer there is no composite of it
 _OBSERVED = {"color": "black", "linewidth": 1.4, "marker": ".", "markersize": 4}
 
 
@@ -77,7 +77,8 @@ def _composite(results: Results, shown: Sequence[Forecast], lead: int) -> pd.Dat
     fields = {"observed": observed} | {name: _values(run["predicted"]) for name, run in runs.items()}
     rows = []
     for name, values in fields.items():
-        for day, mean in zip(range(-BEFORE, AFTER + 1), mean_around(values, observed, time, found), strict=True):
+        means = mean_around(values, observed, time, found, fewest=FEWEST)
+        for day, mean in zip(range(-BEFORE, AFTER + 1), means, strict=True):
             rows.append({"lead_days": lead, "day": day, "forecast": name, "value": mean, "events": len(found)})
     return pd.DataFrame(rows)
 
@@ -118,8 +119,9 @@ def mean_around(
     observed: Float[np.ndarray, "time lat lon"],
     time: np.ndarray,
     found: Int[np.ndarray, "event 3"],
+    fewest: int = 1,
 ) -> Float[np.ndarray, "day"]:
-    """The mean over events from BEFORE days before to AFTER days after, where there is an observation.
+    """The mean over events from BEFORE days before to AFTER days after, where `fewest` of them have an observation.
 
     Not every event has one on every day. So the mean is one of departures from the mean observation of the event's
     cell, to which the mean over all events of the latter is added: else a day without the dry cells would seem wet.
@@ -135,7 +137,7 @@ def mean_around(
         cells = (at[there], found[there, 1], found[there, 2])
         both = np.isfinite(observed[cells]) & np.isfinite(values[cells])
         departures = values[cells][both] - level[there][both]
-        means.append(level.mean() + departures.mean() if both.any() else np.nan)
+        means.append(level.mean() + departures.mean() if both.sum() >= fewest else np.nan)
     return np.array(means)
 
 
