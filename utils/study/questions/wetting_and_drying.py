@@ -55,7 +55,8 @@ def events(results: Results, figures: Path) -> Section | None:
         f"and {AFTER} days after it. {first['events'].iloc[0]:,} events are in the test period. Mean forecast less "
         f"observed (m³ m⁻³), {ahead} ahead, on the day of the wetting and {format_days(AFTER)} later:",
         [Figure(path, "Mean observed and forecast soil moisture around a wetting", "Day 0: the wetting.")],
-        "Forecasts for the first days were made before the rain.",
+        "Forecasts for the first days were made before the rain. A day on which fewer than "
+        f"{FEWEST} events are observed is left out.",
         points=said,
     )
 
