@@ -7,7 +7,7 @@ evaluation.py       a run's predictions.nc, metrics.json, scores.nc and figures
 Drawmap.py          the maps among the figures, such as a run's forecast beside the observation
 
 common/    files, command line, periods, grids, parallel jobs: knows nothing of soil moisture
-dataset/   the prepared data set: format, checks, statistics, antecedent features, known weather
+dataset/   the prepared data set: format, checks, statistics, predictors by name, antecedent features, known weather
 products/  raw files to prepared data sets: era5/, smap/, join/ (your own), and the SYNTHETIC sample
 models/    one short file a model; reference.py has the published models written plainly
 training/  the training loop, transfer, checkpoints and run directories

@@ -1,1 +1,1 @@
-"""The prepared data set: format and checks, reading in blocks, statistics, antecedent features, known weather."""
+"""The prepared data set: format, checks, blocks, statistics, predictors by name, antecedent features, known weather."""
