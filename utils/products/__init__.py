@@ -13,8 +13,14 @@ A thin script in data/ parses the settings and calls prepare.py.
 
 import numpy as np
 
+from utils.common.cli import UserError
+
 HOUR = np.timedelta64(1, "h")
 DAY = np.timedelta64(1, "D")
 RAIN_NOISE = 0.1  # mm: what packing may take below zero
 # Two packings of one field may differ by this much, in the units of a prepared data set: mm, m3 m-3, K.
 AGREEMENT = {"precipitation": 0.02, "soil_moisture": 1e-4, "soil_temperature": 2e-2}
+
+
+class SameInEveryMonth(UserError):
+    """A refusal that holds for a whole record, whichever month meets it: it is said once, with the number of months."""

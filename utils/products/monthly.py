@@ -28,16 +28,13 @@ from utils.common.files import hold_lock, is_store, whole_file
 from utils.common.parallel import Job, cluster, cores, finish, finish_here, processes
 from utils.common.text import format_bytes
 from utils.dataset.prepared import write_prepared
+from utils.products import SameInEveryMonth
 from utils.products.raw_files import output_attributes
 from utils.products.regrid import MIN_VALID_FRACTION, Cells, region_cells
 
 WORKER_MEMORY = 1.5 * 2**30  # bytes a month may need; as many run side by side as the machine holds
 LOCK = "lock"  # names in the work folder
 FINISHED_MONTHS = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-*.nc"  # such as 2015-04-0123456789abcdef.nc
-
-
-class SameInEveryMonth(UserError):
-    """A refusal that holds for a whole record, whichever month meets it: it is said once, with the number of months."""
 
 
 @dataclass

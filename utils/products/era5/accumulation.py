@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from utils.products import HOUR
+from utils.products import HOUR, SameInEveryMonth
 from utils.products.era5.mosaic import Mosaic
 from utils.products.era5.rules import SEVERAL, DayRule
-from utils.products.monthly import SameInEveryMonth
 
 HOURLY, RUNNING_SUM = "hourly totals", "a running sum since 00 UTC"
 LOOKED_AT = 6  # days of a file, at most
