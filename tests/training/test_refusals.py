@@ -73,7 +73,7 @@ def test_a_good_fit_gets_no_warning(run_dir, smap, script, tmp_path):
     [
         (
             ("1999-01-01", "1999-12-31"),
-            "1999-12-31; the record runs from 2015-03-31 to 2015-07-28",
+            "1999-12-31, and no day: it runs from 2015-03-31 to 2015-07-28",
         ),
         (("2015-04-10", "2015-04-20"), "soil_moisture has no valid value in the training period"),
     ],

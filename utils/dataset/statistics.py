@@ -222,7 +222,7 @@ class _Accumulator:
         period = f"the training period {format_periods(self.split.train)}"
         if not len(self.days):
             first, last = self.record[[0, -1]]
-            raise UserError(f"No day of the record lies in {period}; the record runs from {first} to {last}.")
+            raise UserError(f"The record has no valid value in {period}, and no day: it runs from {first} to {last}.")
         # soil moisture first: where it is missing, no cell is scored, and the others seem to be missing too
         for name in sorted(self.variables, key=lambda name: name != "soil_moisture"):
             if not np.isfinite(self.mean[self.variables.index(name)]).any():
