@@ -25,8 +25,8 @@ from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
 from utils.study.product_names import name_target
 
 LEARNED_FROM = (  # which days: see docs/protocol.md
-    "compact, change_net and ridge_memory learn from training and validation days, the other baselines from training "
-    "days alone. "
+    "compact, change_net, ridge_memory and boosting learn from training and validation days, the other baselines from "
+    "training days alone. "
     "Networks learn from training days and choose their epoch on validation days."
 )
 RIVALS = ("persistence", "ridge_memory")  # baselines that every forecast is compared with
