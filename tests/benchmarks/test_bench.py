@@ -29,7 +29,7 @@ def settings(tmp_path, monkeypatch) -> Settings:
     return Settings(quick=True, folder=tmp_path, out=tmp_path / "bench.json", precisions=("32-true",))
 
 
-@pytest.mark.parametrize("name", ["pixel_lstm", "convlstm_pixel"])
+@pytest.mark.parametrize("name", ["pixel_lstm", "convlstm_pixel", "conv_mixer"])
 @pytest.mark.parametrize(("shape", "input_days"), [((7, 8), 3), ((5, 3), 7), ((4, 4), 1)])
 def test_models_free_of_the_grid_agree_with_their_plain_reference(name, shape, input_days):
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import restore_model
 from utils.training.transfer import parts_of
 
-OURS = ["convlstm_no_relu", "convlstm_pixel"]
+OURS = ["convlstm_no_relu", "convlstm_pixel", "conv_mixer"]
 
 
 def change_model(name, seed=0) -> ChangeForecast:

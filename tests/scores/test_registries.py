@@ -85,7 +85,7 @@ def test_without_toys_the_columns_of_the_table_are_those_of_the_contract():
         *("experiment", "model", "lead_days", "seed", "rmse", "mse", "r2", "skill_over_persistence", "n"),
         *("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high"),
         *("vs_persistence", "vs_damped_persistence", "vs_climatology", "vs_ridge"),
-        *("vs_ridge_memory_train", "vs_ridge_memory"),
+        *("vs_ridge_memory_train", "vs_ridge_memory", "vs_boosting"),
         *("transfer_rmse_change", "transfer_low", "transfer_high", "transfer_p", "vs_scratch"),
         *("cells_gain", "cells_better", "cells_worse"),
         *("matched_rmse_change", "matched_low", "matched_high", "matched_p", "vs_matched"),

@@ -2,6 +2,7 @@
 
 cnn, lstm, convlstm, conv3d_lstm   the published models, bound to the grid that they were trained on
 convlstm --head no_relu            ours, the same without the ReLU before its dense map
+conv_mixer                         ours, without recurrence and free of the grid
 pixel_lstm, convlstm --head pixel  free of the grid: their weights serve any region and resolution
 compact, change_net                ours, free of the grid as well
 change                             --forecast change: any network's output as the change since the last input day

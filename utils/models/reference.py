@@ -3,7 +3,7 @@
 Each day's state follows from the day before it in a plain loop, from a state of zeros. Nothing is made fast here. The
 models that are trained stand in the files beside this one. Their parameters have the same names and shapes, so weights
 can be copied, and tests/models/test_reference.py holds that forecasts and gradients agree. The sizes are the published
-ones. Ours are the ConvLSTM without a ReLU and the last two models, which are free of the grid.
+ones. Ours are the ConvLSTM without a ReLU, and the last three models, which are free of the grid.
 
 Every model maps features [batch, day, channel, lat, lon] to soil moisture [batch, lat, lon], both scaled. `shape` is
 that of the grid: (number of latitudes, number of longitudes).
@@ -12,6 +12,7 @@ that of the grid: (number of latitudes, number of longitudes).
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class CNN(nn.Module):
@@ -136,6 +137,31 @@ class ConvLSTMPixel(ConvLSTM):
         return self.reduce(state).squeeze(1)
 
 
+class ConvMixer(nn.Module):
+    """Ours: days and variables as channels → 1×1 convolution → two blocks → 1×1 convolution to one channel, the map.
+
+    A block adds a filter of each channel by itself to the maps, then mixes the channels of each cell.
+    """
+
+    def __init__(self, shape: tuple[int, int], input_days: int, channels: int):
+        super().__init__()
+        self.embed = nn.ModuleList([nn.Conv2d(input_days * channels, 48, kernel_size=1)])
+        self.blocks = nn.ModuleList([nn.ModuleDict(self.make_block()) for _ in range(2)])
+        self.head = nn.Conv2d(48, 1, kernel_size=1)
+
+    def make_block(self) -> dict[str, nn.Module]:
+        around = nn.Conv2d(48, 48, kernel_size=7, padding=3, groups=48)
+        return {"around": around, "across": nn.Conv2d(48, 48, kernel_size=1)}
+
+    def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
+        stacked = torch.cat([features[:, day] for day in range(features.shape[1])], dim=1)
+        maps = F.gelu(self.embed[0](stacked))
+        for block in self.blocks:
+            maps = maps + F.gelu(block["around"](maps))
+            maps = F.gelu(block["across"](maps))
+        return self.head(maps).squeeze(1)
+
+
 class PixelLSTM(nn.Module):
     """Ours: nn.LSTM(→ 64) over the days of each cell by itself → last output → Linear(→ 1)."""
 
@@ -160,4 +186,5 @@ MODELS = {  # by the name of their runs
     "conv3d_lstm": Conv3dLSTM,
     "convlstm_pixel": ConvLSTMPixel,
     "pixel_lstm": PixelLSTM,
+    "conv_mixer": ConvMixer,
 }
