@@ -14,7 +14,7 @@ from torch import nn
 from utils.common.grid import Grid
 from utils.experiment import train
 from utils.models.conv_mixer import ConvMixer
-from utils.settings import SMAPSettings, NetworkSettings
+from utils.settings import NetworkSettings, SMAPSettings
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""boosting: which cell-days it learns from, and that it is scikit-learn's boosting with trees chosen on held-out days."""
+"""boosting: which cell-days it learns from, and that it is scikit-learn's, its trees chosen on held-out days."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_where_the_mean_is_uncertain_it_begins_at_persistence(mean_error):
 
 def test_blocks_of_a_map_draw_the_cell_days_of_the_map(monkeypatch):
     monkeypatch.setattr(utils.scores.fitting, "CELL_DAYS", 900)
-    training, test, days = prepared(gappy())
+    training, _, _ = prepared(gappy())
     record = training.record
     whole = CellDays.draw(training, AntecedentFeatures(record, FEATURES))
     scored = record.statistics.scored.sum() * len(training)
