@@ -31,8 +31,10 @@ def run(*arguments, check=True) -> subprocess.CompletedProcess:
     return done
 
 
-def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", workers=1) -> None:
-    """What a script does without a new process, for tests of many cases."""
+def in_process(monkeypatch, *arguments, script="prepare_era5_land.py", workers=1, draws=False) -> None:
+    """What a script does without a new process, for tests of many cases. Maps are drawn where they are asked for."""
+    if not draws:
+        monkeypatch.setattr("utils.products.report._draw", lambda *_: None)
     from utils.common import cli
     from utils.products.era5.prepare import ERA5PrepareSettings, prepare_era5
     from utils.products.smap.prepare import SMAPPrepareSettings, prepare_smap
@@ -290,7 +292,7 @@ def test_default_grid_is_the_published_52_by_65_cells(tmp_path, monkeypatch):
     t = truth(days=1, lat=lat, lon=lon)
     new_cds(tmp_path / "a.nc", t, fields(t), lat=lat, lon=lon)
     out = tmp_path / "out.zarr"
-    in_process(monkeypatch, "--raw", tmp_path / "a.nc", "--out", out)
+    in_process(monkeypatch, "--raw", tmp_path / "a.nc", "--out", out, draws=True)
     with xr.open_zarr(out, consolidated=False) as ds:
         assert ds.soil_moisture.shape == (1, 52, 65)
         assert (ds.lat[0], ds.lat[-1], ds.lon[0], ds.lon[-1]) == (54, 3, 72, 136)

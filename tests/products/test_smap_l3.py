@@ -27,6 +27,7 @@ def retrievals(seed: int, shape=(20, 30), gaps=0.6) -> np.ndarray:
 def prepare(tmp_path, monkeypatch):
     def road(*raw, more=(), box=BOX) -> xr.Dataset:
         out = tmp_path / "out" / "l3.nc"
+        monkeypatch.setattr("utils.products.report._draw", lambda *_: None)
         arguments = ["--raw", *raw, "--out", out, "--resolution", "native", *box, *more]
         monkeypatch.setattr(sys, "argv", ["data/prepare_smap_l3.py", *map(str, arguments), "--workers", "1"])
         prepare_smap_l3(parse(SMAPL3PrepareSettings, sys.argv[1:]))
