@@ -28,7 +28,7 @@ PARTS = {  # of each script, from the input to the head
     "lstm": ["lstm", "dense"],
     "conv3d_lstm": ["conv", "lstm", "dense"],
     "pixel_lstm": ["lstm", "dense"],
-    "conv_mixer": ["embed", "blocks", "head"],
+    "conv_mixer --forecast value": ["embed", "blocks", "head"],
     "convlstm": ["layers", "dense"],
     "convlstm --head conv": ["layers", "reduce", "dense"],
     "convlstm --head pixel": ["layers", "reduce"],
