@@ -21,15 +21,15 @@ from utils.settings import ERA5Settings, PretrainingNetworkSettings
 class Settings(ERA5Settings, PretrainingNetworkSettings):
     forecast: Literal["value", "change"] = "change"  # of soil moisture: itself, or its change since the last input day
     # training
-    epochs: int = 20  # at most
+    epochs: int = 12  # at most
     patience: int = 5  # stop after this many epochs without a better validation RMSE; 0: never
     batch_size: int = 16  # samples per step
-    lr: float = 3e-3  # learning rate of Adam
+    lr: float = 6e-3  # learning rate of Adam
     patch: int | None = None  # cells: side of what it learns from; None: whole maps
     # architecture
     width: int = 48  # channels
-    depth: int = 2  # blocks
-    kernel: int = 7  # cells: side of the filters of a block
+    depth: int = 3  # blocks
+    kernel: int = 5  # cells: side of the filters of a block
 
 
 def build(settings: Settings, grid: Grid) -> nn.Module:

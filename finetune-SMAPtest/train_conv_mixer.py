@@ -21,7 +21,7 @@ class Settings(FinetuneSettings, FinetuningNetworkSettings):
     epochs: int = 20  # at most
     patience: int = 5  # stop after this many epochs without a better validation RMSE; 0: never
     batch_size: int = 16  # samples per step
-    lr: float = 3e-3  # learning rate of Adam
+    lr: float = 6e-3  # learning rate of Adam
     patch: int | None = None  # cells: side of what it learns from; None: whole maps
 
 

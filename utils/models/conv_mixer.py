@@ -27,7 +27,7 @@ class MixerBlock(nn.Module):
 class ConvMixer(ForecastModel):
     """1×1 convolution (channels·days → width) → GELU → blocks → 1×1 convolution to one channel, which is the map."""
 
-    def __init__(self, input_days: int, width: int = 48, depth: int = 2, kernel: int = 7, channels: int = 3):
+    def __init__(self, input_days: int, width: int = 48, depth: int = 3, kernel: int = 5, channels: int = 3):
         super().__init__()
         self.radius = depth * (kernel // 2)
         self.embed = nn.Sequential(nn.Conv2d(input_days * channels, width, 1), nn.GELU())

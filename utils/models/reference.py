@@ -138,7 +138,7 @@ class ConvLSTMPixel(ConvLSTM):
 
 
 class ConvMixer(nn.Module):
-    """Ours: days and variables as channels → 1×1 convolution → two blocks → 1×1 convolution to one channel, the map.
+    """Ours: days and variables as channels → 1×1 convolution → three blocks → 1×1 convolution to one channel, the map.
 
     A block adds a filter of each channel by itself to the maps, then mixes the channels of each cell.
     """
@@ -146,11 +146,11 @@ class ConvMixer(nn.Module):
     def __init__(self, shape: tuple[int, int], input_days: int, channels: int):
         super().__init__()
         self.embed = nn.ModuleList([nn.Conv2d(input_days * channels, 48, kernel_size=1)])
-        self.blocks = nn.ModuleList([nn.ModuleDict(self.make_block()) for _ in range(2)])
+        self.blocks = nn.ModuleList([nn.ModuleDict(self.make_block()) for _ in range(3)])
         self.head = nn.Conv2d(48, 1, kernel_size=1)
 
     def make_block(self) -> dict[str, nn.Module]:
-        around = nn.Conv2d(48, 48, kernel_size=7, padding=3, groups=48)
+        around = nn.Conv2d(48, 48, kernel_size=5, padding=2, groups=48)
         return {"around": around, "across": nn.Conv2d(48, 48, kernel_size=1)}
 
     def forward(self, features: Float[Tensor, "batch day channel lat lon"]) -> Float[Tensor, "batch lat lon"]:
