@@ -100,8 +100,8 @@ DEFECTS = [
     Defect(
         "the loss is divided by all cells",
         "utils/training/loop.py",
-        "count + int(batch.valid.sum())",
-        "count + batch.valid.numel()",
+        "count.add(batch.valid.sum())",
+        "count.add(torch.tensor(batch.valid.numel()))",
         "training/test_training.py -k test_validation_loss",
     ),
     Defect(

@@ -80,10 +80,10 @@ def test_a_study_goes_on_without_a_model_that_is_refused(pair):
     wanted = study.leave_out(jobs["SMAPtest/cnn/lead1/seed0"], error)
     assert study.models == ("lstm",) and study.detail == "lstm"
     assert not [job.name for job in wanted if "/cnn" in job.name]
-    assert "SMAPtest/ridge_memory/lead1" in {job.name for job in wanted}
+    assert "SMAPtest/boosting/lead1" in {job.name for job in wanted}
     (line,) = study.left_out_lines
     assert line.startswith("cnn is left out of the study: ") and "3 × 3" in line
-    for name in ("SMAPtest/lstm/lead1/seed0", "SMAPtest/ridge_memory/lead1"):  # no model would be left; no model's
+    for name in ("SMAPtest/lstm/lead1/seed0", "SMAPtest/boosting/lead1"):  # no model would be left; no model's
         with pytest.raises(UserError, match="3 × 3"):
             study.leave_out({job.name: job for job in wanted}[name], error)
 
@@ -227,7 +227,7 @@ def test_the_lines_of_a_job_array_make_the_same_study(pair, serial, tmp_path):
             assert quick_study(*arguments).code == 0
     run = "cnn/lead3/seed0"
     assert rounds == [
-        {f"ERA5test/{run}", f"SMAPtest/{run}", "SMAPtest/ridge_memory/lead3"},
+        {f"ERA5test/{run}", f"SMAPtest/{run}", "SMAPtest/boosting/lead3"},
         {f"finetune-SMAPtest/{run}"},
     ]
     before = {path: path.stat().st_mtime for path in tmp_path.glob("runs/**/predictions.nc")}
@@ -255,7 +255,7 @@ def test_more_leads_of_the_best_model_follow_once_validation_has_told(pair, tmp_
     assert needs["finetune-SMAPtest/lstm/lead10/seed1"] == ("ERA5test/lstm/lead10/seed1",)
     assert needs["finetune-SMAPtest/cnn_30days/lead3/seed0"] == ("ERA5test/cnn/lead3/seed0",)
     assert needs["finetune-SMAPtest/cnn_permuted_precipitation/lead3/seed1"] == ("finetune-SMAPtest/cnn/lead3/seed1",)
-    assert needs["SMAPtest/cnn_30days/lead3/seed0"] == needs["SMAPtest/ridge_memory_30days/lead3"] == ()
+    assert needs["SMAPtest/cnn_30days/lead3/seed0"] == needs["SMAPtest/boosting_30days/lead3"] == ()
 
 
 def test_the_workers_of_a_dask_scheduler_make_the_same_study(pair, serial, tmp_path):

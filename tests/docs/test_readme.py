@@ -63,7 +63,6 @@ def test_numbers_of_real_smap_are_those_of_the_committed_table():
     assert [name for name, _ in found] == [
         "persistence",
         "ridge_memory",
-        "boosting",
         "convlstm",
         "compact",
         "change_net",

@@ -14,7 +14,8 @@ from utils.dataset.open import open_data_set
 from utils.dataset.prepared import write_prepared
 from utils.models.cnn import CNN
 from utils.models.convlstm import ConvLSTM
-from utils.scores.score_table import table
+from utils.scores.score_table import AGAINST_MATCHED, table
+from utils.scores.significance import Estimate
 from utils.settings import SMAPSettings, split_of
 from utils.study import budgets, plan
 from utils.study.plan import EXPERIMENTS, MATCHED, Plan, Task, plan_matched, read_train_script
@@ -188,17 +189,15 @@ def test_transfer_is_compared_with_compute_matched_scratch_where_that_was_run(mo
     results = Results.__new__(Results)
     asked = []
 
-    def estimate(score, experiment, model, lead, rival):
+    def estimate(score, experiment, model, lead, rival, paired):
         asked.append((experiment, model, lead, rival))
-        return SimpleNamespace(value=-0.1, low=-0.2, high=-0.05, p=0.01)
+        return Estimate(value=-0.1, low=-0.2, high=-0.05, p=0.01)
 
-    monkeypatch.setattr(results, "has", lambda *case: case == (SCRATCH, "cnn" + MATCHED, 3))
     monkeypatch.setattr(results, "estimate", estimate)
     monkeypatch.setattr("utils.study.results.significance.verdict", lambda change: "better")
-    found = results._compare_with_matched("cnn", 3)
+    found = results._compare_transfer("cnn", 3, rival="cnn" + MATCHED, columns=AGAINST_MATCHED)
     assert asked == [(TRANSFERRED, "cnn", 3, (SCRATCH, "cnn_matched"))]
     assert found["matched_rmse_change"] == -0.1 and found["vs_matched"] == "better"
-    assert results._compare_with_matched("lstm", 3) == {}
 
 
 def test_what_pretraining_is_worth_is_stated_against_compute_matched_scratch():

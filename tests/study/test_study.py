@@ -205,7 +205,7 @@ def test_the_study_says_how_far_it_is(study):
     table = pd.read_csv(study[0] / "results" / "table.csv").set_index(["experiment", "model", "lead_days"])["rmse"]
     assert said["SMAPtest/cnn/lead1/seed0"] == f"RMSE {table['SMAPtest', 'cnn', 1]:.4f} m³ m⁻³"
     errors = ", ".join(f"{name} {table['SMAPtest', name, 1]:.4f}" for name in BASELINES)
-    assert said["SMAPtest/ridge_memory/lead1"] == f"{errors} m³ m⁻³"
+    assert said["SMAPtest/boosting/lead1"] == f"{errors} m³ m⁻³"
 
 
 def test_the_study_ends_with_what_the_table_says(study):

@@ -112,9 +112,9 @@ def test_strategies_and_weather_are_in_a_study_where_asked_for_and_nowhere_else(
             assert learned[f"{way}/{model}_{days}days/lead3/seed0"] == days
     names = [job.name for job in both.jobs()]
     assert len(names) == len(set(names)) and all(set(job.needs) <= set(names) for job in both.jobs())
-    baselines = {name for name in names if name.startswith("SMAPtest/ridge_memory")}
+    baselines = {name for name in names if name.startswith("SMAPtest/boosting")}
     assert baselines == {
-        f"SMAPtest/ridge_memory{days}/lead{lead}"
+        f"SMAPtest/boosting{days}/lead{lead}"
         for days in ("", *(f"_{n}days" for n in TARGET_DAYS))
         for lead in (3, 5, 7)
     }

@@ -336,7 +336,7 @@ def test_checkpoints_that_are_corrupt_foreign_or_malicious_are_refused_and_never
         (["--filters", -3], "--filters is -3"),
         (["--lead-days", 50], "no full window"),
         (["--train", "2015-03-31", "2015-06-15"], "--train ends on 2015-06-15, expected before --val starts"),
-        (["--train", "1999-01-01", "1999-12-31"], "No day of the record lies in the training period"),
+        (["--train", "1999-01-01", "1999-12-31"], "no valid value in the training period"),
         (["--val", "2015-06-01", "2015-05-01"], "empty period"),
     ],
 )

@@ -64,7 +64,7 @@ def moved(source, run_dir) -> dict[str, float]:
     """The largest change of a weight in each part."""
     before, after, found = weights(source), weights(run_dir), {}
     for name in before:
-        part = name.partition(".")[0]
+        part = name.removeprefix("network.").partition(".")[0]  # of a network that forecasts changes
         found[part] = max(found.get(part, 0.0), float((after[name] - before[name]).abs().max()))
     return found
 
