@@ -16,7 +16,7 @@ import published_step
 import torch
 from bench_common import PATCHES, Settings, in_a_process, our_model, step_data, training_samples
 from machine import peak_memory
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from utils.common.glibc import keep_freed_memory
 from utils.data_processing import Windows
@@ -24,6 +24,19 @@ from utils.models import reference
 from utils.training.loop import start_fabric, train_epoch
 
 BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)
+
+
+def count_backward(
+    slope, inputs, weight, bias, stride, padding, dilation, transposed, output_padding, groups, wanted, out_shape
+) -> int:
+    """Operations of a convolution's gradients, from shapes; `wanted` are those of inputs, weights and bias.
+
+    The first two take as many as the convolution. torch's own count takes no notice of groups.
+    """
+    return sum(wanted[:2]) * conv_flop_count(inputs, weight, slope, transposed)
+
+
+BACKWARD = {torch.ops.aten.convolution_backward: count_backward}
 
 
 def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) -> dict:
@@ -43,7 +56,7 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
     few = samples.in_periods(((start, start + two_batches - 1),), "training")
     epoch(few)
     found = {"seconds": epoch(samples), "memory": peak_memory(), "precision": fabric._precision.precision}
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=BACKWARD) as counter:
         epoch(few)
     parameters = sum(p.numel() for p in model.parameters())
     return found | {"flops": counter.get_total_flops() / 2, "parameters": parameters}

@@ -7,6 +7,7 @@ import bench
 import bench_common
 import bench_loader
 import bench_memory
+import bench_steps
 import bench_tables
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import synthetic
 import torch
 from bench_common import Settings, our_model
 from conftest import ROOT, subprocess_script
+from torch.utils.flop_counter import FlopCounterMode
 
 from utils.data_processing import Batch
 from utils.dataset.blocks import DataSet
@@ -133,6 +135,13 @@ def test_timed_samples_are_the_samples_and_count_what_the_loop_waits_for(setting
         for one, other in zip(expected.batch(some), found.batch(some), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
         assert timed.batches > before and timed.blocks > 0
+
+
+def test_a_filter_of_each_channel_by_itself_counts_no_products_across_channels():
+    layer, maps = torch.nn.Conv2d(6, 6, 5, padding=2, groups=6), torch.rand(2, 6, 8, 9, requires_grad=True)
+    with FlopCounterMode(display=False, custom_mapping=bench_steps.BACKWARD) as counter:
+        layer(maps).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * (2 * 6 * 8 * 9) * 25
 
 
 def test_the_periods_end_with_the_record():
