@@ -1,5 +1,7 @@
 """A block of a data set in memory. Its inputs are filled and scaled; samples are cut from it."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 import xarray as xr
@@ -108,7 +110,7 @@ class Record:
         """Soil moisture of each day or of the last observed day before it, m3 m-3; NaN in cells that are not scored."""
         return np.where(self.statistics.scored, self._fill("soil_moisture", self.observed), np.float32(np.nan))
 
-    @property
+    @cached_property
     def age(self) -> Int16[np.ndarray, "time lat lon"]:
         """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
         return self._days_since(self.observed)
