@@ -9,20 +9,12 @@ its own. On SMAP, the networks of one view learn on: those of the complete view 
 others. utils/training/change_net.py has the fit.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from utils.common.periods import Split
-from utils.dataset.antecedent_features import features_of, find_feature, memory_days
-from utils.dataset.blocks import DataSet
-from utils.dataset.predictors import channel_names
-from utils.dataset.prepared import VARIABLES
-from utils.dataset.statistics import Statistics
-from utils.models import ForecastModel
-from utils.models.compact import FARTHEST, STATIC, UNIT, MemoryWindows, refuse_predictors
+from utils.dataset.antecedent_features import features_of, find_feature
+from utils.models.compact import FARTHEST, STATIC, UNIT, FeatureModel
 
 FEATURES = (  # what it sees of each day, in the order of its weights
     "moisture_anomaly_5",
@@ -98,7 +90,7 @@ class Network(nn.Module):
         return (self.cell(both) + self.linear(both))[:, 0]
 
 
-class ChangeNet(ForecastModel):
+class ChangeNet(FeatureModel):
     """mean + last anomaly + UNIT · (mean over the networks of a view), in m3 m-3.
 
     The input has the FEATURES of the last input day, those of `further` daily variables, known weather (`ahead` maps),
@@ -106,8 +98,7 @@ class ChangeNet(ForecastModel):
     """
 
     trainer = "change_net"
-    windows = MemoryWindows
-    scaled = False
+    own = FEATURES
 
     def __init__(
         self,
@@ -142,13 +133,6 @@ class ChangeNet(ForecastModel):
         """Those of the view that counts."""
         return self.views[int(self.view)]
 
-    def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
-        """Raises UserError for predictors that mean nothing to this model."""
-        refuse_predictors(self.trainer, options.get("predictors", tuple(VARIABLES)))
-        windows = super().make_windows(data, statistics, **options)
-        windows.names = self.features
-        return windows
-
     def standardise(
         self, features: Float[Tensor, "batch input lat lon"]
     ) -> tuple[Float[Tensor, "batch input lat lon"], Float[Tensor, "batch 1 lat lon"]]:
@@ -170,10 +154,6 @@ class ChangeNet(ForecastModel):
         mean = features[:, self.statics][:, STATIC.index("mean_soil_moisture")]
         return mean + self.start(features) + UNIT * change.float()
 
-    def input_names(self, settings: Any) -> tuple[str, ...]:
-        ahead = channel_names((), (), settings.known_ahead, settings.lead_days)[len(VARIABLES) :]
-        return (*FEATURES, *features_of(settings.variables.daily), *ahead, *STATIC, *settings.static)
-
     def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
         weights: dict[str, tuple[int, list[int]]] = {"centre": (0, inputs), "scale": (0, inputs)}
         for name, network in self.named_modules():
@@ -186,17 +166,3 @@ class ChangeNet(ForecastModel):
     def receptive_radius(self, input_days: int) -> int:
         """Half a filter."""
         return self.kernel // 2
-
-    def input_window(self, input_days: int) -> int:
-        """The features of the last input day hold all days before it."""
-        return 1
-
-    def memory(self, input_days: int) -> int:
-        """Its longest mean of past days."""
-        return memory_days(FEATURES)
-
-    def days_of_means(self, split: Split, experiment: str) -> Split:
-        """On SMAP, the means are also of the validation days: a short record has no days to spare."""
-        if experiment == "ERA5test":
-            return split
-        return Split((*split.train, *split.val), split.val, split.test)

@@ -118,7 +118,41 @@ def refuse_predictors(model: str, predictors: tuple[str, ...]) -> None:
         raise UserError(f"The model {model} needs {missing[0]} among its --predictors.")
 
 
-class Compact(ForecastModel):
+class FeatureModel(ForecastModel):
+    """A model of the antecedent features of the last input day, whatever it makes of them. Any grid will do."""
+
+    windows = MemoryWindows
+    scaled = False
+    own: tuple[str, ...]  # the features that it has of the three variables, in the order of its weights
+    features: tuple[str, ...]  # these, then those of further variables
+
+    def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
+        """Raises UserError for predictors that mean nothing to this model."""
+        refuse_predictors(self.trainer, options.get("predictors", tuple(VARIABLES)))
+        windows = super().make_windows(data, statistics, **options)
+        windows.names = self.features
+        return windows
+
+    def input_names(self, settings: Any) -> tuple[str, ...]:
+        ahead = channel_names((), (), settings.known_ahead, settings.lead_days)[len(VARIABLES) :]
+        return (*self.own, *features_of(settings.variables.daily), *ahead, *STATIC, *settings.static)
+
+    def input_window(self, input_days: int) -> int:
+        """The features of the last input day hold all days before it."""
+        return 1
+
+    def memory(self, input_days: int) -> int:
+        """Its longest mean of past days."""
+        return memory_days(self.own)
+
+    def days_of_means(self, split: Split, experiment: str) -> Split:
+        """On SMAP, the means are also of the validation days: a short record has no days to spare."""
+        if experiment == "ERA5test":
+            return split
+        return Split((*split.train, *split.val), split.val, split.test)
+
+
+class Compact(FeatureModel):
     """mean + w·x + b + share · (mean over members of MLP(x, static, w·x + b)), in m3 m-3.
 
     x has the DYNAMIC features of the last input day, and those of `further` daily variables. A model that knows the
@@ -128,8 +162,7 @@ class Compact(ForecastModel):
     """
 
     trainer = "compact"
-    windows = MemoryWindows
-    scaled = False
+    own = DYNAMIC
 
     def __init__(
         self,
@@ -158,10 +191,9 @@ class Compact(ForecastModel):
         return super().load_state_dict(earlier | dict(state_dict), strict, assign)
 
     def make_windows(self, data: DataSet, statistics: Statistics, **options: Any) -> MemoryWindows:
-        """Raises UserError for predictors that mean nothing to this model."""
-        refuse_predictors(self.trainer, options.get("predictors", tuple(VARIABLES)))
         windows = super().make_windows(data, statistics, **options)
-        windows.names = (*(DYNAMIC if self.upwind_in_km else IN_CELLS), *self.features[len(DYNAMIC) :])
+        if not self.upwind_in_km:
+            windows.names = (*IN_CELLS, *self.features[len(DYNAMIC) :])
         return windows
 
     @property
@@ -192,8 +224,7 @@ class Compact(ForecastModel):
         return mean + linear + self.share * correction.view(linear.shape)
 
     def input_names(self, settings: Any) -> tuple[str, ...]:
-        ahead = channel_names((), (), settings.known_ahead, settings.lead_days)[len(VARIABLES) :]
-        return (*DYNAMIC, *features_of(settings.variables.daily), *ahead, *STATIC, *settings.static, "regression")
+        return (*super().input_names(settings), "regression")
 
     def input_weights(self, inputs: list[int], count: int) -> dict[str, tuple[int, list[int]]]:
         dynamic = [number for number in inputs if number < self.dynamic]
@@ -202,17 +233,3 @@ class Compact(ForecastModel):
     def receptive_radius(self, input_days: int) -> int:
         """It sees its own cell, and the rain upwind, which does not come with the cell's block."""
         return 0 if self.upwind_in_km else REACH
-
-    def input_window(self, input_days: int) -> int:
-        """The features of the last input day hold all days before it."""
-        return 1
-
-    def memory(self, input_days: int) -> int:
-        """Its longest mean of past days."""
-        return memory_days(DYNAMIC)
-
-    def days_of_means(self, split: Split, experiment: str) -> Split:
-        """On SMAP, the means are also of the validation days: a short record has no days to spare."""
-        if experiment == "ERA5test":
-            return split
-        return Split((*split.train, *split.val), split.val, split.test)
