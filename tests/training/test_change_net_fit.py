@@ -13,9 +13,10 @@ from utils.dataset.prepared import write_prepared
 from utils.models.change_net import COMPLETE, SATELLITE, ChangeNet
 from utils.models.compact import UNIT
 from utils.settings import FinetuneSettings, SMAPSettings
-from utils.training.change_net import ChangeNetTrainer, Lesson, mean_error_std, observations, step_between
+from utils.training.change_net import ChangeNetTrainer, Lesson, mean_square, observations, step_between
 from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import start_fabric
+from utils.training.two_fits import count_days, mean_error_std
 
 TINY = {"members": 1, "filters": 2, "kernel": 3, "hidden": 4}
 
@@ -39,7 +40,7 @@ def test_the_error_of_the_means_is_that_of_independent_blocks_of_60_days(smap):
     training = training_of(smap, net)
     anomaly = (tiny()["soil_moisture"] - tiny()["soil_moisture"][:62].mean("time"))[:62].values[5:]
     expected = math.sqrt(np.nanmean(anomaly.astype(float) ** 2) * 60 / 62)
-    assert mean_error_std(training) == pytest.approx(expected, rel=1e-3)
+    assert mean_error_std(mean_square(training), count_days(training)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_error_of_the_mean_moves_input_and_target_alike_so_that_persistence_is_as_good(smap):

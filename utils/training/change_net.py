@@ -25,14 +25,14 @@ from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
 from utils.dataset.antecedent_features import OLDEST
-from utils.dataset.statistics import CORRELATED_DAYS, MOISTURE
+from utils.dataset.statistics import MOISTURE
 from utils.models.change_net import COMPLETE, SATELLITE, ChangeNet
 from utils.models.compact import UNIT, MemoryWindows
 from utils.training import pseudo_satellite
 from utils.training.checkpoint import Checkpoint
 from utils.training.loop import validate
 from utils.training.pseudo_satellite import RECENT, View, draw_years
-from utils.training.two_fits import Fit, TwoFits, count_days, keep_finite, random_numbers
+from utils.training.two_fits import Fit, TwoFits, count_days, keep_finite, mean_error_std, random_numbers
 
 VIEWS = {COMPLETE: pseudo_satellite.COMPLETE, SATELLITE: View(share_observed=(0.3, 0.8), noise=(0.01, 0.03))}
 GAPPY = 0.9  # share of observed cell-days below which the satellite's view counts
@@ -102,7 +102,7 @@ class ChangeNetTrainer(TwoFits):
 
     def fit_target(self, training: Windows, finished: Checkpoint | None = None) -> Fit:
         net = self.take_over(training).model
-        mean_error = mean_error_std(training)
+        mean_error = mean_error_std(mean_square(training), count_days(training))
         if finished:
             self.step = float(finished.best["moved"])
         elif self.step is None:
@@ -227,17 +227,14 @@ class Lesson:
         return squares.sum(dim=(1, 2, 3)), number
 
 
-def mean_error_std(training: Windows) -> float:
-    """Standard deviation of the error of the cells' means, m3 m-3.
-
-    It is the anomalies' standard deviation over the root of the number of independent days, days / CORRELATED_DAYS.
-    """
+def mean_square(training: Windows) -> float:
+    """Of soil moisture less the cells' means, m6 m-6."""
     squares = count = 0.0
     for part in observations(training):
         for chosen in index_batches(len(part.days), 64):
             _, anomaly, valid = part.batch(chosen)
             squares, count = squares + float(anomaly.square().sum()), count + int(valid.sum())
-    return math.sqrt(squares / max(count, 1) * CORRELATED_DAYS / count_days(training))
+    return squares / max(count, 1)
 
 
 def step_between(start: ChangeNet, end: ChangeNet, step: float) -> ChangeNet:

@@ -24,11 +24,10 @@ from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS, PENALTIES, Regression, solve_ridge, sum_products
 from utils.data_processing import Windows, index_batches
 from utils.dataset.antecedent_features import follows_season, shifts
-from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models.compact import DYNAMIC, STATIC, UNIT, Compact
 from utils.training.checkpoint import Checkpoint
 from utils.training.compact_samples import CellSamples, draw_observations, draw_pseudo_satellite_years
-from utils.training.two_fits import Fit, TwoFits, count_days, keep_finite, random_numbers
+from utils.training.two_fits import Fit, TwoFits, count_days, keep_finite, mean_error_std, random_numbers
 
 LAND_MODEL_PENALTY = 10.0  # of the regression on the land model, on standardised predictors
 WEIGHT_DECAY = 0.1  # of the networks, as AdamW has it
@@ -80,7 +79,7 @@ class CompactTrainer(TwoFits):
 
         The share of the networks is found by cross-validation where it is not given.
         """
-        mean_error = mean_error_std(samples, days)
+        mean_error = mean_error_std(float(np.mean(samples.y.astype(float) ** 2)), days)
         share = self.find_share(samples, mean_error) if share is None else share
         fit = self.fit_both_parts(samples, mean_error)
         fit.model.share.fill_(share)
@@ -174,14 +173,6 @@ class CompactTrainer(TwoFits):
 
 
 # ------------------------------------------------------------------------------------------- errors of the cells' means
-
-
-def mean_error_std(samples: CellSamples, days: int) -> float:
-    """Standard deviation of the error of a mean over so many days, m3 m-3.
-
-    It is the anomalies' standard deviation over the root of the number of independent days, days / CORRELATED_DAYS.
-    """
-    return math.sqrt(float(np.mean(samples.y.astype(float) ** 2)) * CORRELATED_DAYS / days)
 
 
 def mean_error_effects(net: Compact) -> tuple[Float32[np.ndarray, "dynamic"], Float32[np.ndarray, "static"]]:

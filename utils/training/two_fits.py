@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.data_processing import Windows
+from utils.dataset.statistics import CORRELATED_DAYS
 from utils.models import ForecastModel
 from utils.settings import FinetuneSettings, RunSettings
 from utils.training.checkpoint import Checkpoint
@@ -123,6 +124,14 @@ def is_pretraining(checkpoint: Checkpoint) -> bool:
 def count_days(samples: Windows) -> int:
     """Target days of a period, with or without a full window."""
     return len(samples.target_index) + samples.skipped
+
+
+def mean_error_std(mean_square: float, days: int) -> float:
+    """Standard deviation of the error of a cell's mean over so many days, m3 m-3, from the anomalies' mean square.
+
+    It is the anomalies' standard deviation over the root of the number of independent days, days / CORRELATED_DAYS.
+    """
+    return math.sqrt(mean_square * CORRELATED_DAYS / days)
 
 
 def keep_finite(loss: float) -> float:
