@@ -100,14 +100,7 @@ def evaluate(
             # scores
             **score_with_intervals("predicted", sums, out.frame),
             "baselines": baselines.scores(sums, out.frame),
-            # data
-            "data": str(path),
-            "data_sha256": data_hash(path),
-            "synthetic_data": samples.data.synthetic,
-            "label": samples.data.label,
-            "test": [[str(first), str(last)] for first, last in periods],
-            "skipped_days": samples.skipped,
-            "max_input_age": max_input_age,
+            **_describe_data(path, samples, periods, max_input_age),
             # run
             **attributes,
             "weights_sha256": checkpoint.weights_hash,
@@ -119,6 +112,21 @@ def evaluate(
         if not permuted:
             draw(run_dir, sums["predicted"])
     return metrics
+
+
+def _describe_data(
+    path: Path, samples: Windows, periods: tuple[Span, ...], max_input_age: int | None
+) -> dict[str, Any]:
+    """What metrics.json says of the data and of the days that were scored."""
+    return {
+        "data": str(path),
+        "data_sha256": data_hash(path),
+        "synthetic_data": samples.data.synthetic,
+        "label": samples.data.label,
+        "test": [[str(first), str(last)] for first, last in periods],
+        "skipped_days": samples.skipped,
+        "max_input_age": max_input_age,
+    }
 
 
 def _choose_periods(checkpoint: Checkpoint, run_dir: Path, test: Period | None) -> tuple[Span, ...]:
