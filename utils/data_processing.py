@@ -30,7 +30,7 @@ What else a model may see
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ from torch import Tensor
 from utils.common.cli import UserError
 from utils.common.grid import WHOLE, Tile, tiles
 from utils.common.parallel import prefetch
-from utils.common.periods import Span, format_periods, in_spans
+from utils.common.periods import Span, format_periods, in_spans, with_days_before
 from utils.dataset.blocks import DataSet
 from utils.dataset.predictors import channels_of_day
 from utils.dataset.prepared import VARIABLES
@@ -103,6 +103,7 @@ class Windows:
         self.data, self.lead_days, self.input_days = data, lead_days, input_days
         self.predictors, self.static, self.receptive_radius = predictors, static, receptive_radius
         self.hidden, self.weather = hidden, weather
+        self.behind: dict[str, int] = {}  # days by which predictors end before the last input day: see `with_late`
         self._in_memory: dict[str, Any] = {}  # of the only block; periods of the same windows share it
         if isinstance(data, Record):
             self.statistics, self.patch = data.statistics, patch
@@ -113,7 +114,7 @@ class Windows:
             self._choose_blocks(data, patch)
         if periods is None:
             self.periods, self.name, self.skipped = None, name, 0
-            self.target_index = _with_full_window(np.arange(len(data.days)), data.days, self._reach)
+            self.target_index = with_days_before(np.arange(len(data.days)), data.days, self._reach)
         else:
             self._choose_periods(periods, name)
 
@@ -124,7 +125,7 @@ class Windows:
         if in_blocks:
             blocks = data.blocks(halo=self.receptive_radius, multiple=self.patch, maps=maps)
             scored = [block for block in blocks if self.statistics.scored[block.own].any()]
-            self.blocks = scored if scored else blocks[:1]  # windows need a block, even where no cell is scored
+            self.blocks = scored or blocks[:1]  # windows need a block, even where no cell is scored
         else:
             self.blocks = tiles(data.grid.shape, max(data.grid.shape))
 
@@ -132,7 +133,7 @@ class Windows:
         self.periods, self.name = periods, name
         days = self.data.days
         wanted = np.flatnonzero(in_spans(days, periods))
-        self.target_index = _with_full_window(wanted, days, self._reach)
+        self.target_index = with_days_before(wanted, days, self._reach)
         self.skipped = len(wanted) - len(self.target_index)
         if not len(self.target_index):
             raise UserError(
@@ -153,6 +154,12 @@ class Windows:
         windows = copy.copy(self)
         windows.input_days = input_days or self.input_days
         windows._choose_periods(periods, name)
+        return windows
+
+    def with_late(self, behind: Mapping[str, int]) -> "Windows":
+        """The same where these variables end some days before each last input day, and are missing from then on."""
+        windows = copy.copy(self)
+        windows.behind = {name: days for name, days in behind.items() if days > 0 and name in self.predictors}
         return windows
 
     def hiding(self, hidden: Bool[np.ndarray, "time lon"]) -> "Windows":
@@ -232,8 +239,7 @@ class Windows:
             return [block]
         scored = self.statistics.scored[block.window] & block.mask()
         patches = tiles(scored.shape, self.patch, self.receptive_radius or 0, within=block)
-        chosen = [patch for patch in patches if scored[patch.own].any()]
-        return chosen if chosen else patches[:1]  # an epoch needs a sample, even where no cell is scored
+        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]  # an epoch needs a sample, even where no cell is scored
 
     @property
     def record(self) -> Record:
@@ -272,13 +278,14 @@ class Windows:
     @property
     def input_age(self) -> Int16[np.ndarray, "sample lat lon"]:
         """Days from the last observation of soil moisture to the last input day; -1 where there is none."""
-        return self.record.age[self.target_index - self.lead_days]
+        return self.record.input_age[self.target_index - self.lead_days]
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         """The samples of these numbers, 0 to len - 1."""
         target = self.record.target[torch.from_numpy(self.target_index[samples])]
-        features = self.record.features[torch.from_numpy(self.input_index(samples))]
-        return scaled_batch(self.record.beside(features, self.last_index(samples)), target, self.record.statistics)
+        features, last = self.record.features[torch.from_numpy(self.input_index(samples))], self.last_index(samples)
+        features = self.record.with_late_inputs(features, last, self.behind)
+        return scaled_batch(self.record.beside(features, last), target, self.record.statistics)
 
 
 class _Permuted(Windows):
@@ -326,12 +333,6 @@ class _Patches(Windows):
             target[sample] = record.target[int(day), *cells]
         target[~self.masks[torch.from_numpy(patch)]] = torch.nan
         return scaled_batch(torch.stack(features), target, record.statistics)
-
-
-def _with_full_window(wanted: Int[np.ndarray, "wanted"], days: np.ndarray, reach: int) -> Int[np.ndarray, "sample"]:
-    """Those of the wanted positions that have the `reach` days before them without a gap."""
-    later = wanted[wanted >= reach]
-    return later[days[later] - days[later - reach] == np.timedelta64(reach, "D")]
 
 
 def scaled_batch(

@@ -36,6 +36,12 @@ def starts_of_runs(days: np.ndarray) -> Bool[np.ndarray, "time"]:
     return np.diff(days, prepend=days[0] - 2) != np.timedelta64(1, "D")
 
 
+def with_days_before(wanted: Int[np.ndarray, "wanted"], days: np.ndarray, count: int) -> Int[np.ndarray, "sample"]:
+    """Those of the wanted positions that have `count` days before them without a gap."""
+    later = wanted[wanted >= count]
+    return later[days[later] - days[later - count] == np.timedelta64(count, "D")]
+
+
 def format_periods(periods: tuple[Span, ...]) -> str:
     """Periods in words, for a sentence."""
     return ", ".join(f"{start} to {end}" for start, end in periods)

@@ -15,19 +15,18 @@ square root is taken: the second half of a downpour wets the surface less.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import uniform_filter
 
-from utils.common.periods import annual_harmonics, starts_of_runs
+from utils.common.periods import annual_harmonics
+from utils.dataset.past import LateInputs, Past, decayed_mean
 from utils.dataset.predictors import OLDEST
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.record import Record, last_valid
-from utils.dataset.statistics import MOISTURE, Statistics
-from utils.dataset.upwind_rain import root_rain, upwind_rain
+from utils.dataset.record import Record
+from utils.dataset.statistics import Statistics
 
 RECENT = 10  # days: e-folding time of the mean of a further variable
 STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
@@ -40,61 +39,17 @@ AROUND_FREEZING = (-10.0, 15.0)  # K, from the freezing point
 Maps = Float[np.ndarray, "time lat lon"]
 
 
-class Past:
-    """A record's days as the features use them: maps [time, lat, lon] in units, made when they are first needed."""
-
-    def __init__(self, record: Record, upwind: Maps | None = None):
-        self.record, self._upwind = record, upwind
-        self.scored = record.statistics.scored
-        self.starts = starts_of_runs(record.days)
-
-    @cached_property
-    def anomaly(self) -> Maps:
-        """Soil moisture less the training mean, m3 m-3; NaN where it is not observed."""
-        record = self.record
-        return record.hide(record.around) - record.statistics.cell_mean[MOISTURE]
-
-    @cached_property
-    def rain(self) -> Maps:
-        """The square root of each day's precipitation."""
-        return root_rain(self.record)
-
-    @cached_property
-    def upwind(self) -> Maps:
-        """The mean of `rain` where the weather comes from."""
-        if self._upwind is not None:
-            return self._upwind
-        return upwind_rain(self.rain, self.scored, self.record.grid)
-
-    @cached_property
-    def last(self) -> Int[np.ndarray, "time lat lon"]:
-        """Position of the last observation up to each day; -1 where there is none since the start or the last gap."""
-        return last_valid(self.anomaly, self.record.days)
-
-    def days_before(self, lag: int) -> Int[np.ndarray, "time"]:
-        """Position of the day `lag` days before each day, or of the first day since the start or the last gap."""
-        day = np.arange(len(self.starts))
-        start = np.maximum.accumulate(np.where(self.starts, day, 0))
-        return np.maximum(day - lag, start)
-
-    def age(self, oldest: int) -> Maps:
-        """Days since the last observation, at most `oldest`, which also stands for none."""
-        day = np.arange(len(self.record.days))[:, None, None]
-        age = np.where(self.last >= 0, np.minimum(day - self.last, oldest), oldest)
-        return age.astype(np.float32)
-
-
 # ------------------------------------------------------------------------------------- features of the past, by the day
 
 
 def past_anomaly(past: Past, scale: int) -> Maps:
     """Weighted mean of the anomalies observed so far."""
-    return decayed_mean(past.anomaly, past.starts, scale, prior=1)
+    return decayed_mean(past.anomaly, past.previous, scale, prior=1)
 
 
 def past_rain(past: Past, scale: int) -> Maps:
     """Antecedent precipitation: weighted mean of the rain so far."""
-    return decayed_mean(past.rain, past.starts, scale, prior=0)
+    return decayed_mean(past.rain, past.previous, scale, prior=0)
 
 
 def rain_before(past: Past, lag: int) -> Maps:
@@ -119,40 +74,39 @@ def moisture_change(past: Past, lag: int) -> Maps:
 
 def temperature_change(past: Past, lag: int) -> Maps:
     """Soil temperature less that of `lag` days before."""
-    temperature = past.record.physical("soil_temperature")
+    temperature = past.series("soil_temperature")
     return temperature - temperature[past.days_before(lag)]
 
 
 def near_freezing(past: Past, _: int) -> Maps:
     """Soil temperature above the freezing point, cut where frost and thaw are far away."""
-    return np.clip(past.record.physical("soil_temperature") - FREEZING, *AROUND_FREEZING)
+    return np.clip(past.series("soil_temperature") - FREEZING, *AROUND_FREEZING)
 
 
 def past_near_freezing(past: Past, scale: int) -> Maps:
     """Weighted mean of that: whether there may be snow or frozen ground."""
-    return decayed_mean(near_freezing(past, 0), past.starts, scale, prior=0)
+    return decayed_mean(near_freezing(past, 0), past.previous, scale, prior=0)
 
 
 def variable_anomaly(past: Past, name: str) -> Maps:
     """A daily variable less the cell's training mean."""
     statistics = past.record.statistics
-    return past.record.physical(name) - statistics.cell_mean[statistics.number(name)]
+    return past.series(name) - statistics.cell_mean[statistics.number(name)]
 
 
 def past_variable_anomaly(past: Past, name: str) -> Maps:
     """Weighted mean of such anomalies so far, with RECENT as its scale."""
-    return decayed_mean(variable_anomaly(past, name), past.starts, RECENT, prior=0)
+    return decayed_mean(variable_anomaly(past, name), past.previous, RECENT, prior=0)
 
 
 def rain_since_observation(past: Past, _: int) -> Maps:
     """Sum of the rain since the last observation, while that is at most STALE days old."""
     observed, age = np.isfinite(past.anomaly), past.age(OLDEST)
     rain = np.where(age <= STALE, past.rain, 0)
-    total = np.zeros(past.scored.shape, np.float32)
-    sums = np.empty_like(past.rain)
-    for day, starts in enumerate(past.starts):
-        total = np.where(observed[day] | starts, 0, total + rain[day])
-        sums[day] = total
+    sums = np.zeros_like(past.rain)
+    for row, before in enumerate(past.previous):
+        if before >= 0:
+            sums[row] = np.where(observed[row], 0, sums[before] + rain[row])
     return sums
 
 
@@ -161,7 +115,7 @@ def season_anomaly(past: Past, wave: int) -> Maps:
 
     Without the mean, a record of one summer would take its own season for the year's.
     """
-    waves = annual_harmonics(past.record.days, 1)[:, 1:]
+    waves = annual_harmonics(past.days, 1)[:, 1:]
     return waves[:, wave, None, None] - past.record.statistics.mean_season[wave]
 
 
@@ -172,7 +126,7 @@ def rain_upwind(past: Past, _: int) -> Maps:
 
 def past_rain_upwind(past: Past, scale: int) -> Maps:
     """Antecedent precipitation where the weather comes from."""
-    return decayed_mean(past.upwind, past.starts, scale, prior=0)
+    return decayed_mean(past.upwind, past.previous, scale, prior=0)
 
 
 def rain_to_the_west(past: Past, _: int) -> Maps:
@@ -305,15 +259,19 @@ class AntecedentFeatures:
 
     They are finite everywhere, and 0 in cells that are not scored. Features of the past are held in memory and take
     4 bytes a cell and day; the others are made where they are needed. `upwind` is the rain upwind of a record that is
-    a part of a larger map.
+    a part of a larger map. With `late`, further rows follow those of the days, as in Past.
     """
 
-    def __init__(self, record: Record, names: tuple[str, ...], upwind: Maps | None = None):
+    def __init__(
+        self, record: Record, names: tuple[str, ...], upwind: Maps | None = None, late: LateInputs | None = None
+    ):
         self.record, self.names = record, names
         self._past_names = [name for name in names if find_feature(name).kind == "past"]
-        shape = (len(record.days), len(self._past_names), *record.statistics.scored.shape)
+        past = Past(record, upwind, late)
+        self.days, self.init_rows = past.days, past.init_rows
+        self.inits = past.day[past.init_rows]
+        shape = (len(past.days), len(self._past_names), *record.statistics.scored.shape)
         self.past: Float32[np.ndarray, "time feature lat lon"] = np.empty(shape, np.float32)
-        past = Past(record, upwind)
         for channel, name in enumerate(self._past_names):
             feature = find_feature(name)
             self.past[:, channel] = feature.function(past, feature.argument)
@@ -332,7 +290,7 @@ class AntecedentFeatures:
             if feature.kind == "past":
                 maps[:, channel] = self[name][index]
             elif feature.kind == "season":
-                values = feature.function(self.record.days[index], feature.argument)
+                values = feature.function(self.days[index], feature.argument)
                 maps[:, channel] = np.where(statistics.scored, values[:, None, None], 0)
             else:
                 maps[:, channel] = static_maps(statistics, (name,))
@@ -347,25 +305,6 @@ def static_maps(statistics: Statistics, names: tuple[str, ...]) -> Float32[np.nd
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
-
-
-def decayed_mean(values: Maps, starts: Bool[np.ndarray, "time"], scale: int, prior: float) -> Maps:
-    """Exponentially weighted mean of the finite values up to each day, since the start or the last gap.
-
-    `scale` is the e-folding time in days, `prior` the weight of a value of 0 that is always among the others. The mean
-    is 0 where there is nothing to average.
-    """
-    decay = np.exp(-1 / np.float32(scale))
-    valid = np.isfinite(values)
-    total = weight = np.zeros(values.shape[1:], np.float32)
-    means = np.empty_like(values)
-    for day, starts_here in enumerate(starts):
-        if starts_here:
-            total = weight = np.zeros(values.shape[1:], np.float32)
-        total = total * decay + np.where(valid[day], values[day], 0)
-        weight = weight * decay + valid[day]
-        means[day] = total / np.maximum(weight + prior, np.finfo(np.float32).tiny)
-    return means
 
 
 def mean_to_the_west(past: Past, values: Maps) -> Maps:

@@ -1,5 +1,6 @@
 """A block of a data set in memory. Its inputs are filled and scaled; samples are cut from it."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -108,17 +109,56 @@ class Record:
     @property
     def last_observed(self) -> Float32[np.ndarray, "time lat lon"]:
         """Soil moisture of each day or of the last observed day before it, m3 m-3; NaN in cells that are not scored."""
-        return np.where(self.statistics.scored, self._fill("soil_moisture", self.observed), np.float32(np.nan))
+        moisture = self._fill("soil_moisture", self.hide(self.observed))
+        return np.where(self.statistics.scored, moisture, np.float32(np.nan))
 
     @cached_property
     def age(self) -> Int16[np.ndarray, "time lat lon"]:
         """Days since soil moisture was last observed; -1 where it was not since the start or the last gap."""
         return self._days_since(self.observed)
 
+    @property
+    def input_age(self) -> Int16[np.ndarray, "time lat lon"]:
+        """The same as the inputs know it, which lack soil moisture where it is hidden."""
+        return self.age if self.hidden is None else self._days_since(self.hide(self.observed))
+
     def _days_since(self, moisture: Float32[np.ndarray, "time lat lon"]) -> Int16[np.ndarray, "time lat lon"]:
         """Days since the last valid value; -1 where there is none since the start or the last gap."""
         source = last_valid(moisture, self.days)
         return np.where(source >= 0, np.arange(len(self.days))[:, None, None] - source, -1).astype(np.int16)
+
+    def with_late_inputs(
+        self,
+        features: Float32[Tensor, "batch day channel lat lon"],
+        last: Int[np.ndarray, "batch"],
+        behind: Mapping[str, int],
+    ) -> Float32[Tensor, "batch day channel lat lon"]:
+        """Features of windows that end at these positions, where variables end some days `behind` the last one."""
+        features = features.clone() if behind else features
+        for name, days in behind.items():
+            stand_in = torch.from_numpy(self.stand_in(name, last, days))
+            features[:, -days:, self.channels.index(name)] = stand_in[:, None]
+        return features
+
+    def stand_in(self, name: str, last: Int[np.ndarray, "init"], behind: int) -> Float32[np.ndarray, "init lat lon"]:
+        """What stands for a variable, scaled, on the last `behind` days up to these positions: they are not known.
+
+        It is what stands for any missing value: the last value known, of precipitation the cell's training mean.
+        """
+        scale, number = self.statistics, self.statistics.number(name)
+        mean = (scale.cell_mean[number] - scale.low[number]) / scale.span[number]
+        mean = np.where(scale.scored, mean, np.float32(OUTSIDE)).astype(np.float32)
+        if name == "precipitation":
+            return np.broadcast_to(mean, (len(last), *mean.shape))
+        known = last - behind
+        values = self.features.numpy()[np.maximum(known, 0), self.channels.index(name)]
+        in_run = known >= self.start_of_run[last]
+        return np.where(in_run[:, None, None], values, mean)
+
+    @property
+    def start_of_run(self) -> Int[np.ndarray, "time"]:
+        """For each day, the position of the first day since the start of the record or the last gap."""
+        return np.maximum.accumulate(np.where(starts_of_runs(self.days), np.arange(len(self.days)), 0))
 
     def physical(
         self, name: str, days: slice | Int[np.ndarray, "day"] = slice(None)

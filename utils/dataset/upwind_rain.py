@@ -63,18 +63,23 @@ def upwind_rain(rain: Maps, scored: Bool[np.ndarray, "lat lon"], grid: Grid) -> 
     return UpwindRain(grid, len(rain)).add(rain, scored).means()
 
 
-def root_rain(record: Record) -> Maps:
-    """The square root of each day's precipitation, mm0.5 day-0.5."""
-    return np.sqrt(np.maximum(record.physical("precipitation"), 0))
+def root_rain(precipitation: Maps) -> Maps:
+    """The square root of precipitation in mm day-1, mm0.5 day-0.5."""
+    return np.sqrt(np.maximum(precipitation, 0))
 
 
 @functools.lru_cache(maxsize=1)  # the parts of a map in blocks ask for the same one
 def read_upwind_rain(data: DataSet, statistics: Statistics) -> UpwindRain:
-    """The square root of the rain of a data set that is too large for memory, in one pass over it."""
-    upwind = UpwindRain(data.grid, len(data.days))
+    """The square root of the rain of a data set that is too large for memory, in one pass over it.
+
+    Behind its days stands one more, with the mean rain of the training period, which stands in for missing rain.
+    """
+    upwind = UpwindRain(data.grid, len(data.days) + 1)
     for block in data.blocks():
         record = Record(data.read(block.own), statistics.part(block.own))
-        upwind.add(root_rain(record), record.statistics.scored, block.own)
+        mean = record.statistics.cell_mean[record.statistics.number("precipitation")]
+        rain = np.concatenate([record.physical("precipitation"), mean[None]])
+        upwind.add(root_rain(rain), record.statistics.scored, block.own)
     return upwind
 
 

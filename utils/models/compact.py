@@ -28,6 +28,7 @@ from utils.dataset.antecedent_features import (
     static_maps,
 )
 from utils.dataset.blocks import DataSet
+from utils.dataset.past import LateInputs
 from utils.dataset.predictors import DERIVED, channel_names
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import Statistics
@@ -35,6 +36,7 @@ from utils.dataset.upwind_rain import Maps, read_upwind_rain
 from utils.models import ForecastModel
 
 UNIT = 0.05  # m3 m-3, of the networks' output
+TOGETHER = 128  # initial days whose late inputs are made together
 FARTHEST = 6.0  # standard deviations to which inputs of the networks are cut
 DYNAMIC = (  # what it sees of each day, in the order of its weights; soil temperature was of no use on real data
     "moisture_anomaly_5",
@@ -74,6 +76,19 @@ class MemoryWindows(Windows):
             self._in_memory["antecedent"] = AntecedentFeatures(self.record, self.names, self.find_upwind())
         return self._in_memory["antecedent"]
 
+    def features_at(self, samples: Int[np.ndarray, "batch"]) -> Float32[np.ndarray, "batch feature lat lon"]:
+        """The features `names` on the last input days, as far as they are known then."""
+        if not self.behind:
+            return self.antecedent.at(self.last_index(samples))
+        last, kept = self.last_index(samples), f"late {sorted(self.behind.items())}"
+        late = self._in_memory.get(kept)
+        if late is None or not np.isin(last, late.inits).all():
+            together = np.arange(samples[0], min(samples[0] + max(TOGETHER, len(samples)), len(self)))
+            inputs = LateInputs(self.last_index(together), self.behind)
+            late = AntecedentFeatures(self.record, self.names, self.find_upwind(), inputs)
+            self._in_memory[kept] = late
+        return late.at(late.init_rows[np.searchsorted(late.inits, last)])
+
     def find_upwind(self) -> Maps | None:
         """The rain upwind of every day of the only block; None where the record holds the whole map."""
         window = self.blocks[0].window
@@ -82,6 +97,8 @@ class MemoryWindows(Windows):
         return read_upwind_rain(self.data, self.statistics).means(window)
 
     def load(self) -> "MemoryWindows":
+        if self.behind:  # their features are made for some initial days at a time
+            return super().load()
         _ = self.antecedent
         return self
 
@@ -99,7 +116,7 @@ class MemoryWindows(Windows):
 
     def batch(self, samples: Int[np.ndarray, "batch"]) -> Batch:
         record, last = self.record, self.last_index(samples)
-        channels = [self.antecedent.at(last)]
+        channels = [self.features_at(samples)]
         if record.weather:
             channels += [self.known(name, last) for name in record.weather.scaled]
         static = static_maps(record.statistics, (*STATIC, *features_of(static=self.static)))
