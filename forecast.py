@@ -3,6 +3,7 @@
     python forecast.py runs/finetune-SMAPtest/compact/lead*/seed0 --data latest.nc --out forecast.nc
     python forecast.py RUN_DIR ... --data latest.nc --init 2021-07-01               from a day inside the record
     python forecast.py RUN_DIR ... --data latest.nc --init 2021-01-01 2021-12-31    hindcasts from each day, scored
+    python forecast.py RUN_DIR ... --data latest.nc --issue 2021-07-04 --lag soil_moisture=3 precipitation=5
 
 Runs of the same lead time (seeds or models) are combined into one forecast. docs/forecast.md describes the file and its
 uncertainty.
@@ -10,7 +11,6 @@ uncertainty.
 
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,19 +20,20 @@ from tyro.conf import Positional, arg
 
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file, write_errors, write_json
-from utils.common.periods import spans
 from utils.common.text import format_days
 from utils.dataset.open import open_data_set
 from utils.figures.series import has_few_cells
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
-from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
+from utils.forecasts.forecast_file import OLD_INPUTS, SHORT_RECORD, encoding, is_forecast
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
-from utils.forecasts.operational import find_inits, forecast_maps, last_observed
+from utils.forecasts.issue import Issue, find_issue
+from utils.forecasts.operational import find_inits, forecast_maps
 from utils.forecasts.request import ForecastRequest, make_request
 
 RECENT = 60  # days before a forecast that the figure of a few cells shows
 Dates = Annotated[tuple[str, ...], arg(aliases=["--start"], metavar="DATE [DATE]")]
+Words = Annotated[tuple[str, ...], arg(metavar="NAME=DAYS ...")]
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Settings:
     data: Path  # a prepared data set; its last day with soil moisture is the initial day
     out: Path = Path("forecast.nc")  # NetCDF; figures and scores are written beside it
     init: Dates = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
+    issue: str | None = None  # day of issue, as DATE: the initial day and the lag of soil moisture after it
+    lag: Words = ()  # days until the values of a day are there, as NAME=DAYS; else those of the data's product
     future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
@@ -56,41 +59,44 @@ def main(settings: Settings) -> None:
         raise UserError(f"--folds is {settings.folds}, expected 0, or 2 or more.")
     if settings.jobs is not None and settings.jobs < 1:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
-    first, last = find_period(settings)
-    single = first == last
-    if settings.gif and not single:
+    issue = find_issue(settings.run_dirs, settings.data, settings.init, settings.issue, settings.lag)
+    first, last = issue.first, issue.last
+    if settings.gif and not issue.is_single:
         raise UserError("--gif shows the leads of one forecast; give --init a single date.")
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,
         settings.data,
-        end=first if single else None,
+        end=first if issue.is_single else None,
         future_from=settings.future_from,
         folds=settings.folds,
+        known=issue.known,
     )
     if request.warnings:
         print(f"note: intervals are calibrated {request.calibration_note}")
-    if single:
-        write_forecast(request, first, settings)
+    if issue.is_single:
+        write_forecast(request, issue, settings)
         return
     inits = write_hindcasts(request, first, last, settings.out, settings.jobs)
-    print_short_record(settings.out)
+    print_notes(settings.out)
     left_out = int((last - first).astype(int)) + 1 - len(inits)
     print(f"{settings.out}: {len(inits)} inits, {left_out} days without the input days or outside the record")
     report_scores(score_hindcasts(request, settings.out), settings.out)
 
 
-def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Settings) -> None:
+def write_forecast(request: ForecastRequest, issue: Issue, settings: Settings) -> None:
     """Write the forecast from one day, and its figures."""
+    init = issue.first
     ds = forecast_maps(request, find_inits(request, init, init)).isel(init_time=0)
     if not np.isfinite(ds["soil_moisture"]).any():
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
-    print_short_record(settings.out)
-    age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
+    print_notes(settings.out)
+    if issue.advice:
+        print(f"note: {issue.advice}")
     leads = ", ".join(str(lead.days) for lead in request.leads)
-    print(f"{settings.out}: initialised on {init}, {format_days(int(age))} ago; leads of {leads} days")
+    print(f"{settings.out}: initialised on {init}, {issue.describe()}; leads of {leads} days")
     draw_forecast(ds, settings.out.with_suffix(".png"), recent=read_recent(settings.data, init, ds))
     print(settings.out.with_suffix(".png"))
     if settings.gif:
@@ -105,11 +111,12 @@ def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.Dat
     return open_data_set(data, start=init - RECENT, end=init).read()["soil_moisture"]
 
 
-def print_short_record(out: Path) -> None:
-    """Say it where the record is shorter than the memory of a run, as the forecast file has it."""
+def print_notes(out: Path) -> None:
+    """Say it where the record is short or inputs are old, as the forecast file has it."""
     with xr.open_dataset(out, engine="netcdf4") as ds:
-        if note := ds.attrs.get(SHORT_RECORD):
-            print(f"note: {note}")
+        for name in (SHORT_RECORD, OLD_INPUTS):
+            if note := ds.attrs.get(name):
+                print(f"note: {note}")
 
 
 def prepare_out(out: Path) -> None:
@@ -120,24 +127,6 @@ def prepare_out(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".png", ".pdf", ".gif", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def find_period(settings: Settings) -> tuple[np.datetime64, np.datetime64]:
-    """The first and the last initial day. Raises UserError for days that the data set does not have."""
-    data = open_data_set(settings.data)
-    if not settings.init:
-        newest = last_observed(settings.data)
-        return newest, newest
-    if len(settings.init) > 2:
-        raise UserError(f"--init has {len(settings.init)} dates, expected a date, or START END.")
-    ((first, last),) = spans("init", (settings.init[0], settings.init[-1]))
-    if first < data.days[0] or last > data.days[-1]:
-        raise UserError(
-            f"{settings.data} has the days {data.days[0]} to {data.days[-1]}, --init asks for {first} to {last}."
-        )
-    if first == last and first not in data.days:
-        raise UserError(f"{settings.data} does not have the day {first} of --init, there is a gap in its time.")
-    return first, last
 
 
 def report_scores(rows: list[dict], out: Path) -> None:

@@ -8,6 +8,9 @@ quantiles    Quantiles of the scaled residuals, by climate region and by season 
              than FEWEST days takes those of its region; a region with fewer days takes those of all regions.
 interval     Forecast + scale x quantile, at each of LEVELS. This is a split-conformal interval (Lei et al. 2018,
              doi:10.1080/01621459.2017.1307116) whose groups are regions and seasons.
+outages      The same days are forecast a second time while soil moisture is hidden from the inputs for up to 35 days
+             (cross_validation.py). The factors for old observations come from there. Each factor is also stretched as
+             described below, on the days with its age alone.
 stretch      Years differ, so that the quantiles of some blocks of days are too narrow for another block. Each of BLOCKS
              blocks is compared with the quantiles of the others. The 90 % interval is widened about the median until it
              covers 90 % of them, and never narrowed (as Romano et al. 2019 correct quantiles, arXiv:1905.03222).
@@ -38,7 +41,7 @@ MEDIAN = len(LEVELS) // 2
 BLOCKS = 4  # of held-out days, for the stretch
 FEW = 20  # days: weight of the region's error in a cell's scale
 FEWEST = 20  # held-out days that a region and season needs for quantiles of its own
-AGES = (1, 2, 3, 5, 8, 15)  # days: edges of the classes of the last observation's age; none at all is the last class
+AGES = (1, 2, 3, 5, 8, 12, 18, 26, 36)  # days: edges of the classes of the last observation's age; none: the last class
 FEWEST_OF_AGE = 1000  # residuals that a class of age needs for its own factor; else it takes the younger one
 MOST = 2**26  # values of a variable to learn from, at most; a larger map is thinned to every so many days
 
@@ -126,41 +129,73 @@ class Calibration:
     table: Float32[np.ndarray, "region season level"]  # quantiles of scaled residuals
     region: Int8[np.ndarray, "lat lon"]  # index of REGIONS, -1 outside
 
-    @classmethod
-    def of(cls, sample: OutOfSample) -> "Calibration":
-        """Learn it, stretch included, from out-of-sample forecasts. Raises UserError where no day was observed."""
-        calibration = cls._before_stretch(sample)
-        every_day = np.arange(len(sample.days))
-        needed = []
-        for block in np.array_split(every_day, BLOCKS):
-            inside, outside = sample.select(block), sample.select(np.setdiff1d(every_day, block))
-            if np.isfinite(inside.observed).any() and np.isfinite(outside.observed).any():
-                needed.append(cls._before_stretch(outside)._stretch_needed(inside))
-        stretch = 1.0
-        if needed:
-            stretch = max(1.0, float(np.quantile(np.concatenate(needed), LEVELS[-1] - LEVELS[0])))
-        median = calibration.table[..., [MEDIAN]]
-        return replace(calibration, table=(median + stretch * (calibration.table - median)).astype(np.float32))
+    oldest: int  # days: the greatest age that it was learned from
 
     @classmethod
-    def _before_stretch(cls, sample: OutOfSample) -> "Calibration":
+    def of(cls, sample: OutOfSample, outages: OutOfSample | None = None) -> "Calibration":
+        """Learn it, stretch included, from out-of-sample forecasts. Raises UserError where no day was observed.
+
+        `outages` are forecasts of the same days while soil moisture was hidden from the inputs on some days.
+        """
+        if outages is not None:
+            outages = replace(outages, observed=np.where(outages.age == sample.age, np.nan, outages.observed))
+        calibration = cls._before_stretch(sample, outages)
+        needed, needed_of_ages = _Needed([], []), _Needed([], [])
+        every_day = np.arange(len(sample.days))
+        for block in np.array_split(every_day, BLOCKS):
+            others = np.setdiff1d(every_day, block)
+            inside, outside = sample.select(block), sample.select(others)
+            if not (np.isfinite(inside.observed).any() and np.isfinite(outside.observed).any()):
+                continue
+            judge = cls._before_stretch(outside, None if outages is None else outages.select(others))
+            needed.add(judge, inside)
+            if outages is not None:
+                needed_of_ages.add(judge, inside)
+                needed_of_ages.add(judge, outages.select(block))
+        stretch = needed.stretch()
+        median = calibration.table[..., [MEDIAN]]
+        table = (median + stretch * (calibration.table - median)).astype(np.float32)
+        return replace(calibration, table=table, by_age=calibration._stretch_ages(needed_of_ages, stretch))
+
+    def _stretch_ages(self, needed: "_Needed", stretch: float) -> Float32[np.ndarray, "class"]:
+        """The factors of the ages that outages have, so that each holds its own share; beyond them, they go on."""
+        factors = self.by_age.copy()
+        known = [number for number in range(1, len(factors)) if needed.count(number) >= FEWEST_OF_AGE]
+        for number in known:
+            factors[number] *= needed.stretch(number) / stretch
+        if known and known[-1] == len(factors) - 2:
+            factors[-1] = factors[-2] * max(1.0, factors[-2] / factors[-3])
+        return np.maximum.accumulate(factors)
+
+    @classmethod
+    def _before_stretch(cls, sample: OutOfSample, outages: OutOfSample | None = None) -> "Calibration":
         residual = sample.observed - sample.forecast
         valid = np.isfinite(residual) & (sample.region >= 0)
         if not valid.any():
             raise UserError("No day held out has an observation; the uncertainty of these runs cannot be told.")
         scale = _cell_scale(residual, valid, sample.region)
-        scaled, kind = residual / scale, age_class(sample.age)
-        by_age = _age_factors(scaled, valid, kind)
+        scaled, age = residual / scale, sample.age
+        kind, oldest = age_class(age), age[valid].max()
+        values, kinds = scaled[valid], kind[valid]
+        if outages is not None:
+            more = (outages.observed - outages.forecast) / scale
+            valid_more = np.isfinite(more) & (sample.region >= 0)
+            values, kinds = np.append(values, more[valid_more]), np.append(kinds, age_class(outages.age[valid_more]))
+            oldest = max(oldest, outages.age[valid_more].max(initial=0))
+        by_age = _age_factors(values, kinds)
         table = _quantile_table(scaled / by_age[kind], valid, sample)
-        return cls(scale=scale, by_age=by_age, table=table, region=sample.region)
+        return cls(scale=scale, by_age=by_age, table=table, region=sample.region, oldest=int(oldest))
 
-    def _stretch_needed(self, sample: OutOfSample) -> Float[np.ndarray, "observation"]:
-        """How far the outer quantiles must be stretched about the median to reach each observation."""
-        scaled = (sample.observed - sample.forecast) / (self.scale * self.by_age[age_class(sample.age)])
+    def stretch_needed(
+        self, sample: OutOfSample
+    ) -> tuple[Float[np.ndarray, "observation"], Int[np.ndarray, "observation"]]:
+        """How far the outer quantiles must be stretched about the median to reach each observation; and its class."""
+        kind = age_class(sample.age)
+        scaled = (sample.observed - sample.forecast) / (self.scale * self.by_age[kind])
         low, median, high = self._scaled_quantiles(sample.days, (0, MEDIAN, len(LEVELS) - 1))
         valid = np.isfinite(scaled) & (self.region >= 0)
         half_width = np.where(scaled > median, high - median, median - low)
-        return (np.abs(scaled - median) / np.maximum(half_width, 1e-6))[valid]
+        return (np.abs(scaled - median) / np.maximum(half_width, 1e-6))[valid], kind[valid]
 
     def _scaled_quantiles(self, days: np.ndarray, levels: Sequence[int]) -> Float32[np.ndarray, "level time lat lon"]:
         """The table at each cell's region and each day's season. Cells outside all regions take the last region's."""
@@ -184,6 +219,29 @@ class Calibration:
         return np.clip(quantiles, *VARIABLES["soil_moisture"].limits).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Needed:
+    """How far quantiles must be stretched to reach each observation of held-out blocks of days, by class of age."""
+
+    values: list[Float[np.ndarray, "observation"]]
+    kinds: list[Int[np.ndarray, "observation"]]
+
+    def add(self, judge: Calibration, sample: OutOfSample) -> None:
+        values, kinds = judge.stretch_needed(sample)
+        self.values.append(values)
+        self.kinds.append(kinds)
+
+    def count(self, kind: int) -> int:
+        return sum(int((kinds == kind).sum()) for kinds in self.kinds)
+
+    def stretch(self, kind: int | None = None) -> float:
+        """The stretch by which the 90 % intervals reach 90 % of all, or of a class of age; at least 1."""
+        chosen = [v if kind is None else v[k == kind] for v, k in zip(self.values, self.kinds, strict=True)]
+        if not chosen:
+            return 1.0
+        return max(1.0, float(np.quantile(np.concatenate(chosen), LEVELS[-1] - LEVELS[0])))
+
+
 def _cell_scale(
     residual: Float[np.ndarray, "time lat lon"], valid: Bool[np.ndarray, "time lat lon"], region: np.ndarray
 ) -> Float32[np.ndarray, "lat lon"]:
@@ -199,14 +257,12 @@ def _cell_scale(
 
 
 def _age_factors(
-    scaled: Float[np.ndarray, "time lat lon"],
-    valid: Bool[np.ndarray, "time lat lon"],
-    kind: Int[np.ndarray, "time lat lon"],
+    scaled: Float[np.ndarray, "residual"], kind: Int[np.ndarray, "residual"]
 ) -> Float32[np.ndarray, "class"]:
     """How much larger residuals are in each class of age; an older class has no smaller factor than a younger one."""
     factors = np.ones(len(AGES) + 1, np.float32)
     for number in range(len(factors)):
-        values = scaled[valid & (kind == number)]
+        values = scaled[kind == number]
         if len(values) >= FEWEST_OF_AGE:
             factors[number] = np.sqrt(np.mean(values**2))
         else:

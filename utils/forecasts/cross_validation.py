@@ -9,14 +9,19 @@ The pre-trained weights may have learned from the source product's days of the s
 
 RUN_DIR/held_out/predictions.nc holds all of these forecasts. It looks like the run's predictions.nc of its test period.
 Another number of blocks than FOLDS has a folder of its own. If a call is killed, the next one finds the finished fits.
+
+The same models forecast the same days again with poorer inputs (`InputFaults`), in folders below held_out: with outages
+of soil moisture, and with variables that reach us later. The fits stay in held_out, so that nothing is trained again.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
@@ -30,7 +35,7 @@ from utils.dataset.weather_forecasts import KnownWeather
 from utils.models import ForecastModel
 from utils.scores.baselines import climatology, persistence
 from utils.scores.fitting import Fitting
-from utils.scores.prediction_file import open_predictions, run_attributes
+from utils.scores.prediction_file import Predictions, open_predictions, run_attributes
 from utils.scores.scoring import hash_scoring
 from utils.training.checkpoint import Checkpoint, load_checkpoint, load_finished
 from utils.training.inference import (
@@ -47,6 +52,8 @@ from utils.training.run_directory import hold_run_directory
 from utils.training.setup import make_windows_pair, new_model, start_of
 
 SEEN = "whether the run that this one started from had learned from this calendar day"
+LONGEST_OUTAGE = 35  # days: SMAP's of June and July 2019
+BETWEEN_OUTAGES = 10  # days
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
 
@@ -58,25 +65,73 @@ class Fold:
     validation: tuple[Span, ...]
 
 
-def cross_validate(run_dir: Path, folds: int = FOLDS, quiet: bool = False, offered: Path | None = None) -> Path:
+@dataclass(frozen=True)
+class InputFaults:
+    """What the inputs lack, beside what the record lacks."""
+
+    behind: Mapping[str, int] = field(default_factory=dict)  # days by which variables end before the last input day
+    outages: bool = False  # whether soil moisture is hidden in outages
+
+    @property
+    def folder(self) -> str:
+        """The folder of such forecasts below that of the others; empty where nothing is lacking."""
+        late = [f"{name}_{days}_days_late" for name, days in sorted(self.behind.items())]
+        return "_".join([*late, *(["outages"] if self.outages else [])])
+
+    def apply(self, windows: Windows) -> Windows:
+        """Windows whose inputs lack this."""
+        if self.outages:
+            hidden = draw_outages(windows.data.days)
+            windows = windows.hiding(np.broadcast_to(hidden[:, None], (len(hidden), len(windows.data.grid.lon))))
+        return windows.with_late(self.behind)
+
+
+NO_FAULTS = InputFaults()
+
+
+def draw_outages(days: np.ndarray) -> Bool[np.ndarray, "time"]:
+    """On which days soil moisture is hidden, everywhere. A date is hidden in every record or in none.
+
+    The lengths are even from 1 to LONGEST_OUTAGE days, so that all ages are met. A record has outages of its own, but
+    seldom enough long ones.
+    """
+    first = np.datetime64("1900-01-01")
+    count, generator = int((days[-1] - first).astype(int)) + 1, np.random.default_rng(0)
+    lengths = generator.integers(1, LONGEST_OUTAGE, size=count // BETWEEN_OUTAGES + 1, endpoint=True)
+    stretches = np.column_stack([np.full_like(lengths, BETWEEN_OUTAGES), lengths]).ravel()
+    is_out = np.repeat(np.arange(len(stretches)) % 2 == 1, stretches)
+    return is_out[(days - first).astype(int)]
+
+
+def cross_validate(
+    run_dir: Path,
+    folds: int = FOLDS,
+    quiet: bool = False,
+    offered: Path | None = None,
+    faults: InputFaults = NO_FAULTS,
+) -> Path:
     """Make the file of out-of-sample forecasts where it is missing, and return its path.
 
-    `offered` is a data set at hand: if the run was trained on it, it need not be where it was then.
+    `offered` is a data set at hand: if the run was trained on it, it need not be where it was then. `faults` are of the
+    inputs of the forecasts, not of the training.
 
     With `folds` 0, the run itself forecasts its validation days. That is quick, but these days chose its best epoch, so
     its errors are a little too small. Raises UserError where the run's data or the weights it started from are gone or
     have changed.
     """
-    folder = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
+    fits = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
+    folder = fits / faults.folder
     checkpoint = load_finished(run_dir)
     state = {"folds": folds, "weights_sha256": checkpoint.weights_hash, "scoring": hash_scoring()}
     state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
-        with hold_run_directory(folder):
+        with hold_run_directory(fits):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             find_moved_inputs(checkpoint, run_dir, offered)
-            write_json(metrics, {**state, **_write_forecasts(run_dir, folder, checkpoint, folds, quiet)})
+            held_out = HeldOut(run_dir, fits, checkpoint, folds, faults)
+            folder.mkdir(exist_ok=True)
+            write_json(metrics, {**state, **held_out.write(folder, quiet)})
     return path
 
 
@@ -112,51 +167,77 @@ def _choose_folds(run_dir: Path, checkpoint: Checkpoint, days: np.ndarray, folds
     return make_folds(days, learned, folds, margin)
 
 
-def _write_forecasts(
-    run_dir: Path, folder: Path, checkpoint: Checkpoint, folds: int, quiet: bool
-) -> dict[str, float | int]:
-    """Write the forecasts of all folds; returns their RMSE, m3 m-3, and how many of the days pre-training had seen."""
-    path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
-    if not path.exists() or data_hash(path) != checkpoint.data_hash:
-        raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
-    data = open_data_set(path, start_of(checkpoint), variables=checkpoint.variables)
-    model, future = restore_model(checkpoint, run_dir), KnownWeather.of(checkpoint.settings)
-    windows = restore_windows(checkpoint, model, data, future)
-    learned = (*periods.train, *periods.val) if folds else periods.val
-    everything = windows.in_periods(learned, "training")
-    days = everything.valid_time
-    parts = _choose_folds(run_dir, checkpoint, days, folds) if folds else [Fold(periods.train, learned)]
-    first, squares, count = 0, 0.0, 0
-    seen = in_spans(days, checkpoint.pretraining_periods)
-    climate = training_statistics(checkpoint, model, data)
-    name = f"{checkpoint.model} lead {checkpoint.lead_days}, held out"
-    attributes = {**run_attributes(checkpoint), "folds": folds}
-    with (
-        open_predictions(folder, everything, attributes, climate) as out,
-        Progress(len(parts), name, "fold", quiet) as progress,
-    ):
-        variable = out.file.createVariable("seen_in_pretraining", "i1", ("time",))
-        variable.setncatts({"flag_values": np.int8([0, 1]), "flag_meanings": "unseen seen", "long_name": SEEN})
-        variable[:] = seen
-        for fold in parts:
-            if folds:
-                model, windows = refit_run(run_dir, checkpoint, data, fold.training, future, keep=folder)
-            samples = windows.in_periods(fold.validation, "held-out")
-            rows = slice(first, first + len(samples.target_index))
-            first = rows.stop
-            for part, block in zip(samples, samples.blocks, strict=True):
-                own = (slice(None), *block.inside)
-                predicted = forecast(model, part, BATCH, torch.device("cpu"))[own]
-                fitting = Fitting(training=part, test=part, days=fold.training)
-                simple = {"persistence": persistence(fitting)[own], "climatology": climatology(fitting)[own]}
-                fields = out.put(block, part, predicted, simple, rows)
-                error = fields["predicted"].astype(np.float64) - fields["observed"]
-                squares, count = squares + np.nansum(error**2), count + np.isfinite(error).sum()
-            progress.step(name)
-    for kept in folder.glob(".fit-*.pt"):
-        kept.unlink()
-    rmse = float(np.sqrt(squares / max(count, 1)))
-    return {"rmse": rmse, "days": len(days), "days_seen_in_pretraining": int(seen.sum())}
+class HeldOut:
+    """The days that a run learned from, cut into folds, and a model for each fold. Raises UserError as cross_validate."""
+
+    def __init__(self, run_dir: Path, fits: Path, checkpoint: Checkpoint, folds: int, faults: InputFaults):
+        self.run_dir, self.fits, self.checkpoint, self.folds, self.faults = run_dir, fits, checkpoint, folds, faults
+        path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
+        if not path.exists() or data_hash(path) != checkpoint.data_hash:
+            raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
+        self.data = open_data_set(path, start_of(checkpoint), variables=checkpoint.variables)
+        self.future = KnownWeather.of(checkpoint.settings)
+        self.model = restore_model(checkpoint, run_dir)
+        self.windows = restore_windows(checkpoint, self.model, self.data, self.future)
+        learned = (*periods.train, *periods.val) if folds else periods.val
+        self.samples = faults.apply(self.windows).in_periods(learned, "training")
+        self.parts = [Fold(periods.train, learned)]
+        if folds:
+            self.parts = _choose_folds(run_dir, checkpoint, self.samples.valid_time, folds)
+
+    def write(self, folder: Path, quiet: bool) -> dict[str, float | int]:
+        """Write the forecasts of all folds; returns their RMSE, m3 m-3, and how many days pre-training had seen."""
+        checkpoint, days = self.checkpoint, self.samples.valid_time
+        name = f"{checkpoint.model} lead {checkpoint.lead_days}, held out"
+        seen = in_spans(days, checkpoint.pretraining_periods)
+        climate = training_statistics(checkpoint, self.model, self.data)
+        attributes = {**run_attributes(checkpoint), "folds": self.folds}
+        first, squares, count = 0, 0.0, 0
+        with (
+            open_predictions(folder, self.samples, attributes, climate) as out,
+            Progress(len(self.parts), name, "fold", quiet) as progress,
+        ):
+            variable = out.file.createVariable("seen_in_pretraining", "i1", ("time",))
+            variable.setncatts({"flag_values": np.int8([0, 1]), "flag_meanings": "unseen seen", "long_name": SEEN})
+            variable[:] = seen
+            for fold in self.parts:
+                fold_squares, fold_count, days_written = self._forecast_fold(fold, out, first)
+                first, squares, count = first + days_written, squares + fold_squares, count + fold_count
+                progress.step(name)
+        self._remove_other_fits()
+        rmse = float(np.sqrt(squares / max(count, 1)))
+        return {"rmse": rmse, "days": len(days), "days_seen_in_pretraining": int(seen.sum())}
+
+    def _forecast_fold(self, fold: Fold, out: Predictions, first: int) -> tuple[float, int, int]:
+        """Write the forecasts of a fold from the row `first` on; returns the sum and number of squares, and the days."""
+        model, windows, squares, count = self.model, self.windows, 0.0, 0
+        if self.folds:
+            model, windows = refit_run(
+                self.run_dir, self.checkpoint, self.data, fold.training, self.future, keep=self.fits
+            )
+        samples = self.faults.apply(windows).in_periods(fold.validation, "held-out")
+        rows = slice(first, first + len(samples.target_index))
+        for part, block in zip(samples, samples.blocks, strict=True):
+            own = (slice(None), *block.inside)
+            predicted = forecast(model, part, BATCH, torch.device("cpu"))[own]
+            fitting = Fitting(training=part, test=part, days=fold.training)
+            simple = {"persistence": persistence(fitting)[own], "climatology": climatology(fitting)[own]}
+            fields = out.put(block, part, predicted, simple, rows)
+            error = fields["predicted"].astype(np.float64) - fields["observed"]
+            squares, count = squares + np.nansum(error**2), count + int(np.isfinite(error).sum())
+        return squares, count, rows.stop - rows.start
+
+    def _remove_other_fits(self) -> None:
+        """Those of a run that was here before, or of other days."""
+        ours = {name_fit(self.checkpoint, fold.training) for fold in self.parts}
+        for kept in self.fits.glob("fit_*.pt"):
+            if kept.name not in ours:
+                kept.unlink()
+
+
+def name_fit(checkpoint: Checkpoint, days: tuple[Span, ...]) -> str:
+    """The file with the weights of a run's model that learned from these target days alone."""
+    return f"fit_{hashlib.sha256(f'{checkpoint.weights_hash} {days}'.encode()).hexdigest()[:16]}.pt"
 
 
 def refit_run(
@@ -180,8 +261,7 @@ def refit_run(
     model = new_model(model_maker(checkpoint, run_dir), settings, data, source)
     learned = Split(days, (), checkpoint.periods.test)
     windows, gappy = make_windows_pair(settings, model, data, learned, source, future)
-    name = hashlib.sha256(f"{checkpoint.weights_hash} {days}".encode()).hexdigest()[:16]
-    kept = keep / f".fit-{name}.pt" if keep else None
+    kept = keep / name_fit(checkpoint, days) if keep else None
     if kept and kept.exists():
         model.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
         return model, windows

@@ -19,6 +19,8 @@ CHANCES = ("probability_below_p10", "probability_above_p90")
 DIMENSIONS = ("init_time", "lead_time", "lat", "lon")
 PACKED = {"dtype": "int16", "scale_factor": np.float32(5e-5), "_FillValue": np.int16(-32768)}  # of the quantiles
 SHORT_RECORD = "short_record"  # the global attribute with a sentence, where the record is shorter than a run's memory
+NEWEST = "newest_"  # and the name of a variable: the coordinate with the newest day that a forecast knows of it
+OLD_INPUTS = "old_inputs"  # the same, where inputs are older than any of the calibration
 SMALL_MAP = 2**16  # cells: a larger map is stored in chunks
 CHUNK = 256  # cells: side of a chunk of a larger map
 
@@ -26,9 +28,9 @@ Maps = dict[str, np.ndarray | None]  # by variable; None where a forecast has no
 
 
 def describe_maps(
-    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, note: str = ""
+    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, notes: dict[str, str]
 ) -> xr.Dataset:
-    """The forecast maps as a data set with CF metadata; `note` is what it says of a short record, if it is short.
+    """The forecast maps as a data set with CF metadata; `notes` are sentences by global attribute, if not empty.
 
     `maps` are [init_time, lead_time, lat, lon], the quantiles [init_time, lead_time, quantile, lat, lon]; `age` is
     [init_time, lat, lon], in days.
@@ -43,16 +45,23 @@ def describe_maps(
     leads = np.array([lead.days for lead in request.leads], np.int32)
     valid_time = (inits[:, None] + leads).astype("datetime64[ns]")
     init_about = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
+    issue_about = {"long_name": "day of issue: when the values of the last input day are there"}
+    after_about = {"units": "days", "long_name": "days from the day of issue to the day that is forecast"}
     valid_about = {"standard_name": "time", "long_name": "day that is forecast", "units_metadata": "leap_seconds: none"}
     coords = {
         "init_time": ("init_time", inits.astype("datetime64[ns]"), init_about),
         "lead_time": ("lead_time", leads, {"units": "days", "standard_name": "forecast_period"}),
         "valid_time": (("init_time", "lead_time"), valid_time, valid_about),
+        "issue_time": ("init_time", (inits + request.known.lag).astype("datetime64[ns]"), issue_about),
+        "days_after_issue": ("lead_time", leads - np.int32(request.known.lag), after_about),
         "quantile": ("quantile", LEVELS, {"units": "1", "long_name": "probability of less soil moisture"}),
         "lat": ("lat", request.grid.lat, AXES["lat"]),
         "lon": ("lon", request.grid.lon, AXES["lon"]),
     }
-    return xr.Dataset(described, coords, request.attributes | ({SHORT_RECORD: note} if note else {}))
+    for name, days in request.known.last_days(inits).items():
+        about = {"long_name": f"newest day of {name.replace('_', ' ')} that the forecast knows"}
+        coords[f"{NEWEST}{name}"] = ("init_time", days.astype("datetime64[ns]"), about)
+    return xr.Dataset(described, coords, request.attributes | {name: note for name, note in notes.items() if note})
 
 
 def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
@@ -116,7 +125,7 @@ def _unusual_attributes(years: int, days: str) -> dict[str, dict[str, str]]:
 def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How each variable is stored: compressed, a chunk for each init; quantiles as whole numbers of 0.00005 m3 m-3."""
     encodings: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in ("lat", "lon", "quantile")}
-    encodings |= {name: DAYS_ENCODING for name in ("init_time", "valid_time")}
+    encodings |= {name: DAYS_ENCODING for name in ds.coords if ds[name].dtype.kind == "M"}
     for name, variable in ds.data_vars.items():
         if name == "soil_moisture_quantile":
             kind = PACKED

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
 from utils.forecasts.event_scores import EventScores, score_chances
-from utils.forecasts.forecast_file import CHANCES, PERCENTILES, SHORT_RECORD, encoding
-from utils.forecasts.operational import find_inits, forecast_maps, note_short_record
+from utils.forecasts.forecast_file import CHANCES, OLD_INPUTS, PERCENTILES, SHORT_RECORD, encoding
+from utils.forecasts.operational import find_inits, forecast_maps, note_old_inputs, note_short_record
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.prediction_file import score_with_intervals
 from utils.scores.sums import FORECASTS, Sums
@@ -40,7 +40,9 @@ def write_hindcasts(
         parts = [inits[i : i + request.max_inits] for i in range(0, len(inits), request.max_inits)]
         files = [folder / f"{part[0]}_{part[-1]}.nc" for part in parts]
         _write_parts(request, parts, files, jobs)
-        _join(files, out, note=note_short_record(request, inits))
+        notes = {SHORT_RECORD: note_short_record(request, inits)}
+        notes[OLD_INPUTS] = note_old_inputs(request, inits, max(map(_oldest_input, files)))
+        _join(files, out, notes)
         shutil.rmtree(folder)
     return inits
 
@@ -154,14 +156,27 @@ def _read_block(
     return fields, int(((low <= observed) & (observed <= high)).sum()), events
 
 
-def _join(files: Sequence[Path], out: Path, note: str) -> None:
-    """Put all parts into one file as they are stored, with one part in memory at a time; `note` is of all of them."""
+def _oldest_input(part: Path) -> int:
+    """The greatest age of a last observation, days."""
+    with netCDF4.Dataset(part) as file:
+        age = file["input_age"][:]
+        return int(age.max()) if age.count() else -1
+
+
+def _join(files: Sequence[Path], out: Path, notes: Mapping[str, str]) -> None:
+    """Put all parts into one file as they are stored, with one part in memory at a time.
+
+    `notes` are sentences of all of them, by global attribute; an empty one is left out.
+    """
     with whole_file(out) as whole:
         shutil.copyfile(files[0], whole)
         with netCDF4.Dataset(whole, "a") as file:
             file.set_auto_maskandscale(False)
-            if note:
-                file.setncattr(SHORT_RECORD, note)
+            for name, note in notes.items():
+                if note:
+                    file.setncattr(name, note)
+                elif name in file.ncattrs():  # of the first part alone
+                    file.delncattr(name)
             for path in files[1:]:
                 with netCDF4.Dataset(path) as part:
                     part.set_auto_maskandscale(False)

@@ -18,18 +18,16 @@ from utils.common.periods import starts_of_runs
 from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
-from utils.dataset.prepared import VARIABLES, no_value, open_prepared, unreadable
+from utils.dataset.prepared import VARIABLES
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.climatology import DRY, WET
 from utils.forecasts.event_scores import probability_below
-from utils.forecasts.forecast_file import Maps, describe_maps
+from utils.forecasts.forecast_file import OLD_INPUTS, SHORT_RECORD, Maps, describe_maps
 from utils.forecasts.request import ForecastRequest, LeadEnsemble, weather_of
 from utils.training.checkpoint import load_checkpoint
 from utils.training.inference import BATCH, forecast, restore_model, restore_windows
 from utils.training.moved import find_moved_inputs
 from utils.training.setup import start_of
-
-SEARCH_DAYS = 32  # days read together in search of the last observation
 
 Predicted = Float32[np.ndarray, "time lat lon"]
 Age = Int16[np.ndarray, "time lat lon"]
@@ -46,9 +44,11 @@ class TrainedRun:
         if start is not None and open_data_set(request.data).first > start:
             start = None  # newer data than its own: nothing in them is too early
         variables = self.checkpoint.variables
+        beyond += request.days_after_data
         data = open_data_set(request.data, start, end=request.end, beyond=beyond, variables=variables)
         weather = weather_of(self.checkpoint, run_dir, request.future_from)
-        self.windows = restore_windows(self.checkpoint, self.model, data, weather)
+        windows = restore_windows(self.checkpoint, self.model, data, weather)
+        self.windows = windows.with_late(request.known.behind)
 
     def samples(self, first: np.datetime64, last: np.datetime64) -> Windows:
         """The samples with their last input day from `first` to `last`, without those that lack a full window."""
@@ -123,6 +123,22 @@ def note_short_record(request: ForecastRequest, inits: np.ndarray) -> str:
     )
 
 
+def note_old_inputs(request: ForecastRequest, inits: np.ndarray, oldest: int) -> str:
+    """A sentence where inputs are older than any of the calibration; else empty.
+
+    `oldest` is the greatest age of a last observation of soil moisture at these initial days.
+    """
+    seen = min(lead.calibration.oldest for lead in request.leads)
+    old = [f"soil moisture is up to {format_days(oldest)} old, not {seen}"] if oldest > seen else []
+    for name, days in request.known.days_behind(inits[-1]).items():
+        seen = request.calibrated_behind.get(name, 0)
+        if days > seen:
+            old.append(f"{name} ends {format_days(days)} before the initial day, not {seen}")
+    if not old:
+        return ""
+    return f"Inputs are older than any that the intervals were made from ({'; '.join(old)}): they may be too narrow."
+
+
 def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     """The forecasts from these initial days, [init_time, lead_time, lat, lon], and quantiles of them."""
     predictions = {run_dir: run.predict(inits) for run_dir, run in open_runs(request).items()}
@@ -136,7 +152,8 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     stacked = {
         name: np.stack([missing if maps[name] is None else maps[name] for maps in by_lead], axis=1) for name in names
     }
-    return describe_maps(request, inits, stacked, age, note=note_short_record(request, inits))
+    notes = {SHORT_RECORD: note_short_record(request, inits), OLD_INPUTS: note_old_inputs(request, inits, int(age.max()))}
+    return describe_maps(request, inits, stacked, age, notes)
 
 
 def _combine(
@@ -176,18 +193,3 @@ def _youngest(ages: list[Age]) -> Age:
         younger = (age >= 0) & ((youngest < 0) | (age < youngest))
         youngest = np.where(younger, age, youngest)
     return youngest
-
-
-def last_observed(data: Path) -> np.datetime64:
-    """The last day with any soil moisture. Raises UserError where there is none."""
-    with open_prepared(data) as ds:
-        moisture = ds["soil_moisture"]
-        for end in range(len(moisture), 0, -SEARCH_DAYS):
-            part = moisture.isel(time=slice(max(end - SEARCH_DAYS, 0), end))
-            try:
-                observed = np.isfinite(part.values).any(axis=(1, 2))
-            except Exception as error:  # netCDF4, h5py and zarr raise their own kinds
-                raise unreadable(data, error) from error
-            if observed.any():
-                return part["time"].values[observed][-1].astype("datetime64[D]")
-    raise no_value(data, "soil_moisture")

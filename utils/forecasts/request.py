@@ -16,12 +16,14 @@ import numpy as np
 
 from utils.common.cli import UserError
 from utils.common.grid import Grid
+from utils.common.text import format_days
+from utils.dataset.lags import KnownInputs
 from utils.dataset.open import data_hash, open_data_set
 from utils.dataset.prepared import SYNTHETIC
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
-from utils.forecasts.cross_validation import cross_validate
+from utils.forecasts.cross_validation import InputFaults, cross_validate
 from utils.training.checkpoint import Checkpoint, load_finished
 from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import git_commit
@@ -29,6 +31,7 @@ from utils.training.setup import check_grid, check_weather
 
 MAX_MAPS = 2**24  # values of a variable that are forecast together, at most
 MAX_INITS = 100  # initial days that are forecast together, at most
+MOST_BEHIND = 7  # days: by which a variable of the calibration's forecasts ends before the initial day, at most
 CROSS_VALIDATED = "on days held out, by climate region and season"
 ON_VALIDATION_DAYS = "on validation days, which chose the runs' best epochs: a little too narrow"
 SEEN_IN_PRETRAINING = (
@@ -65,6 +68,7 @@ class ForecastRequest:
     cross_validated: bool  # whether the intervals come from cross-validation; otherwise from the validation days
     warnings: tuple[str, ...]  # why the intervals may be too narrow
     attributes: dict[str, Any]  # global attributes of the file
+    known: KnownInputs  # the lags of the inputs
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ForecastRequest) and self.identity == other.identity
@@ -81,6 +85,18 @@ class ForecastRequest:
         return [run_dir for lead in self.leads for run_dir in lead.run_dirs]
 
     @property
+    def days_after_data(self) -> int:
+        """How many days the last initial day lies after the last day of the data set."""
+        if self.end is None:
+            return 0
+        return max(0, int((self.end - open_data_set(self.data).days[-1]).astype(int)))
+
+    @property
+    def calibrated_behind(self) -> dict[str, int]:
+        """Days by which variables ended before the initial day in the forecasts that the intervals come from."""
+        return calibrated_behind(self.known, self.end)
+
+    @property
     def calibration_note(self) -> str:
         """How the intervals were calibrated, for the file and for the terminal."""
         return "; ".join(self.warnings) or CROSS_VALIDATED
@@ -92,20 +108,34 @@ class ForecastRequest:
         return int(np.clip(MAX_MAPS // values, 1, MAX_INITS))
 
 
+def calibrated_behind(known: KnownInputs, init: np.datetime64 | None) -> dict[str, int]:
+    """The days by which variables end before the initial day, at most MOST_BEHIND; `init` None: of hindcasts."""
+    behind = known.behind if init is None else known.days_behind(init)
+    return {name: min(days, MOST_BEHIND) for name, days in behind.items()}
+
+
 def make_request(
-    run_dirs: Sequence[Path], data: Path, end: np.datetime64 | None, future_from: Path | None, folds: int
+    run_dirs: Sequence[Path],
+    data: Path,
+    end: np.datetime64 | None,
+    future_from: Path | None,
+    folds: int,
+    known: KnownInputs | None = None,
 ) -> ForecastRequest:
     """Check all that is asked for, and make each run's out-of-sample forecasts where they are missing.
+
+    `known` says which inputs the forecasts can know; None: all up to the initial day.
 
     Raises UserError for runs that are not finished, do not fit each other, or do not fit the data.
     """
     checkpoints = {run_dir: load_finished(run_dir) for run_dir in dict.fromkeys(path.resolve() for path in run_dirs)}
     grid = open_data_set(data).grid
     _check_runs(checkpoints, grid, data, future_from)
-    leads = []
+    known = known or KnownInputs()
+    behind, leads = calibrated_behind(known, end), []
     for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
         same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
-        leads.append(_make_ensemble(days, same_lead, folds, data))
+        leads.append(_make_ensemble(days, same_lead, folds, data, behind))
     weather, weather_is_perfect = _weather_attributes(checkpoints, future_from)
     warnings = []
     if not folds:
@@ -118,6 +148,8 @@ def make_request(
     attributes = _file_attributes(leads, checkpoints, hashes, data) | weather
     if warnings:
         attributes["calibration"] = "; ".join(warnings)
+    if set(known.lags.values()) != {0}:
+        attributes["lags"] = ", ".join(f"{name} {format_days(days)}" for name, days in known.lags.items())
     attributes["request"] = _fingerprint(hashes, folds, attributes)
     return ForecastRequest(
         leads=tuple(leads),
@@ -128,6 +160,7 @@ def make_request(
         cross_validated=folds > 0,
         warnings=tuple(warnings),
         attributes=attributes,
+        known=known,
     )
 
 
@@ -157,15 +190,22 @@ def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, 
         weather_of(checkpoint, run_dir, future_from)
 
 
-def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int, data: Path) -> LeadEnsemble:
-    files = [cross_validate(run_dir, folds, offered=data) for run_dir in run_dirs]
+def _make_ensemble(
+    days: int, run_dirs: Sequence[Path], folds: int, data: Path, behind: Mapping[str, int]
+) -> LeadEnsemble:
+    def held_out(faults: InputFaults) -> list[Path]:
+        return [cross_validate(run_dir, folds, offered=data, faults=faults) for run_dir in run_dirs]
+
+    cross_validated = held_out(InputFaults())  # trains, so that the other faults find the fits
+    files = held_out(InputFaults(behind)) if behind else cross_validated
     weights = combination_weights(files)
     out_of_sample = OutOfSample.read(files, weights)
+    outages = OutOfSample.read(held_out(InputFaults(behind, outages=True)), weights)
     return LeadEnsemble(
         days=days,
         run_dirs=tuple(run_dirs),
         weights=weights,
-        calibration=Calibration.of(out_of_sample),
+        calibration=Calibration.of(out_of_sample, outages),
         climatology=Climatology.of(out_of_sample),
         seen_share=out_of_sample.seen_share,
     )
@@ -190,7 +230,7 @@ def _weather_attributes(
 
 def _fingerprint(hashes: Mapping[str, str], folds: int, attributes: Mapping[str, Any]) -> str:
     """One hash of the runs, the data, the weather forecasts and the code: parts of the same request can be joined."""
-    inputs = [attributes.get(name) for name in ("data_sha256", "future_sha256", "commit")]
+    inputs = [attributes.get(name) for name in ("data_sha256", "future_sha256", "commit", "lags")]
     return hashlib.sha256(json.dumps([sorted(hashes.items()), folds, *inputs]).encode()).hexdigest()
 
 

@@ -61,6 +61,8 @@ def join(settings: JoinSettings) -> None:
     ds, reasons = _common_period(fields, finished, cells)
     for name, field in fields.items():
         check_values(ds[name], field.pieces[0].path)
+        if product := fold(field.attributes.get("product", "")):
+            ds[name].attrs["product"] = product  # it says how late the variable comes (utils/dataset/lags.py)
     write_prepared(ds.assign_attrs(_attributes(fields, settings, reasons)), settings.out)
     report(settings.out, reasons, [*_notes(ds, fields, settings.rain_stamp), *_proposal(ds, settings.out)])
 

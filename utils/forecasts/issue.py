@@ -1,0 +1,122 @@
+"""From which day a forecast starts, when it is issued, and what is known of the inputs then.
+
+The initial day is the newest day of soil moisture. Its values are there some days later, on the day of issue. So a
+forecast that is issued on a given day starts from that day less the lag of soil moisture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from utils.common.cli import UserError
+from utils.common.periods import spans
+from utils.common.text import format_days, join_words
+from utils.dataset.lags import KnownInputs, choose_lags, find_newest
+from utils.dataset.open import open_data_set
+from utils.dataset.predictors import variables_of
+from utils.dataset.prepared import VariableNames
+from utils.training.checkpoint import load_finished
+
+RECENTLY = 60  # days: an issue that lies so far back at most may have been meant for today
+
+
+@dataclass(frozen=True)
+class Issue:
+    """The initial days of one forecast or of hindcasts, and what they know."""
+
+    first: np.datetime64
+    last: np.datetime64
+    known: KnownInputs
+    advice: str = ""  # a sentence where another day of issue would use newer inputs
+
+    @property
+    def is_single(self) -> bool:
+        return self.first == self.last
+
+    @property
+    def day(self) -> np.datetime64:
+        """The day on which the first forecast is issued."""
+        return self.first + self.known.lag
+
+    def describe(self) -> str:
+        """When a forecast was issued and how old its inputs were, in words."""
+        ages = {name.replace("_", " "): int((self.day - day).astype(int)) for name, day in self.known.newest.items()}
+        told = join_words([f"{name} of {format_days(age)} ago" for name, age in ages.items()])
+        return f"issued on {self.day}, {format_days(_days_since(self.day))} ago, with {told}"
+
+
+def find_issue(
+    run_dirs: Sequence[Path], data: Path, init: Sequence[str], issue: str | None, lag: Sequence[str]
+) -> Issue:
+    """What is to be forecast from: `init` and `issue` are dates, `lag` words NAME=DAYS.
+
+    Without dates, the initial day is the last one with soil moisture. Raises UserError for days that the data set does
+    not have, and for lags that mean nothing.
+    """
+    if init and issue:
+        raise UserError("--issue and --init both name a day to start from; give one of them.")
+    names = {name: None for run_dir in run_dirs for name in load_finished(run_dir).variables.daily}
+    variables = variables_of(names)
+    lags = choose_lags(data, variables, lag)
+    if init:
+        first, last = _read_init(data, init)
+        if first != last:
+            return Issue(first, last, KnownInputs(lags))
+    elif issue:
+        first = _init_of(data, issue, lags["soil_moisture"])
+    else:
+        first = find_newest(data, {"soil_moisture": open_data_set(data).days[-1]})["soil_moisture"]
+    behind = KnownInputs(lags).behind
+    newest = find_newest(data, {name: first - behind.get(name, 0) for name in variables.daily}, variables)
+    advice = "" if init or issue else _advise(data, first, lags["soil_moisture"], variables)
+    return Issue(first, first, KnownInputs(lags, newest), advice)
+
+
+def _read_init(data: Path, words: Sequence[str]) -> tuple[np.datetime64, np.datetime64]:
+    if len(words) > 2:
+        raise UserError(f"--init has {len(words)} dates, expected a date, or START END.")
+    ((first, last),) = spans("init", (words[0], words[-1]))
+    days = open_data_set(data).days
+    if first < days[0] or last > days[-1]:
+        raise UserError(f"{data} has the days {days[0]} to {days[-1]}, --init asks for {first} to {last}.")
+    if first == last and first not in days:
+        raise UserError(f"{data} does not have the day {first} of --init, there is a gap in its time.")
+    return first, last
+
+
+def _init_of(data: Path, issue: str, lag: int) -> np.datetime64:
+    """The initial day of a forecast that is issued on this day; it may lie behind the last day of the data set."""
+    ((day, _),) = spans("issue", (issue, issue))
+    init, days = day - lag, open_data_set(data).days
+    if init < days[0] or (init <= days[-1] and init not in days):
+        raise UserError(
+            f"--issue {day} starts from {init}, {format_days(lag)} earlier, which {data} does not have; it has days "
+            f"from {days[0]} to {days[-1]}."
+        )
+    return init
+
+
+def _advise(data: Path, init: np.datetime64, lag: int, variables: VariableNames) -> str:
+    """A sentence where other inputs go on after soil moisture, or where the issue lies some days back."""
+    last = open_data_set(data).days[-1]
+    newest = find_newest(data, dict.fromkeys(variables.daily, last), variables)
+    later = {name: day for name, day in newest.items() if day > init}
+    if later:
+        end = max(later.values())
+        names = join_words([name.replace("_", " ") for name in later])
+        return (
+            f"{names} of {data.name} go on for {format_days(int((end - init).astype(int)))} after the last soil "
+            f"moisture ({init}); --issue {end + lag} starts from {end}, with soil moisture of that age."
+        )
+    days = _days_since(init + lag)
+    if 0 < days <= RECENTLY:
+        today = np.datetime64(datetime.now(UTC).date())
+        return f"--issue {today} starts from {today - lag}, with inputs that are {format_days(days)} older than usual."
+    return ""
+
+
+def _days_since(day: np.datetime64) -> int:
+    return int((np.datetime64(datetime.now(UTC).date()) - day).astype(int))
