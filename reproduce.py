@@ -75,6 +75,7 @@ class Settings:
     matched: bool = False  # also from scratch with as many steps as pre-training and fine-tuning took together
     strategies: bool = False  # also strategies of transfer by SMAP days, of a network, compact and change_net
     weather: bool = False  # also what these gain by perfect and by degraded forecasts of the rain ahead
+    operational: bool = False  # also how good their forecasts are under the lags of an operational service
     controls: bool = False  # also these with transfer from control sources, which tell why transfer helps
     worlds: int = 0  # also these in so many other SYNTHETIC worlds, at the first lead unless others are given
     out: Path = ROOT / "results"  # table, figures, report, and the run directories below runs/
@@ -161,6 +162,7 @@ def make_study(settings: Settings) -> Study:
         matched=settings.matched,
         strategies=settings.strategies,
         weather=settings.weather,
+        operational=settings.operational,
     )
 
 
@@ -246,6 +248,7 @@ def run_worlds(study: Study, settings: Settings) -> None:
             details=False,
             strategies=False,
             weather=False,
+            operational=False,
             controls=False,
             worlds=0,
             out=world_folder(settings.out, seed),

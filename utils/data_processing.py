@@ -130,8 +130,7 @@ class Windows:
             self.blocks = tiles(data.grid.shape, max(data.grid.shape))
 
     def _choose_periods(self, periods: tuple[Span, ...], name: str) -> None:
-        self.periods, self.name = periods, name
-        days = self.data.days
+        self.periods, self.name, days = periods, name, self.data.days
         wanted = np.flatnonzero(in_spans(days, periods))
         self.target_index = with_days_before(wanted, days, self._reach)
         self.skipped = len(wanted) - len(self.target_index)
@@ -239,7 +238,8 @@ class Windows:
             return [block]
         scored = self.statistics.scored[block.window] & block.mask()
         patches = tiles(scored.shape, self.patch, self.receptive_radius or 0, within=block)
-        return [patch for patch in patches if scored[patch.own].any()] or patches[:1]  # an epoch needs a sample, even where no cell is scored
+        chosen = [patch for patch in patches if scored[patch.own].any()]
+        return chosen or patches[:1]  # an epoch needs a sample, even where no cell is scored
 
     @property
     def record(self) -> Record:

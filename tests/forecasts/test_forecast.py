@@ -203,6 +203,56 @@ def test_the_age_of_what_it_started_from(forecast, trained):
     np.testing.assert_array_equal(later["input_age"].values[land], since[land])
 
 
+def day_of(variable):
+    return str(variable.values)[:10]
+
+
+def test_data_that_ended_three_weeks_ago_give_a_forecast_marked_with_its_age(forecast):
+    lags = ["--lag", "soil_moisture=3", "precipitation=5"]
+    result, out = forecast("--issue", "2015-08-21", *lags, runs=["cnn0", "compact2"])
+    ds = opened((result, out))
+    assert [day_of(ds[name]) for name in ("init_time", "issue_time")] == ["2015-08-18", "2015-08-21"]
+    assert [day_of(ds[f"newest_{name}"]) for name in ("soil_moisture", "precipitation")] == [LAST, LAST]
+    assert list(ds["days_after_issue"]) == [-1, 0] and list(ds["lead_time"]) == [2, 3]
+    assert float(ds["input_age"].min()) == 21 and np.isfinite(ds["soil_moisture"]).any()
+    for said in (ds.attrs["old_inputs"], result.out):
+        assert "precipitation ends 21 days before the initial day, not 7" in said
+    assert "issued on 2015-08-21" in result.out and "with soil moisture of 24 days ago" in result.out
+    width = ds["soil_moisture_quantile"][:, -1] - ds["soil_moisture_quantile"][:, 0]
+    usual = opened(forecast(runs=["cnn0", "compact2"]))["soil_moisture_quantile"]
+    assert float(width.mean()) > 1.1 * float((usual[:, -1] - usual[:, 0]).mean())
+
+
+def test_soil_moisture_that_stops_five_weeks_before_the_rain(forecast, trained):
+    """The forecast starts from the last soil moisture, and says which day of issue would use the later rain."""
+    ds = gappy(0.4, days=120)
+    ds["soil_moisture"][-35:] = np.nan
+    write_prepared(ds, trained / "stopped.nc")
+    result, out = forecast(runs=["cnn0"], data="stopped.nc")
+    assert day_of(opened((result, out))["init_time"]) == "2015-06-23"
+    assert "go on for 35 days after the last soil moisture (2015-06-23); --issue 2015-07-28 starts" in result.out
+    later = opened(forecast("--issue", LAST, runs=["cnn0"], data="stopped.nc"))
+    assert float(later["input_age"].min()) == 35 and day_of(later["newest_precipitation"]) == LAST
+    assert "old_inputs" in later.attrs  # some cells were last observed even earlier
+
+
+def test_hindcasts_under_lags_know_what_a_file_of_that_day_has(forecast, trained):
+    lags = ["--lag", "soil_moisture=3", "precipitation=5", "soil_temperature=4"]
+    ds = gappy(0.4, days=120).sel(time=slice(None, "2015-07-10"))
+    ds["precipitation"][-2:], ds["soil_temperature"][-1:] = np.nan, np.nan
+    write_prepared(ds, trained / "of_that_day.nc")
+    runs = ["cnn0", "compact2"]
+    single = opened(forecast(*lags, runs=runs, data="of_that_day.nc"))
+    hindcasts = opened(forecast("--init", "2015-07-08", "2015-07-11", *lags, "--jobs", 1, runs=runs))
+    plain = opened(forecast("--init", "2015-07-10", runs=runs))
+    found = hindcasts.sel(init_time="2015-07-10")
+    for name in ("soil_moisture", "soil_moisture_quantile", "newest_precipitation", "issue_time", "days_after_issue"):
+        np.testing.assert_array_equal(found[name].values, single[name].values)
+    assert [day_of(found[name]) for name in ("newest_precipitation", "issue_time")] == ["2015-07-08", "2015-07-13"]
+    assert float(abs(found["soil_moisture"] - plain["soil_moisture"]).max()) > 1e-4
+    assert found.attrs["lags"] == "precipitation 5 days, soil_moisture 3 days, soil_temperature 4 days"
+
+
 def test_a_cell_without_an_observation_in_the_new_data_has_no_forecast(forecast, trained):
     ds = gappy(0.4, days=60, start="2015-07-01")
     ds["soil_moisture"][:, 1, 2] = np.nan
@@ -243,6 +293,10 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
         (["--init", "2015-04-01"], "cnn0 needs 3 days in a row up to the last input day"),
         (["--init", "2015-07-20", "2015-07-01"], "it ends before it starts"),
         (["--init", "yesterday"], "'yesterday', expected an ISO date"),
+        (["--init", "2015-07-01", "--issue", "2015-07-04"], "--issue and --init both name a day to start from"),
+        (["--issue", "2015-03-20"], "starts from 2015-03-20, 0 days earlier, which"),
+        (["--issue", "soon"], "--issue has 'soon', expected an ISO date"),
+        (["--lag", "snow=3"], "--lag has snow, which the runs do not read"),
         (["--init", "2015-07-01", "2015-07-02", "2015-07-03"], "--init has 3 dates, expected a date, or START END"),
         (["--folds", "1"], "--folds is 1, expected 0, or 2 or more"),
         (["--jobs", "0"], "--jobs is 0"),

@@ -22,7 +22,14 @@ from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 from utils.forecasts.calibration import AGES, FEW, LEVELS, MEDIAN, Calibration, OutOfSample, age_class
 from utils.forecasts.climatology import Climatology
-from utils.forecasts.cross_validation import Fold, cross_validate, make_folds, refit_run
+from utils.forecasts.cross_validation import (
+    Fold,
+    InputFaults,
+    cross_validate,
+    draw_outages,
+    make_folds,
+    refit_run,
+)
 from utils.forecasts.quantile_scores import QuantileScores, estimate_share
 from utils.forecasts.request import make_request
 from utils.scores.baselines import climatology
@@ -57,9 +64,9 @@ def test_seasons_are_those_of_xarray():
 
 
 def test_classes_of_age_by_hand():
-    ages = np.array([0, 1, 2, 3, 4, 5, 14, 15, 200, -1], np.int16)
-    assert list(age_class(ages)) == [0, 1, 2, 3, 3, 4, 5, 6, 6, 6]
-    assert len(AGES) == 6
+    ages = np.array([0, 1, 2, 3, 4, 5, 11, 12, 35, 36, 200, -1], np.int16)
+    assert list(age_class(ages)) == [0, 1, 2, 3, 3, 4, 5, 6, 8, 9, 9, 9]
+    assert len(AGES) == 9
 
 
 def test_quantiles_by_a_loop():
@@ -272,7 +279,13 @@ def test_fits_that_were_done_before_a_call_was_killed_are_not_done_again(tmp_pat
     assert not whole.exists()
     with xr.open_dataset(cross_validate(out, 3, quiet=True)) as ds:
         xr.testing.assert_equal(ds.load(), expected)
-    assert len(calls) == 4 and not list(whole.parent.glob(".fit*"))
+    assert len(calls) == 4 and len(list(whole.parent.glob("fit_*.pt"))) == 3
+    with xr.open_dataset(cross_validate(out, 3, quiet=True, faults=InputFaults(outages=True))) as ds:
+        hidden = draw_outages(ds["init_time"].values.astype("datetime64[D]"))
+        assert (ds["input_age"].values[hidden, 0] > 0).all() and not ds["input_age"].values[~hidden, 0].any()
+        np.testing.assert_array_equal(ds["observed"], expected["observed"])
+        assert not np.allclose(ds["predicted"][hidden], expected["predicted"][hidden], equal_nan=True)
+    assert len(calls) == 4  # poorer inputs need no further training
 
 
 @pytest.mark.parametrize("model", ["cnn", "compact"])

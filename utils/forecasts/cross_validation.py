@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,16 +121,38 @@ def cross_validate(
     have changed.
     """
     fits = run_dir / ("held_out" if folds == FOLDS else f"held_out_{folds}")
-    folder = fits / faults.folder
-    checkpoint = load_finished(run_dir)
-    state = {"folds": folds, "weights_sha256": checkpoint.weights_hash, "scoring": hash_scoring()}
-    state |= {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
+    return _make_where_missing(run_dir, fits, faults, folds, quiet, offered=offered)
+
+
+def forecast_test_days(run_dir: Path, faults: InputFaults) -> Path:
+    """The same file of a run's own forecasts of its test days, below RUN_DIR/operational."""
+    return _make_where_missing(run_dir, run_dir / "operational", faults, folds=0, quiet=True, is_test=True)
+
+
+def describe_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What metrics.json says of the run, the data and the code that its forecasts were made with."""
+    state = {"weights_sha256": checkpoint.weights_hash, "scoring": hash_scoring()}
+    return state | {"data_sha256": checkpoint.data_hash, "test": checkpoint.split["test"]}
+
+
+def _make_where_missing(
+    run_dir: Path,
+    root: Path,
+    faults: InputFaults,
+    folds: int,
+    quiet: bool,
+    offered: Path | None = None,
+    is_test: bool = False,
+) -> Path:
+    """The file of forecasts with some faults, below the folder `root` with the fits of all of them."""
+    folder, checkpoint = root / faults.folder, load_finished(run_dir)
+    state = {"folds": folds, **describe_state(checkpoint)}
     path, metrics = folder / "predictions.nc", folder / "metrics.json"
     if not (path.exists() and state.items() <= read_json(metrics).items()):
-        with hold_run_directory(fits):
+        with hold_run_directory(root):
             metrics.unlink(missing_ok=True)  # it speaks of the file beside it, which another one is about to replace
             find_moved_inputs(checkpoint, run_dir, offered)
-            held_out = HeldOut(run_dir, fits, checkpoint, folds, faults)
+            held_out = HeldOut(run_dir, root, checkpoint, folds, faults, is_test)
             folder.mkdir(exist_ok=True)
             write_json(metrics, {**state, **held_out.write(folder, quiet)})
     return path
@@ -168,20 +191,35 @@ def _choose_folds(run_dir: Path, checkpoint: Checkpoint, days: np.ndarray, folds
 
 
 class HeldOut:
-    """The days that a run learned from, cut into folds, and a model for each fold. Raises UserError as cross_validate."""
+    """The days that a run learned from, cut into folds, and a model for each fold. Raises UserError as cross_validate.
 
-    def __init__(self, run_dir: Path, fits: Path, checkpoint: Checkpoint, folds: int, faults: InputFaults):
+    Without folds, they are the validation days, or with `is_test` the test days, and the model is the run's own.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        fits: Path,
+        checkpoint: Checkpoint,
+        folds: int,
+        faults: InputFaults,
+        is_test: bool = False,
+    ):
         self.run_dir, self.fits, self.checkpoint, self.folds, self.faults = run_dir, fits, checkpoint, folds, faults
         path, periods = Path(checkpoint.settings["data"]), checkpoint.periods
         if not path.exists() or data_hash(path) != checkpoint.data_hash:
-            raise UserError(f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it.")
+            raise UserError(
+                f"{path}, on which {run_dir} was trained, is gone or has changed; its uncertainty needs it."
+            )
         self.data = open_data_set(path, start_of(checkpoint), variables=checkpoint.variables)
         self.future = KnownWeather.of(checkpoint.settings)
         self.model = restore_model(checkpoint, run_dir)
         self.windows = restore_windows(checkpoint, self.model, self.data, self.future)
-        learned = (*periods.train, *periods.val) if folds else periods.val
-        self.samples = faults.apply(self.windows).in_periods(learned, "training")
-        self.parts = [Fold(periods.train, learned)]
+        days = periods.test if is_test else periods.val
+        if folds:
+            days = (*periods.train, *periods.val)
+        self.samples = faults.apply(self.windows).in_periods(days, "test" if is_test else "training")
+        self.parts = [Fold(periods.train, days)]
         if folds:
             self.parts = _choose_folds(run_dir, checkpoint, self.samples.valid_time, folds)
 
@@ -209,7 +247,7 @@ class HeldOut:
         return {"rmse": rmse, "days": len(days), "days_seen_in_pretraining": int(seen.sum())}
 
     def _forecast_fold(self, fold: Fold, out: Predictions, first: int) -> tuple[float, int, int]:
-        """Write the forecasts of a fold from the row `first` on; returns the sum and number of squares, and the days."""
+        """Write the forecasts of a fold from the row `first` on; returns the sum and number of squares, and of days."""
         model, windows, squares, count = self.model, self.windows, 0.0, 0
         if self.folds:
             model, windows = refit_run(

@@ -152,7 +152,10 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     stacked = {
         name: np.stack([missing if maps[name] is None else maps[name] for maps in by_lead], axis=1) for name in names
     }
-    notes = {SHORT_RECORD: note_short_record(request, inits), OLD_INPUTS: note_old_inputs(request, inits, int(age.max()))}
+    notes = {
+        SHORT_RECORD: note_short_record(request, inits),
+        OLD_INPUTS: note_old_inputs(request, inits, int(age.max())),
+    }
     return describe_maps(request, inits, stacked, age, notes)
 
 

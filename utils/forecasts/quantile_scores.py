@@ -7,6 +7,7 @@ reliability  The share of observations below each quantile. It should be the qua
 coverage     The share of observations inside the 90 % interval.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,24 @@ class QuantileScores:
     def daily_sums(self, reference: "QuantileScores") -> Float[np.ndarray, "time moment"]:
         """What utils/scores/significance.py takes, with the CRPS in the place of the squared error."""
         return pack_daily_sums(self.days, n=self.n.sum(axis=1), error_2=self.crps, reference_2=reference.crps)
+
+
+def coverage_by_age(
+    test: OutOfSample, calibration: Calibration, ages: Sequence[tuple[int, int]]
+) -> list[tuple[Estimate, int]]:
+    """The share of observations inside the 90 % interval, and their number, by the age of the last observation.
+
+    `ages` are the youngest and the oldest age of each class, in days.
+    """
+    low, high = calibration.quantiles(test.forecast, test.age, test.days, [0, len(LEVELS) - 1])
+    valid = np.isfinite(test.observed) & (test.region >= 0)
+    inside = valid & (low <= test.observed) & (test.observed <= high)
+    shares = []
+    for youngest, oldest in ages:
+        of_age = (test.age >= youngest) & (test.age <= oldest)
+        part, total = ((flags & of_age).sum(axis=(1, 2)).astype(float) for flags in (inside, valid))
+        shares.append((estimate_share(test.days, part=part, total=total, expected=NOMINAL), int(total.sum())))
+    return shares
 
 
 def estimate_share(

@@ -83,8 +83,8 @@ class MemoryWindows(Windows):
         last, kept = self.last_index(samples), f"late {sorted(self.behind.items())}"
         late = self._in_memory.get(kept)
         if late is None or not np.isin(last, late.inits).all():
-            together = np.arange(samples[0], min(samples[0] + max(TOGETHER, len(samples)), len(self)))
-            inputs = LateInputs(self.last_index(together), self.behind)
+            following = np.arange(samples.min(), min(samples.min() + TOGETHER, len(self)))
+            inputs = LateInputs(np.union1d(last, self.last_index(following)), self.behind)
             late = AntecedentFeatures(self.record, self.names, self.find_upwind(), inputs)
             self._in_memory[kept] = late
         return late.at(late.init_rows[np.searchsorted(late.inits, last)])

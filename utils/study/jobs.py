@@ -19,6 +19,7 @@ from utils.scores.baseline_runs import evaluate_baselines
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.settings import split_of
+from utils.study.operational import operational_job
 from utils.study.plan import (
     FEW_LEADS,
     LEADS,
@@ -148,6 +149,7 @@ class Study:
     strategies: bool = False  # the study of transfer: strategies by SMAP days, of a deep model and OURS
     weather: bool = False  # what knowing the weather ahead is worth to these two
     matched: bool = False  # scratch with the steps of pre-training and fine-tuning
+    operational: bool = False  # what it costs that inputs come late, and soil moisture fails at times
 
     def __post_init__(self):
         self.results: dict[str, dict[str, Any]] = {}
@@ -193,6 +195,8 @@ class Study:
         for task in self._with_intervals:
             call = timed(task.model, partial(make_held_out, self.plan, task))
             jobs.append(Job(held_out_folder(task), call, needs=(task.folder.as_posix(),)))
+            if self.operational:
+                jobs.append(operational_job(self.plan, task, needs=held_out_folder(task)))
         jobs += [self._baselines_job(task.lead_days, task.target_days) for task in self.closer if task.target_days]
         jobs += [self._baselines_job(lead) for lead in self.all_leads if lead not in self.leads]
         jobs += self._more_jobs()
@@ -301,7 +305,7 @@ class Study:
     @property
     def _with_intervals(self) -> list[Task]:
         """Runs with transfer whose uncertainty is asked for: of the closer questions' models."""
-        if not self.details:
+        if not (self.details or self.operational):
             return []
         return [
             Task(experiment=TRANSFERRED, model=model, lead_days=lead, seed=seed)

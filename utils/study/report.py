@@ -1,7 +1,7 @@
 """What a study leaves behind: table.csv, comparisons.csv, answers.md, figures, report.html and provenance.json.
 
 Some studies leave more: record_lengths.csv (fewer SMAP days to learn from), strategies.csv (ways of transfer),
-uncertainty.csv (days held out), worlds.csv (other worlds).
+uncertainty.csv (days held out), operational.csv (late inputs), worlds.csv (other worlds).
 
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
 """
@@ -29,6 +29,7 @@ from utils.study.html_page import Column, Section, Table, write_page
 from utils.study.plan import PAPERS_BEST
 from utils.study.product_names import name_target
 from utils.study.questions import answers
+from utils.study.questions.operational import operational_scores, operational_tables
 from utils.study.questions.predictability import share_tables
 from utils.study.questions.predictors import compare_variants
 from utils.study.questions.record_length import compare_record_lengths, record_length_tables, score_record_lengths
@@ -71,6 +72,7 @@ def write_report(out: Path) -> Results:
     _write_csv(out / "record_lengths.csv", score_record_lengths(results))
     _write_csv(out / "strategies.csv", scores(results))
     _write_csv(out / "uncertainty.csv", scores_of_quantiles(results))
+    _write_csv(out / "operational.csv", operational_scores(results))
     _write_csv(out / "worlds.csv", compare_worlds(results))
     sections = answers(results, out / "figures")
     with whole_file(out / "answers.md") as partial:
@@ -232,6 +234,7 @@ def _list_tables(results: Results, compared: pd.DataFrame) -> list[Table]:
         ),
         *share_tables(results),
         *probability_tables(results),
+        *operational_tables(results),
         *record_length_tables(results),
         *strategy_tables(results),
         *world_tables(results),

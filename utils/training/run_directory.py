@@ -25,7 +25,7 @@ def clear(run_dir: Path) -> None:
     """Remove a run before another one takes its directory, so that nothing of both is ever mixed."""
     for name in ("checkpoint.pt", "config.json", "log.csv", "run.json", "predictions.nc", "scores.nc", "metrics.json"):
         (run_dir / name).unlink(missing_ok=True)
-    for folder in (run_dir / "figures", *run_dir.glob("held_out*")):
+    for folder in (run_dir / "figures", run_dir / "operational", *run_dir.glob("held_out*")):
         shutil.rmtree(folder, ignore_errors=True)
 
 

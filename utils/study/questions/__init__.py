@@ -11,6 +11,7 @@ from utils.study.questions.ladder import ladder
 from utils.study.questions.learning_curves import curves
 from utils.study.questions.maps_and_series import cells, days, series, where_transfer_helps
 from utils.study.questions.models import how_good
+from utils.study.questions.operational import as_they_arrive
 from utils.study.questions.predictability import learned
 from utils.study.questions.predictors import predictors
 from utils.study.questions.record_length import target_days
@@ -24,7 +25,7 @@ from utils.study.questions.worlds import other_worlds
 from utils.study.results import Results
 
 FIGURES = "study transfer_gain scatters cells transfer_cells days predictors series target_days leads limit".split()
-FIGURES += ["strategies", "weather", "weather_compact", "weather_change_net", "reliability", "drought"]
+FIGURES += ["strategies", "weather", "weather_compact", "weather_change_net", "reliability", "drought", "operational"]
 FIGURES += ["curves", "conditions", "events", "worlds", "controls", "ladder"]
 
 
@@ -50,6 +51,7 @@ def answers(results: Results, figures: Path) -> list[Section]:
         learned,
         how_sure,
         how_dry,
+        as_they_arrive,
         strategies,
         weather_of_study,
     )

@@ -1,0 +1,47 @@
+"""Forecasts of a study under the lags of an operational service: made with the runs as they are, nothing is trained."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from utils.common.files import write_json
+from utils.common.parallel import Job
+from utils.dataset.lags import KnownInputs
+from utils.forecasts.cross_validation import InputFaults, cross_validate, describe_state, forecast_test_days
+from utils.study.plan import Plan, Task
+from utils.training.checkpoint import load_finished
+
+LAGS = {"soil_moisture": 3, "precipitation": 5, "soil_temperature": 5}  # days: of SMAP L4, and of ERA5-Land
+ON_TIME, LATE = InputFaults(), InputFaults(KnownInputs(LAGS).behind)
+
+
+def with_outages(inputs: InputFaults) -> InputFaults:
+    """The same inputs, with soil moisture hidden in outages."""
+    return InputFaults(inputs.behind, outages=True)
+
+
+def operational_job(plan: Plan, task: Task, needs: str) -> Job:
+    """The job for a run's forecasts under lags; `needs` is the job whose fits they take."""
+    return Job(f"{task.folder.as_posix()}/operational", partial(make_operational, plan, task), needs=(needs,))
+
+
+def make_operational(plan: Plan, task: Task) -> dict[str, Any]:
+    """Forecast held-out and test days with late inputs and with outages, where that is missing."""
+    run_dir = plan.runs / task.folder
+    for faults in (LATE, with_outages(ON_TIME), with_outages(LATE)):
+        cross_validate(run_dir, quiet=True, faults=faults)
+        forecast_test_days(run_dir, faults)
+    write_json(run_dir / "operational" / "metrics.json", describe_state(load_finished(run_dir)))
+    return {}
+
+
+def test_file(run_dir: Path, inputs: InputFaults) -> Path:
+    """Where the forecasts of the test days with such inputs are."""
+    if inputs == ON_TIME:
+        return run_dir / "predictions.nc"
+    return run_dir / "operational" / inputs.folder / "predictions.nc"
+
+
+def held_out_file(run_dir: Path, inputs: InputFaults) -> Path:
+    """Where those of the held-out days are."""
+    return run_dir / "held_out" / inputs.folder / "predictions.nc"
