@@ -71,6 +71,7 @@ def main(settings: Settings) -> None:
         future_from=settings.future_from,
         folds=settings.folds,
         known=issue.known,
+        history=issue.history,
     )
     if request.warnings:
         print(f"note: intervals are calibrated {request.calibration_note}")

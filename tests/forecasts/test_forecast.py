@@ -113,7 +113,7 @@ def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, traine
 
 def test_a_record_shorter_than_the_memory_of_a_run_is_said(forecast):
     """The compact model's longest mean has an e-folding time of 60 days: 180 days hold 95 % of its weight."""
-    sentence = "compact remembers 180 days, but the record has only {} in a row up to {}; the forecast may be"
+    sentence = "compact remembers 180 days, but the record has only {} in a row up to {}; the intervals are wider"
     result, out = forecast("--init", "2015-07-10", runs=["cnn0", "compact2"])
     with xr.open_dataset(out) as ds:
         assert ds.attrs["short_record"].startswith(sentence.format(102, "2015-07-10"))

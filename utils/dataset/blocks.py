@@ -5,6 +5,7 @@ data goes block by block, and the next block is read while the last one is used.
 """
 
 import atexit
+import copy
 import functools
 import math
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from utils.common.files import write_errors
@@ -73,6 +75,12 @@ class DataSet:
     @property
     def synthetic(self) -> bool:
         return self.label == SYNTHETIC
+
+    def without(self, left_out: Bool[np.ndarray, "time"]) -> "DataSet":
+        """The same with a gap in time in the place of these days."""
+        data = copy.copy(self)
+        data.days = self.days[~left_out]
+        return data
 
     def large(self, maps: int | None = None) -> bool:
         """Whether this many maps a day, or those of its variables, are too much to be held in memory."""

@@ -42,6 +42,7 @@ BLOCKS = 4  # of held-out days, for the stretch
 FEW = 20  # days: weight of the region's error in a cell's scale
 FEWEST = 20  # held-out days that a region and season needs for quantiles of its own
 AGES = (1, 2, 3, 5, 8, 12, 18, 26, 36)  # days: edges of the classes of the last observation's age; none: the last class
+HISTORIES = (10, 20, 40, 80, 150)  # days in a row before a forecast: edges of classes; more than the last: enough
 FEWEST_OF_AGE = 1000  # residuals that a class of age needs for its own factor; else it takes the younger one
 MOST = 2**26  # values of a variable to learn from, at most; a larger map is thinned to every so many days
 
@@ -130,6 +131,7 @@ class Calibration:
     region: Int8[np.ndarray, "lat lon"]  # index of REGIONS, -1 outside
 
     oldest: int  # days: the greatest age that it was learned from
+    by_history: Float32[np.ndarray, "history"] | None = None  # factor by the days in a row before a forecast
 
     @classmethod
     def of(cls, sample: OutOfSample, outages: OutOfSample | None = None) -> "Calibration":
@@ -156,6 +158,20 @@ class Calibration:
         median = calibration.table[..., [MEDIAN]]
         table = (median + stretch * (calibration.table - median)).astype(np.float32)
         return replace(calibration, table=table, by_age=calibration._stretch_ages(needed_of_ages, stretch))
+
+    def for_short_records(self, sample: OutOfSample, history: Int[np.ndarray, "time"]) -> "Calibration":
+        """The same, wider where few days in a row lie before a forecast: as much as 90 % of such a sample need.
+
+        `history` counts these days up to the initial day of each of the sample's forecasts.
+        """
+        needed, kind = self.needed(sample), history_class(history)
+        factors = np.ones(len(HISTORIES) + 1, np.float32)
+        for number in range(len(HISTORIES)):
+            values = needed[kind == number]
+            values = values[np.isfinite(values)]
+            if len(values) >= FEWEST_OF_AGE:
+                factors[number] = np.quantile(values, LEVELS[-1] - LEVELS[0])
+        return replace(self, by_history=np.maximum.accumulate(factors[::-1])[::-1].copy())
 
     def _stretch_ages(self, needed: "_Needed", stretch: float) -> Float32[np.ndarray, "class"]:
         """The factors of the ages that outages have, so that each holds its own share; beyond them, they go on."""
@@ -186,16 +202,13 @@ class Calibration:
         table = _quantile_table(scaled / by_age[kind], valid, sample)
         return cls(scale=scale, by_age=by_age, table=table, region=sample.region, oldest=int(oldest))
 
-    def stretch_needed(
-        self, sample: OutOfSample
-    ) -> tuple[Float[np.ndarray, "observation"], Int[np.ndarray, "observation"]]:
-        """How far the outer quantiles must be stretched about the median to reach each observation; and its class."""
-        kind = age_class(sample.age)
-        scaled = (sample.observed - sample.forecast) / (self.scale * self.by_age[kind])
+    def needed(self, sample: OutOfSample) -> Float[np.ndarray, "time lat lon"]:
+        """How far the outer quantiles must be stretched about the median to reach each observation; NaN without one."""
+        scaled = (sample.observed - sample.forecast) / (self.scale * self.by_age[age_class(sample.age)])
         low, median, high = self._scaled_quantiles(sample.days, (0, MEDIAN, len(LEVELS) - 1))
-        valid = np.isfinite(scaled) & (self.region >= 0)
         half_width = np.where(scaled > median, high - median, median - low)
-        return (np.abs(scaled - median) / np.maximum(half_width, 1e-6))[valid], kind[valid]
+        needed = np.abs(scaled - median) / np.maximum(half_width, 1e-6)
+        return np.where(self.region >= 0, needed, np.nan)
 
     def _scaled_quantiles(self, days: np.ndarray, levels: Sequence[int]) -> Float32[np.ndarray, "level time lat lon"]:
         """The table at each cell's region and each day's season. Cells outside all regions take the last region's."""
@@ -209,12 +222,16 @@ class Calibration:
         age: Int16[np.ndarray, "time lat lon"],
         days: np.ndarray,
         levels: Sequence[int] = range(len(LEVELS)),
+        history: Int[np.ndarray, "time"] | None = None,
     ) -> Float32[np.ndarray, "level time lat lon"]:
         """The forecast's quantiles, m3 m-3, within physical limits, at the LEVELS with these positions.
 
-        `days` are the valid days; `age` is that of the last observation on the last input day, in days.
+        `days` are the valid days; `age` is that of the last observation on the last input day, in days. `history` are
+        the days in a row up to the last input day; None: enough.
         """
         spread = self.scale * self.by_age[age_class(age)]
+        if history is not None and self.by_history is not None:
+            spread = spread * self.by_history[history_class(history)][:, None, None]
         quantiles = forecast + spread * self._scaled_quantiles(days, levels)
         return np.clip(quantiles, *VARIABLES["soil_moisture"].limits).astype(np.float32)
 
@@ -227,18 +244,19 @@ class _Needed:
     kinds: list[Int[np.ndarray, "observation"]]
 
     def add(self, judge: Calibration, sample: OutOfSample) -> None:
-        values, kinds = judge.stretch_needed(sample)
-        self.values.append(values)
-        self.kinds.append(kinds)
+        needed = judge.needed(sample)
+        valid = np.isfinite(needed)
+        self.values.append(needed[valid])
+        self.kinds.append(age_class(sample.age)[valid])
 
     def count(self, kind: int) -> int:
         return sum(int((kinds == kind).sum()) for kinds in self.kinds)
 
     def stretch(self, kind: int | None = None) -> float:
         """The stretch by which the 90 % intervals reach 90 % of all, or of a class of age; at least 1."""
-        chosen = [v if kind is None else v[k == kind] for v, k in zip(self.values, self.kinds, strict=True)]
-        if not chosen:
+        if not self.values:
             return 1.0
+        chosen = [v if kind is None else v[k == kind] for v, k in zip(self.values, self.kinds, strict=True)]
         return max(1.0, float(np.quantile(np.concatenate(chosen), LEVELS[-1] - LEVELS[0])))
 
 
@@ -307,6 +325,11 @@ def combination_weights(files: Sequence[Path]) -> tuple[float, ...]:
 def age_class(age: Int16[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
     """The number of an age's class; no observation at all (-1) is the last class."""
     return np.where(age < 0, len(AGES), np.searchsorted(AGES, age, side="right"))
+
+
+def history_class(days: Int[np.ndarray, "time"]) -> Int[np.ndarray, "time"]:
+    """The number of the class of so many days in a row."""
+    return np.searchsorted(HISTORIES, days, side="right")
 
 
 def _count_days(valid: np.ndarray) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, whole_file, write_json
@@ -55,6 +55,7 @@ from utils.training.setup import make_windows_pair, new_model, start_of
 SEEN = "whether the run that this one started from had learned from this calendar day"
 LONGEST_OUTAGE = 35  # days: SMAP's of June and July 2019
 BETWEEN_OUTAGES = 10  # days
+PIECE = 200  # days: of a record that is cut, one day between two pieces included
 FOLDS = 4  # a year each of the three years of training and one of validation of the sample
 
 
@@ -72,15 +73,26 @@ class InputFaults:
 
     behind: Mapping[str, int] = field(default_factory=dict)  # days by which variables end before the last input day
     outages: bool = False  # whether soil moisture is hidden in outages
+    pieces: bool = False  # whether the record is cut, so that few days lie before a forecast
 
     @property
     def folder(self) -> str:
         """The folder of such forecasts below that of the others; empty where nothing is lacking."""
         late = [f"{name}_{days}_days_late" for name, days in sorted(self.behind.items())]
-        return "_".join([*late, *(["outages"] if self.outages else [])])
+        return "_".join([*late, *(["outages"] if self.outages else []), *(["pieces"] if self.pieces else [])])
 
-    def apply(self, windows: Windows) -> Windows:
-        """Windows whose inputs lack this."""
+    def apply(self, windows: Windows, model: ForecastModel) -> Windows:
+        """Windows of a model whose inputs lack this."""
+        if self.pieces:
+            windows = model.make_windows(
+                windows.data.without(days_in_piece(windows.data.days) == 0),
+                windows.statistics,
+                lead_days=windows.lead_days,
+                input_days=windows.input_days,
+                predictors=windows.predictors,
+                static=windows.static,
+                weather=windows.weather,
+            )
         if self.outages:
             hidden = draw_outages(windows.data.days)
             windows = windows.hiding(np.broadcast_to(hidden[:, None], (len(hidden), len(windows.data.grid.lon))))
@@ -88,6 +100,11 @@ class InputFaults:
 
 
 NO_FAULTS = InputFaults()
+
+
+def days_in_piece(days: np.ndarray) -> Int[np.ndarray, "time"]:
+    """How many days in a row a record has up to each day where it is cut in pieces; 0: the day is cut out."""
+    return (days - np.datetime64("1900-01-01")).astype(int) % PIECE
 
 
 def draw_outages(days: np.ndarray) -> Bool[np.ndarray, "time"]:
@@ -218,7 +235,7 @@ class HeldOut:
         days = periods.test if is_test else periods.val
         if folds:
             days = (*periods.train, *periods.val)
-        self.samples = faults.apply(self.windows).in_periods(days, "test" if is_test else "training")
+        self.samples = faults.apply(self.windows, self.model).in_periods(days, "test" if is_test else "training")
         self.parts = [Fold(periods.train, days)]
         if folds:
             self.parts = _choose_folds(run_dir, checkpoint, self.samples.valid_time, folds)
@@ -253,7 +270,7 @@ class HeldOut:
             model, windows = refit_run(
                 self.run_dir, self.checkpoint, self.data, fold.training, self.future, keep=self.fits
             )
-        samples = self.faults.apply(windows).in_periods(fold.validation, "held-out")
+        samples = self.faults.apply(windows, model).in_periods(fold.validation, "held-out")
         rows = slice(first, first + len(samples.target_index))
         for part, block in zip(samples, samples.blocks, strict=True):
             own = (slice(None), *block.inside)

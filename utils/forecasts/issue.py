@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.common.cli import UserError
-from utils.common.periods import spans
+from utils.common.periods import spans, starts_of_runs
 from utils.common.text import format_days, join_words
 from utils.dataset.lags import KnownInputs, choose_lags, find_newest
 from utils.dataset.open import open_data_set
@@ -30,6 +30,7 @@ class Issue:
     first: np.datetime64
     last: np.datetime64
     known: KnownInputs
+    history: int  # the smallest number of days in a row up to an initial day
     advice: str = ""  # a sentence where another day of issue would use newer inputs
 
     @property
@@ -64,7 +65,7 @@ def find_issue(
     if init:
         first, last = _read_init(data, init)
         if first != last:
-            return Issue(first, last, KnownInputs(lags))
+            return Issue(first, last, KnownInputs(lags), _count_history(data, first, last))
     elif issue:
         first = _init_of(data, issue, lags["soil_moisture"])
     else:
@@ -72,7 +73,15 @@ def find_issue(
     behind = KnownInputs(lags).behind
     newest = find_newest(data, {name: first - behind.get(name, 0) for name in variables.daily}, variables)
     advice = "" if init or issue else _advise(data, first, lags["soil_moisture"], variables)
-    return Issue(first, first, KnownInputs(lags, newest), advice)
+    return Issue(first, first, KnownInputs(lags, newest), _count_history(data, first, first), advice)
+
+
+def _count_history(data: Path, first: np.datetime64, last: np.datetime64) -> int:
+    """The smallest number of days in a row up to a day from `first` to `last`; days after the data count."""
+    days = open_data_set(data).days
+    starts = days[starts_of_runs(days)]
+    between = starts[(starts > first) & (starts <= last)]
+    return 1 if len(between) else int((first - starts[starts <= first][-1]).astype(int)) + 1
 
 
 def _read_init(data: Path, words: Sequence[str]) -> tuple[np.datetime64, np.datetime64]:

@@ -119,7 +119,7 @@ def note_short_record(request: ForecastRequest, inits: np.ndarray) -> str:
     which = f", and too few for {short} of {len(inits)} initial days" if len(inits) > 1 else ""
     return (
         f"{run.checkpoint.model} remembers {run.memory} days, but the record has only {behind.min()} in a row up to "
-        f"{inits[behind.argmin()]}{which}; the forecast may be less sure than its intervals say."
+        f"{inits[behind.argmin()]}{which}; the intervals are wider, as held-out days asked for with so few."
     )
 
 
@@ -143,10 +143,11 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     """The forecasts from these initial days, [init_time, lead_time, lat, lon], and quantiles of them."""
     predictions = {run_dir: run.predict(inits) for run_dir, run in open_runs(request).items()}
     age = _youngest([age for _, age in predictions.values()])
+    history = np.min([run.days_behind(inits) for run in open_runs(request).values()], axis=0)
     by_lead = []
     for lead in request.leads:
         members = np.stack([predictions[run_dir][0] for run_dir in lead.run_dirs])
-        by_lead.append(_combine(lead, members, age, valid_days=inits + lead.days))
+        by_lead.append(_combine(lead, members, age, history, valid_days=inits + lead.days))
     names = [name for name in by_lead[0] if any(maps[name] is not None for maps in by_lead)]
     missing = np.full(age.shape, np.nan, np.float32)
     stacked = {
@@ -160,9 +161,16 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
 
 
 def _combine(
-    lead: LeadEnsemble, members: Float32[np.ndarray, "run time lat lon"], age: Age, valid_days: np.ndarray
+    lead: LeadEnsemble,
+    members: Float32[np.ndarray, "run time lat lon"],
+    age: Age,
+    history: Int[np.ndarray, "time"],
+    valid_days: np.ndarray,
 ) -> Maps:
-    """The maps of one lead: the weighted mean of its runs, and what follows from it."""
+    """The maps of one lead: the weighted mean of its runs, and what follows from it.
+
+    `history` are the days in a row up to each initial day.
+    """
     weights = np.float32(lead.weights)
     mean = sum(weight * member for weight, member in zip(weights, members, strict=True))
     spread = None  # of one run there is none
@@ -173,7 +181,7 @@ def _combine(
     anomaly = mean - lead.climatology.expected(valid_days)
     quantiles = np.empty((len(mean), len(LEVELS), *mean.shape[1:]), np.float32)
     for level in range(len(LEVELS)):  # one at a time: all of them are large
-        quantiles[:, level] = lead.calibration.quantiles(mean, age, valid_days, [level])[0]
+        quantiles[:, level] = lead.calibration.quantiles(mean, age, valid_days, [level], history)[0]
     dry, wet = (lead.climatology.quantile(level, valid_days) for level in (DRY, WET))
     by_level = np.moveaxis(quantiles, 1, 0)
     return {

@@ -23,8 +23,9 @@ from utils.dataset.prepared import SYNTHETIC
 from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
-from utils.forecasts.cross_validation import InputFaults, cross_validate
+from utils.forecasts.cross_validation import InputFaults, cross_validate, days_in_piece
 from utils.training.checkpoint import Checkpoint, load_finished
+from utils.training.inference import restore_model
 from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import git_commit
 from utils.training.setup import check_grid, check_weather
@@ -121,10 +122,12 @@ def make_request(
     future_from: Path | None,
     folds: int,
     known: KnownInputs | None = None,
+    history: int | None = None,
 ) -> ForecastRequest:
     """Check all that is asked for, and make each run's out-of-sample forecasts where they are missing.
 
-    `known` says which inputs the forecasts can know; None: all up to the initial day.
+    `known` says which inputs the forecasts can know; None: all up to the initial day. `history` is the smallest number
+    of days in a row up to an initial day; None: enough.
 
     Raises UserError for runs that are not finished, do not fit each other, or do not fit the data.
     """
@@ -133,9 +136,10 @@ def make_request(
     _check_runs(checkpoints, grid, data, future_from)
     known = known or KnownInputs()
     behind, leads = calibrated_behind(known, end), []
+    is_short = history is not None and any(history < count_memory(run, at) for at, run in checkpoints.items())
     for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
         same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
-        leads.append(_make_ensemble(days, same_lead, folds, data, behind))
+        leads.append(_make_ensemble(days, same_lead, folds, data, behind, is_short))
     weather, weather_is_perfect = _weather_attributes(checkpoints, future_from)
     warnings = []
     if not folds:
@@ -180,6 +184,11 @@ def weather_of(checkpoint: Checkpoint, run_dir: Path, future_from: Path | None) 
     return weather
 
 
+def count_memory(checkpoint: Checkpoint, run_dir: Path) -> int:
+    """How many days up to the initial day shape a run's forecast."""
+    return restore_model(checkpoint, run_dir).memory(checkpoint.input_days)
+
+
 def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, future_from: Path | None) -> None:
     first_dir, first = next(iter(checkpoints.items()))
     for run_dir, checkpoint in checkpoints.items():
@@ -191,8 +200,10 @@ def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, 
 
 
 def _make_ensemble(
-    days: int, run_dirs: Sequence[Path], folds: int, data: Path, behind: Mapping[str, int]
+    days: int, run_dirs: Sequence[Path], folds: int, data: Path, behind: Mapping[str, int], is_short: bool
 ) -> LeadEnsemble:
+    """`behind` says by how many days variables end before an initial day, `is_short` whether the record is short."""
+
     def held_out(faults: InputFaults) -> list[Path]:
         return [cross_validate(run_dir, folds, offered=data, faults=faults) for run_dir in run_dirs]
 
@@ -201,11 +212,15 @@ def _make_ensemble(
     weights = combination_weights(files)
     out_of_sample = OutOfSample.read(files, weights)
     outages = OutOfSample.read(held_out(InputFaults(behind, outages=True)), weights)
+    calibration = Calibration.of(out_of_sample, outages)
+    if is_short:
+        pieces = OutOfSample.read(held_out(InputFaults(behind, pieces=True)), weights)
+        calibration = calibration.for_short_records(pieces, days_in_piece(pieces.days - days))
     return LeadEnsemble(
         days=days,
         run_dirs=tuple(run_dirs),
         weights=weights,
-        calibration=Calibration.of(out_of_sample, outages),
+        calibration=calibration,
         climatology=Climatology.of(out_of_sample),
         seen_share=out_of_sample.seen_share,
     )
