@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from test_uncertainty import days_from, world
+from tiny_windows import windows_of
 
-from utils.forecasts.calibration import AGES, Calibration
-from utils.forecasts.cross_validation import LONGEST_OUTAGE, draw_outages
+from utils.dataset.blocks import DataSet
+from utils.forecasts import cross_validation
+from utils.forecasts.calibration import AGES, LEVELS, Calibration
+from utils.forecasts.cross_validation import LONGEST_OUTAGE, InputFaults, days_in_piece, draw_outages
 from utils.forecasts.quantile_scores import coverage_by_age
+from utils.models.compact import Compact
 
 CLASSES = [(0, 0), (1, 4), (5, 11), (12, 25), (26, 35)]
 
@@ -58,3 +63,37 @@ def test_coverage_by_age_is_that_of_a_loop():
         if sample.age[place] in (2, 3) and np.isfinite(sample.observed[place])
     ]
     assert count == len(chosen) and share.value == pytest.approx(np.mean(chosen))
+
+
+def test_a_record_in_pieces_is_one_that_begins_at_the_cut(monkeypatch, smap):
+    monkeypatch.setattr(cross_validation, "PIECE", 30)
+    model, whole = Compact(), DataSet(smap)
+    windows = windows_of(model, smap)
+    pieces = InputFaults(pieces=True).apply(windows, model)
+    count = days_in_piece(pieces.data.days)
+    assert count.min() == 1 and count.max() == 29 and len(pieces.data.days) == len(whole.days) - 4
+    init = int(np.flatnonzero(count == 12)[1])
+    day = pieces.data.days[init]
+    begun = model.make_windows(DataSet(smap, start=day - 11), windows.statistics, lead_days=3, input_days=3)
+    period = ((day + 3, day + 3),)
+    found, expected = (w.in_periods(period, "any").batch(np.array([0])).features for w in (pieces, begun))
+    torch.testing.assert_close(found, expected)
+    plain = windows.in_periods(period, "any").batch(np.array([0])).features
+    assert not torch.allclose(found, plain)
+
+
+def test_intervals_are_wider_by_what_short_records_need():
+    held, later = world(count=900, seed=1), world(count=900, seed=2)
+    calibration = Calibration.of(held)
+    history = np.arange(900) % 200
+    worse = np.where(history < 20, 2, 1)[:, None, None]
+    pieces = replace(later, observed=(later.forecast + worse * (later.observed - later.forecast)).astype(np.float32))
+    short = calibration.for_short_records(pieces, history)
+    np.testing.assert_allclose(short.by_history, [2, 2, 1, 1, 1, 1], atol=0.15)
+    assert (np.diff(short.by_history) <= 0).all() and short.by_history[-1] == 1
+    ends = [0, len(LEVELS) - 1]
+    few, many = (
+        np.ptp(short.quantiles(held.forecast[:1], held.age[:1], held.days[:1], ends, np.array([days])), axis=0)
+        for days in (5, 500)
+    )
+    np.testing.assert_allclose(few / many, short.by_history[0], rtol=1e-3)

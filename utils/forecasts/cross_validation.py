@@ -238,7 +238,8 @@ class HeldOut:
         self.samples = faults.apply(self.windows, self.model).in_periods(days, "test" if is_test else "training")
         self.parts = [Fold(periods.train, days)]
         if folds:
-            self.parts = _choose_folds(run_dir, checkpoint, self.samples.valid_time, folds)
+            whole = self.windows.in_periods(days, "training")  # the folds are the same whatever the faults are
+            self.parts = _choose_folds(run_dir, checkpoint, whole.valid_time, folds)
 
     def write(self, folder: Path, quiet: bool) -> dict[str, float | int]:
         """Write the forecasts of all folds; returns their RMSE, m3 m-3, and how many days pre-training had seen."""

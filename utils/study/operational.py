@@ -35,13 +35,13 @@ def make_operational(plan: Plan, task: Task) -> dict[str, Any]:
     return {}
 
 
-def test_file(run_dir: Path, inputs: InputFaults) -> Path:
+def find_test(run_dir: Path, inputs: InputFaults) -> Path:
     """Where the forecasts of the test days with such inputs are."""
     if inputs == ON_TIME:
         return run_dir / "predictions.nc"
     return run_dir / "operational" / inputs.folder / "predictions.nc"
 
 
-def held_out_file(run_dir: Path, inputs: InputFaults) -> Path:
+def find_held_out(run_dir: Path, inputs: InputFaults) -> Path:
     """Where those of the held-out days are."""
     return run_dir / "held_out" / inputs.folder / "predictions.nc"

@@ -22,7 +22,7 @@ from utils.scores import significance
 from utils.settings import run_folder
 from utils.study.claims import format_change, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.operational import LAGS, LATE, ON_TIME, held_out_file, test_file, with_outages
+from utils.study.operational import LAGS, LATE, ON_TIME, find_held_out, find_test, with_outages
 from utils.study.plan import closer_models
 from utils.study.results import TRANSFERRED, Results
 
@@ -82,12 +82,12 @@ def operational(results: Results) -> tuple[pd.DataFrame, pd.DataFrame] | None:
 
 def _read(run_dirs: list[Path], inputs: InputFaults) -> tuple[OutOfSample, Calibration, OutOfSample]:
     """Forecasts of the test days with such inputs, their calibration, and the forecasts with outages on top."""
-    held = [held_out_file(run_dir, inputs) for run_dir in run_dirs]
+    held = [find_held_out(run_dir, inputs) for run_dir in run_dirs]
     weights = combination_weights(held)
-    outages = [held_out_file(run_dir, with_outages(inputs)) for run_dir in run_dirs]
+    outages = [find_held_out(run_dir, with_outages(inputs)) for run_dir in run_dirs]
     calibration = Calibration.of(OutOfSample.read(held, weights), OutOfSample.read(outages, weights))
-    test = OutOfSample.read([test_file(run_dir, inputs) for run_dir in run_dirs], weights)
-    failing = OutOfSample.read([test_file(run_dir, with_outages(inputs)) for run_dir in run_dirs], weights)
+    test = OutOfSample.read([find_test(run_dir, inputs) for run_dir in run_dirs], weights)
+    failing = OutOfSample.read([find_test(run_dir, with_outages(inputs)) for run_dir in run_dirs], weights)
     return test, calibration, failing
 
 
