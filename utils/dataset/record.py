@@ -149,7 +149,7 @@ class Record:
         mean = (scale.cell_mean[number] - scale.low[number]) / scale.span[number]
         mean = np.where(scale.scored, mean, np.float32(OUTSIDE)).astype(np.float32)
         if name == "precipitation":
-            return np.broadcast_to(mean, (len(last), *mean.shape))
+            return np.repeat(mean[None], len(last), axis=0)
         known = last - behind
         values = self.features.numpy()[np.maximum(known, 0), self.channels.index(name)]
         in_run = known >= self.start_of_run[last]

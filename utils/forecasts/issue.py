@@ -35,7 +35,7 @@ class Issue:
 
     @property
     def is_single(self) -> bool:
-        return self.first == self.last
+        return bool(self.first == self.last)
 
     @property
     def day(self) -> np.datetime64:
