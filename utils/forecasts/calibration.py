@@ -130,7 +130,7 @@ class Calibration:
     table: Float32[np.ndarray, "region season level"]  # quantiles of scaled residuals
     region: Int8[np.ndarray, "lat lon"]  # index of REGIONS, -1 outside
 
-    oldest: int  # days: the greatest age that it was learned from
+    oldest: int = 0  # days: the greatest age that it was learned from
     by_history: Float32[np.ndarray, "history"] | None = None  # factor by the days in a row before a forecast
 
     @classmethod
