@@ -400,7 +400,9 @@ def test_a_second_study_finds_nothing_missing_and_says_the_same(study):
     assert second.code == 0, second.err
     assert tables(first) == tables(second)
     stamps = [p.stat().st_mtime for p in (folder / "results" / "runs").glob("*/*/*/seed0/predictions.nc")]
-    assert len(stamps) == 12 + 4 + 8 + 8 + 8 + 3 + 4 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
+    assert (
+        len(stamps) == 12 + 4 + 8 + 8 + 8 + 3 + 4 and max(stamps) < (folder / "results" / "table.csv").stat().st_mtime
+    )
 
 
 def test_scores_of_another_period_never_enter_the_table(study, script):
