@@ -6,11 +6,6 @@ is known at the end of its day. Nothing is carried across a gap in `time`: after
 
 FEATURES is the table of all of them. Who uses some names them, in the order in which they enter the model:
 ridge_memory (utils/scores/baselines.py) and the compact model (utils/models/compact.py). A new feature is one row.
-
-An anomaly is the observed soil moisture less the cell's training mean. Means of past days are weighted: a day that lies
-d days back weighs exp(-d / scale). The mean of past anomalies counts one observation of no anomaly among the others, so
-that it fades while nothing is observed. The mean of rain is over the days since the start or the last gap. Of rain, the
-square root is taken: the second half of a downpour wets the surface less.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,124 +14,36 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.ndimage import uniform_filter
 
 from utils.common.periods import annual_harmonics
-from utils.dataset.past import LateInputs, Past, decayed_mean
+from utils.dataset.past_days import (
+    STALE,
+    LateInputs,
+    Maps,
+    Past,
+    last_anomaly,
+    moisture_change,
+    near_freezing,
+    past_anomaly,
+    past_near_freezing,
+    past_rain,
+    past_rain_to_the_west,
+    past_rain_upwind,
+    past_variable_anomaly,
+    rain_before,
+    rain_since_observation,
+    rain_to_the_west,
+    rain_upwind,
+    season_anomaly,
+    temperature_change,
+    variable_anomaly,
+)
 from utils.dataset.predictors import OLDEST
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
 
-RECENT = 10  # days: e-folding time of the mean of a further variable
-STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
-WEST, BOX = 2, 3  # cells: in earlier versions, the mean of BOX × BOX cells whose middle lies this far to the west
-REACH = WEST + BOX // 2  # cells: how far these looked
 ROOT_RAIN = "mm0.5 day-0.5"
-FREEZING = 273.15  # K
-AROUND_FREEZING = (-10.0, 15.0)  # K, from the freezing point
-
-Maps = Float[np.ndarray, "time lat lon"]
-
-
-# ------------------------------------------------------------------------------------- features of the past, by the day
-
-
-def past_anomaly(past: Past, scale: int) -> Maps:
-    """Weighted mean of the anomalies observed so far."""
-    return decayed_mean(past.anomaly, past.previous, scale, prior=1)
-
-
-def past_rain(past: Past, scale: int) -> Maps:
-    """Antecedent precipitation: weighted mean of the rain so far."""
-    return decayed_mean(past.rain, past.previous, scale, prior=0)
-
-
-def rain_before(past: Past, lag: int) -> Maps:
-    """The square root of the rain `lag` days before each day.
-
-    Where the record's start or a gap is nearer than that, it is of the first day after it.
-    """
-    return past.rain[past.days_before(lag)]
-
-
-def last_anomaly(past: Past, _: int) -> Maps:
-    """The last observed anomaly; 0 where nothing has been observed yet."""
-    values = np.take_along_axis(past.anomaly, np.maximum(past.last, 0), axis=0)
-    return np.where(past.last >= 0, values, np.float32(0))
-
-
-def moisture_change(past: Past, lag: int) -> Maps:
-    """The last observed anomaly less the one that was the last `lag` days before."""
-    last = last_anomaly(past, 0)
-    return last - last[past.days_before(lag)]
-
-
-def temperature_change(past: Past, lag: int) -> Maps:
-    """Soil temperature less that of `lag` days before."""
-    temperature = past.series("soil_temperature")
-    return temperature - temperature[past.days_before(lag)]
-
-
-def near_freezing(past: Past, _: int) -> Maps:
-    """Soil temperature above the freezing point, cut where frost and thaw are far away."""
-    return np.clip(past.series("soil_temperature") - FREEZING, *AROUND_FREEZING)
-
-
-def past_near_freezing(past: Past, scale: int) -> Maps:
-    """Weighted mean of that: whether there may be snow or frozen ground."""
-    return decayed_mean(near_freezing(past, 0), past.previous, scale, prior=0)
-
-
-def variable_anomaly(past: Past, name: str) -> Maps:
-    """A daily variable less the cell's training mean."""
-    statistics = past.record.statistics
-    return past.series(name) - statistics.cell_mean[statistics.number(name)]
-
-
-def past_variable_anomaly(past: Past, name: str) -> Maps:
-    """Weighted mean of such anomalies so far, with RECENT as its scale."""
-    return decayed_mean(variable_anomaly(past, name), past.previous, RECENT, prior=0)
-
-
-def rain_since_observation(past: Past, _: int) -> Maps:
-    """Sum of the rain since the last observation, while that is at most STALE days old."""
-    observed, age = np.isfinite(past.anomaly), past.age(OLDEST)
-    rain = np.where(age <= STALE, past.rain, 0)
-    sums = np.zeros_like(past.rain)
-    for row, before in enumerate(past.previous):
-        if before >= 0:
-            sums[row] = np.where(observed[row], 0, sums[before] + rain[row])
-    return sums
-
-
-def season_anomaly(past: Past, wave: int) -> Maps:
-    """Cosine (0) or sine (1) of the day of the year, less its mean over the cell's observed days.
-
-    Without the mean, a record of one summer would take its own season for the year's.
-    """
-    waves = annual_harmonics(past.days, 1)[:, 1:]
-    return waves[:, wave, None, None] - past.record.statistics.mean_season[wave]
-
-
-def rain_upwind(past: Past, _: int) -> Maps:
-    """Today's rain where the weather comes from."""
-    return past.upwind
-
-
-def past_rain_upwind(past: Past, scale: int) -> Maps:
-    """Antecedent precipitation where the weather comes from."""
-    return decayed_mean(past.upwind, past.previous, scale, prior=0)
-
-
-def rain_to_the_west(past: Past, _: int) -> Maps:
-    """Today's rain some cells to the west, as models of earlier versions see it."""
-    return mean_to_the_west(past, past.rain)
-
-
-def past_rain_to_the_west(past: Past, scale: int) -> Maps:
-    """Antecedent precipitation some cells to the west, as models of earlier versions see it."""
-    return mean_to_the_west(past, past_rain(past, scale))
 
 
 # --------------------------------------------------------------------------------- features of the season and the cell
@@ -302,24 +209,3 @@ def static_maps(statistics: Statistics, names: tuple[str, ...]) -> Float32[np.nd
     rows = [find_feature(name) for name in names]
     maps = np.stack([row.function(statistics, row.argument) for row in rows])
     return np.where(statistics.scored, maps, 0).astype(np.float32)
-
-
-# ------------------------------------------------------------------------------------------------------------- helpers
-
-
-def mean_to_the_west(past: Past, values: Maps) -> Maps:
-    """Mean of `values` over a box of BOX × BOX cells whose middle lies WEST cells to the west, in the same unit.
-
-    Only scored cells count; the mean is 0 where the box has none.
-    """
-    scored, grid = past.scored, past.record.grid
-    inside = np.where(scored, values, 0).astype(np.float32)
-    total = uniform_filter(inside, (0, BOX, BOX), mode="constant")
-    count = uniform_filter(scored.astype(np.float32), (BOX, BOX), mode="constant")
-    mean = np.where(count > 1e-6, total / np.maximum(count, 1e-6), 0)
-    western = np.zeros_like(mean)
-    if grid.lon[-1] >= grid.lon[0]:  # columns run eastward
-        western[..., WEST:] = mean[..., :-WEST]
-    else:
-        western[..., :-WEST] = mean[..., WEST:]
-    return western

@@ -18,7 +18,7 @@ SOURCES = (
     "utils/common/ridge.py",
     "utils/data_processing.py",
     "utils/dataset/antecedent_features.py",
-    "utils/dataset/past.py",
+    "utils/dataset/past_days.py",
     "utils/dataset/predictors.py",
     "utils/dataset/record.py",
     "utils/dataset/statistics.py",
