@@ -15,6 +15,7 @@ from utils.dataset.lags import KnownInputs, choose_lags, find_newest
 from utils.dataset.prepared import THREE, write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics
+from utils.dataset.upwind_rain import root_rain
 from utils.models.change_net import FEATURES
 from utils.models.compact import DYNAMIC, IN_CELLS, Compact, MemoryWindows
 
@@ -137,3 +138,21 @@ def test_the_newest_day_of_each_variable(tmp_path):
         raw.load().assign(soil_moisture=raw["soil_moisture"] * np.nan).to_netcdf(tmp_path / "b.nc")
     with pytest.raises(UserError, match="soil_moisture has no valid value"):
         find_newest(tmp_path / "b.nc", ends)
+
+
+def test_missing_rain_is_the_mean_of_the_roots_so_far():
+    """By a loop, in one cell; where nothing is known yet, the root of the training mean."""
+    rng = np.random.default_rng(0)
+    rain = rng.gamma(0.4, 8.0, (12, 1, 1)).astype(np.float32)
+    missing = np.zeros(rain.shape, bool)
+    missing[[0, 5, 6, 11]] = True
+    previous = np.arange(12) - 1
+    previous[9] = -1  # a gap
+    found = root_rain(rain, missing, previous, mean=np.full((1, 1), 4.0, np.float32))[:, 0, 0]
+    assert found[0] == 2
+    for day in (5, 6, 11):
+        start = 9 if day > 8 else 0
+        known = [(np.exp(-(day - d) / 30), np.sqrt(rain[d, 0, 0])) for d in range(start, day) if not missing[d, 0, 0]]
+        expected = sum(weight * root for weight, root in known) / sum(weight for weight, _ in known)
+        assert found[day] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(found[~missing[:, 0, 0]], np.sqrt(rain[~missing]))

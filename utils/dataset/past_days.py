@@ -5,6 +5,9 @@ d days back weighs exp(-d / scale). The mean of past anomalies counts one observ
 that it fades while nothing is observed. The mean of rain is over the days since the start or the last gap. Of rain, the
 square root is taken: the second half of a downpour wets the surface less.
 
+Where rain is missing, the weighted mean of its root so far stands in: the root of the mean rain is larger than the mean
+of the roots, and would make every forecast too wet.
+
 Some inputs may reach us later than soil moisture. From a forecast's initial day, such a variable is then missing on its
 last days. So each initial day gets late days of its own behind those of the record: copies of its last days, on which
 the late variables are missing. Each day names the day before it; the late days lead back to the record's:
@@ -21,11 +24,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import uniform_filter
 
-from utils.common.periods import annual_harmonics, starts_of_runs
+from utils.common.periods import annual_harmonics
 from utils.dataset.predictors import OLDEST
-from utils.dataset.record import Record, last_valid
+from utils.dataset.record import Record, decayed_mean, last_valid
 from utils.dataset.statistics import MOISTURE
-from utils.dataset.upwind_rain import root_rain, upwind_rain
+from utils.dataset.upwind_rain import fill_rain, root_rain, upwind_rain
 
 RECENT = 10  # days: e-folding time of the mean of a further variable
 STALE = 7  # days: the compact model learned from no older observation, and counts an older one as of this age
@@ -56,21 +59,20 @@ class Past:
     previous   row of the day before; −1 where the record starts, or a gap ends
     init_rows  row of each initial day of `late`, as it is known then; empty without `late`
 
-    `upwind` is the rain upwind of a record that is a part of a larger map, with that of the mean rain in the last row.
+    `upwind` is the rain upwind of a record that is a part of a larger map.
     """
 
     def __init__(self, record: Record, upwind: Maps | None = None, late: LateInputs | None = None):
         self.record, self._upwind, self.late = record, upwind, late
         self.scored = record.statistics.scored
-        starts = starts_of_runs(record.days)
-        self.day = np.arange(len(starts))
-        self.previous = np.where(starts, -1, self.day - 1)
+        self.day, self.previous = np.arange(len(record.days)), record.previous
         self.init_rows = np.empty(0, int)
         if late:
-            self._add_late_days(late, starts)
+            self._add_late_days(late)
         self.days = record.days[self.day]
 
-    def _add_late_days(self, late: LateInputs, starts: Bool[np.ndarray, "time"]) -> None:
+    def _add_late_days(self, late: LateInputs) -> None:
+        starts = self.previous < 0
         day = late.inits[:, None] + np.arange(1 - late.longest, 1)  # [init, late day]
         row = len(starts) + np.arange(day.size).reshape(day.shape)
         previous = np.hstack([day[:, :1] - 1, row[:, :-1]])
@@ -102,10 +104,18 @@ class Past:
         moisture = record.hide(record.around) - record.statistics.cell_mean[MOISTURE]
         return moisture[self.day] if self.late else moisture
 
+    def _lacks_rain(self) -> Bool[np.ndarray, "time lat lon"]:
+        """Where precipitation is missing, or not known yet."""
+        missing = self.record.lacks_rain[self.day]
+        if self.late and (behind := self.late.behind.get("precipitation", 0)):
+            missing[self._late_rows(behind)] = self.scored
+        return missing
+
     @cached_property
     def rain(self) -> Maps:
         """The square root of each day's precipitation, mm0.5 day-0.5."""
-        return root_rain(self.series("precipitation"))
+        mean = self.record.statistics.cell_mean[self.record.statistics.number("precipitation")]
+        return root_rain(self.series("precipitation"), self._lacks_rain(), self.previous, mean)
 
     @cached_property
     def upwind(self) -> Maps:
@@ -114,7 +124,9 @@ class Past:
             return upwind_rain(self.rain, self.scored, self.record.grid)
         known = self._upwind[self.day]
         if self.late and (behind := self.late.behind.get("precipitation", 0)):
-            known[self._late_rows(behind)] = self._upwind[-1]
+            missing = np.zeros(known.shape, bool)
+            missing[self._late_rows(behind)] = True
+            return fill_rain(known, missing, self.previous, usual=np.zeros_like(known[0]))
         return known
 
     @cached_property
@@ -237,22 +249,6 @@ def past_rain_to_the_west(past: Past, scale: int) -> Maps:
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
-
-
-def decayed_mean(values: Maps, previous: Int[np.ndarray, "time"], scale: int, prior: float) -> Maps:
-    """Exponentially weighted mean of the finite values up to each day, since the start or the last gap.
-
-    `previous` is the row of the day before, `scale` the e-folding time in days, `prior` the weight of a value of 0 that
-    is always among the others. The mean is 0 where there is nothing to average.
-    """
-    decay = np.exp(-1 / np.float32(scale))
-    weight = np.isfinite(values).astype(np.float32)
-    total = np.where(weight > 0, values, np.float32(0))
-    for row, before in enumerate(previous):
-        if before >= 0:
-            total[row] += decay * total[before]
-            weight[row] += decay * weight[before]
-    return total / np.maximum(weight + prior, np.finfo(np.float32).tiny)
 
 
 def mean_to_the_west(past: Past, values: Maps) -> Maps:

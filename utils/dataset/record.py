@@ -26,6 +26,7 @@ class Record:
     target     [time, lat, lon], soil moisture in m3 m-3, matched to the source where the statistics say so
     observed   [time, lat, lon], soil moisture in m3 m-3; NaN where it is missing or does not count
     around     the same with that of neighbours
+    lacks_rain [time, lat, lon], where precipitation is missing in a scored cell
 
     With `own`, soil moisture counts as observed in these cells alone: the others are neighbours. Where it is `hidden`,
     the inputs lack it as if it were missing; the targets do not. `static` maps and `weather`, which is the known
@@ -46,6 +47,7 @@ class Record:
         self.grid: Grid = grid_of(ds)
         self.days = ds["time"].values.astype("datetime64[D]")
         moisture: Float32[np.ndarray, "time lat lon"] = ds["soil_moisture"].values
+        self.lacks_rain = np.isnan(ds["precipitation"].values) & statistics.scored
         self.around = np.where(statistics.scored, moisture, np.float32(np.nan))
         self.observed = self.around if own is None or own.all() else np.where(own, self.around, np.float32(np.nan))
         self.target = statistics.to_source(torch.from_numpy(self.observed))  # without matching, the same memory
@@ -156,6 +158,11 @@ class Record:
         return np.where(in_run[:, None, None], values, mean)
 
     @property
+    def previous(self) -> Int[np.ndarray, "time"]:
+        """For each day, the position of the day before; −1 where the record starts, or a gap ends."""
+        return np.where(starts_of_runs(self.days), -1, np.arange(len(self.days)) - 1)
+
+    @property
     def start_of_run(self) -> Int[np.ndarray, "time"]:
         """For each day, the position of the first day since the start of the record or the last gap."""
         return np.maximum.accumulate(np.where(starts_of_runs(self.days), np.arange(len(self.days)), 0))
@@ -198,3 +205,21 @@ def swath_gaps(
     """
     shift = np.random.default_rng(seed).random(len(days))
     return (lon * ORBITS / 360 + shift[:, None]) % 1 < share
+
+
+def decayed_mean(
+    values: Float[np.ndarray, "time lat lon"], previous: Int[np.ndarray, "time"], scale: int, prior: float
+) -> Float[np.ndarray, "time lat lon"]:
+    """Exponentially weighted mean of the finite values up to each day, since the start or the last gap.
+
+    `previous` is the row of the day before, `scale` the e-folding time in days, `prior` the weight of a value of 0 that
+    is always among the others. The mean is 0 where there is nothing to average.
+    """
+    decay = np.exp(-1 / np.float32(scale))
+    weight = np.isfinite(values).astype(np.float32)
+    total = np.where(weight > 0, values, np.float32(0))
+    for row, before in enumerate(previous):
+        if before >= 0:
+            total[row] += decay * total[before]
+            weight[row] += decay * weight[before]
+    return total / np.maximum(weight + prior, np.finfo(np.float32).tiny)

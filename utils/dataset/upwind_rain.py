@@ -10,16 +10,17 @@ finer than GROUP km are therefore summed in groups first. The groups of the whol
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from utils.common.grid import WHOLE, Grid, bounds
 from utils.dataset.blocks import DataSet
-from utils.dataset.record import Record
+from utils.dataset.record import Record, decayed_mean
 from utils.dataset.statistics import Statistics
 
 NEAR, FAR = 100.0, 640.0  # km west of the cell's centre
 HALF_HEIGHT = 330.0  # km
 GROUP = 100.0  # km: cells of half this width or less are grouped
+USUAL_DAYS = 30  # e-folding time of the mean that stands where rain is missing
 DEGREE = 111.195  # km, on a sphere with the Earth's mean radius
 Maps = Float[np.ndarray, "time lat lon"]
 Window = tuple[slice, slice]
@@ -63,23 +64,44 @@ def upwind_rain(rain: Maps, scored: Bool[np.ndarray, "lat lon"], grid: Grid) -> 
     return UpwindRain(grid, len(rain)).add(rain, scored).means()
 
 
-def root_rain(precipitation: Maps) -> Maps:
-    """The square root of precipitation in mm day-1, mm0.5 day-0.5."""
-    return np.sqrt(np.maximum(precipitation, 0))
+def root_rain(
+    precipitation: Maps,
+    missing: Bool[np.ndarray, "time lat lon"],
+    previous: Int[np.ndarray, "time"],
+    mean: Float[np.ndarray, "lat lon"],
+) -> Maps:
+    """The square root of precipitation, mm0.5 day-0.5, from mm day-1; `fill_rain` says what stands where it is missing.
+
+    `mean` is that of the training period; its root stands where nothing is known before.
+    """
+    return fill_rain(np.sqrt(np.maximum(precipitation, 0)), missing, previous, usual=np.sqrt(mean))
+
+
+def fill_rain(
+    rain: Maps,
+    missing: Bool[np.ndarray, "time lat lon"],
+    previous: Int[np.ndarray, "time"],
+    usual: Float[np.ndarray, "lat lon"],
+) -> Maps:
+    """Rain with its weighted mean of the days before, with the scale USUAL_DAYS, where it is missing.
+
+    `previous` is the row of the day before each row. Before the first value it is `usual`.
+    """
+    if not missing.any():
+        return rain
+    mean = usual + decayed_mean(np.where(missing, np.nan, rain - usual), previous, USUAL_DAYS, prior=0)
+    return np.where(missing, mean, rain).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)  # the parts of a map in blocks ask for the same one
 def read_upwind_rain(data: DataSet, statistics: Statistics) -> UpwindRain:
-    """The square root of the rain of a data set that is too large for memory, in one pass over it.
-
-    Behind its days stands one more, with the mean rain of the training period, which stands in for missing rain.
-    """
-    upwind = UpwindRain(data.grid, len(data.days) + 1)
+    """The square root of the rain of a data set that is too large for memory, in one pass over it."""
+    upwind = UpwindRain(data.grid, len(data.days))
     for block in data.blocks():
         record = Record(data.read(block.own), statistics.part(block.own))
         mean = record.statistics.cell_mean[record.statistics.number("precipitation")]
-        rain = np.concatenate([record.physical("precipitation"), mean[None]])
-        upwind.add(root_rain(rain), record.statistics.scored, block.own)
+        rain = root_rain(record.physical("precipitation"), record.lacks_rain, record.previous, mean)
+        upwind.add(rain, record.statistics.scored, block.own)
     return upwind
 
 
