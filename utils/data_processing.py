@@ -17,7 +17,7 @@ Missing values
     - Missing soil moisture and soil temperature of a scored cell become its last earlier valid value. That value is
       never taken from a later day, and never from the other side of a gap. Before the first valid value, the cell's
       mean over the training period stands in; where there is none, the mean over cells.
-    - Missing precipitation becomes that mean at once, because rain does not persist.
+    - Missing precipitation becomes that mean at once: rain does not persist. Antecedent features take its mean root.
     - A missing target counts neither in the loss nor in the scores.
 
 What else a model may see
