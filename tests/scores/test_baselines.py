@@ -54,6 +54,12 @@ def prepared(ds, train=("2015-03-31", "2015-06-15"), test=("2015-07-01", "2015-0
     )
 
 
+def mean_root_before(day, known, usual):
+    """What stands for missing rain: the mean of the known roots of the days before it, with weights."""
+    weights = {d: np.exp(-(day - d) / 30) for d in known if d < day}
+    return sum(weights[d] * known[d] for d in weights) / sum(weights.values()) if weights else usual
+
+
 def remembered(record: Record, day: int, row: int, column: int) -> dict[str, float]:
     """One cell's features of the past at the end of a day, found day by day backwards to the start or a gap."""
     mean = record.statistics.cell_mean[:, row, column].astype(float)
@@ -63,7 +69,8 @@ def remembered(record: Record, day: int, row: int, column: int) -> dict[str, flo
     while back[-1] > 0 and record.days[back[-1]] - record.days[back[-1] - 1] == np.timedelta64(1, "D"):
         back.append(back[-1] - 1)
     anomalies = [float(record.observed[d, row, column]) - mean[1] for d in back]
-    rain = [max(filled[d, 0], 0) ** 0.5 for d in back]
+    known = {d: max(filled[d, 0], 0) ** 0.5 for d in back if not record.lacks_rain[d, row, column]}
+    rain = [known[d] if d in known else mean_root_before(d, known, usual=mean[0] ** 0.5) for d in back]
     seen = [(age, value) for age, value in enumerate(anomalies) if np.isfinite(value)]
     found = {
         "last_anomaly": seen[0][1] if seen else 0,
