@@ -1,10 +1,12 @@
 """A forecast in a GIS: names of its bands, GeoTIFF files against the values of the forecast, and what is refused."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.warp
 import xarray as xr
 
 from utils.common.cli import UserError
@@ -108,6 +110,18 @@ def test_a_geotiff_shows_each_cell_at_its_place(tmp_path, lat, lon):
             nearest = np.abs(lat - north).argmin(), np.abs((lon - east + 180) % 360 - 180).argmin()
             assert np.abs(lat[nearest[0]] - north) < 1e-4
             assert image[row, column] == moisture[nearest]
+
+
+def test_a_full_disk_gets_one_sentence_and_leaves_nothing(tmp_path):
+    ds = forecast_of(np.linspace(54, 5, 100), np.linspace(70, 120, 100))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # bytes; Python ignores the signal
+    try:
+        with pytest.raises(UserError, match="could not be written, the disk or quota is full"):
+            written(ds, tmp_path / "f.nc")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_uneven_cells_are_refused_with_one_sentence():

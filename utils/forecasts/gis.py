@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import xarray as xr
+from rasterio.io import MemoryFile
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
@@ -124,11 +125,13 @@ def _write_geotiff(
         "predictor": "yes",
         "overview_resampling": "average",  # the default, cubic, would go beyond the values of the map
     }
-    with whole_file(path) as partial, rasterio.open(partial, "w", **profile) as file:
-        file.write(values, 1)
-        file.units = (layer.attrs["units"],)
-        file.set_band_description(1, f"{valid}, {format_days(days)} ahead: {name}")
-        file.update_tags(**{key: str(value) for key, value in tags.items()})
+    with MemoryFile() as memory, whole_file(path) as partial:
+        with memory.open(**profile) as file:
+            file.write(values, 1)
+            file.units = (layer.attrs["units"],)
+            file.set_band_description(1, f"{valid}, {format_days(days)} ahead: {name}")
+            file.update_tags(**{key: str(value) for key, value in tags.items()})
+        partial.write_bytes(memory.getbuffer())  # GDAL would not say that the disk is full
 
 
 def _date(time: np.datetime64) -> str:
