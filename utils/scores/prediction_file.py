@@ -136,11 +136,12 @@ def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) ->
         "long_name": "climate region by the mean precipitation of the training period",
     }
     rain = climate.cell_mean[list(VARIABLES).index("precipitation")]
+    area = {"units": "km2", "standard_name": "cell_area", "long_name": "area of the cell"}
     init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {
             "region": (("lat", "lon"), region_of(rain), regions),
-            "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
+            "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), area),
         },
         coords={
             "time": ("time", days.astype("datetime64[ns]"), AXES["time"]),
