@@ -1,0 +1,64 @@
+"""A map of stations, coloured by how well maps agree with them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from utils.common.text import format_days
+from utils.Drawmap import ERROR, SKILL, centred_colours, sequential_colours
+from utils.figures.map_panels import Panel, Region, colour_bar, find_region, map_figure
+from utils.figures.style import STYLE, UNITS, save
+
+COLUMNS = {"r": "r (–)", "anomaly_r": "anomaly r (–)", "ubrmsd": f"ubRMSD ({UNITS})"}
+POINT = {"s": 13, "edgecolors": "0.2", "linewidths": 0.3, "zorder": 4}
+MARGIN, LEAST = 0.1, 2.0  # around the stations: a share of their extent, and degrees at least
+MOST_ROWS = 3  # lead times: the first, the last and one between
+
+
+def draw_stations(table: pd.DataFrame, title: str, path: Path) -> None:
+    """Draw r, anomaly r and ubRMSD of each station, a row a lead time; PNG and PDF.
+
+    `table`: rows of stations as `tabulate_sites` makes them, of one series: lat, lon, lead_days and the three scores.
+    """
+    save(_stations_figure(table, title), path, vector=True)
+
+
+@rc_context(STYLE)
+def _stations_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Axes in order: the maps of each lead time (over all China each followed by its inset), three colour bars."""
+    leads = sorted(table["lead_days"].unique())
+    leads = [leads[number] for number in sorted({0, len(leads) // 2, len(leads) - 1})][:MOST_ROWS]
+    colours = {
+        "r": centred_colours(table["r"].to_numpy(), SKILL, most=1),
+        "anomaly_r": centred_colours(table["anomaly_r"].to_numpy(), SKILL, most=1),
+        "ubrmsd": sequential_colours(table["ubrmsd"].to_numpy(), ERROR),
+    }
+    region, empty = _region_of(table)
+    rows = [[Panel("", empty, colours[name], heading=_heading(lead)) for name in COLUMNS] for lead in leads]
+    figure, panels = map_figure(region, rows, title, bottom=0.55)
+    for lead, axes in zip(leads, panels, strict=True):
+        stations = table[table["lead_days"] == lead]
+        for ax, name in zip(axes, COLUMNS, strict=True):
+            for part in (ax, *ax.child_axes):
+                part.scatter(stations["lon"], stations["lat"], c=stations[name], **colours[name], **POINT)
+    for number, (name, label) in enumerate(COLUMNS.items()):
+        colour_bar(figure, panels[:, number], colours[name], table[name].to_numpy(), label)
+    return figure
+
+
+def _heading(lead: int) -> str:
+    return f"{format_days(int(lead))} ahead" if lead else ""
+
+
+def _region_of(table: pd.DataFrame) -> tuple[Region, np.ndarray]:
+    """The frame around the stations, and a map of it [3, 3] without values: the points are drawn on it."""
+    centres = []
+    for name in ("lat", "lon"):
+        low, high = table[name].min(), table[name].max()
+        margin = max(MARGIN * (high - low), LEAST)
+        centres.append(np.linspace(low - margin, high + margin, 7)[1::2])
+    valued = np.ones((3, 3), bool)
+    return find_region(*centres, maps=[valued.astype(float)], valued=valued), np.full((3, 3), np.nan)
