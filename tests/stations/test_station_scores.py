@@ -51,7 +51,7 @@ def test_intervals_hold_the_truth_where_those_for_independent_days_do_not():
     rng = np.random.default_rng(2)
     truth = {"bias": ("bias", 0.02), "ubrmsd": ("ubrmsd", 0.02998), "r": ("pearson_r", 0.8)}
     ours, theirs = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
-    runs = 150
+    runs = 100
     for _ in range(runs):
         series, station = pair(rng, memory=0.9)
         scores = score_pair(series, station)
@@ -67,14 +67,14 @@ def test_intervals_hold_the_truth_where_those_for_independent_days_do_not():
 
 def test_stations_that_err_together_count_as_one():
     rng = np.random.default_rng(3)
-    first, other = (score_pair(*pair(rng, memory=0.5)) for _ in range(2))
+    stations = [score_pair(*pair(rng, memory=0.5)) for _ in range(9)]
     for name, metric in METRICS.items():
         if name == "snr":
             continue
-        alone, twice = (estimate_mean([first[name]] * count, metric) for count in (1, 2))
+        alone, twice = (estimate_mean([stations[0][name]] * count, metric) for count in (1, 2))
         np.testing.assert_allclose(twice, alone, rtol=1e-9)
-        both = estimate_mean([first[name], other[name]], metric)
-        assert both.high - both.low < 0.9 * (alone.high - alone.low)
+        several = estimate_mean([scores[name] for scores in stations], metric)
+        assert several.high - several.low < 0.6 * (alone.high - alone.low)
 
 
 def test_a_station_of_a_few_days_weighs_as_much_as_one_of_many():
@@ -120,17 +120,17 @@ def triple(rng, count: int) -> pd.DataFrame:
 
 
 def test_triple_collocation_finds_the_errors_that_were_put_in():
-    table = triple(np.random.default_rng(7), count=3000)
+    table = triple(np.random.default_rng(7), count=10_000)
     triples, score = collocate(table)
     shrink = np.sqrt(1 - 1 / 35)  # what an anomaly keeps of white noise
-    assert triples["forecast"].snr == score.value == pytest.approx(3, abs=0.4)
+    assert triples["forecast"].snr == score.value == pytest.approx(3, abs=0.5)
     assert triples["station"].error == pytest.approx(0.02 * shrink, rel=0.06)
     assert triples["forecast"].error == pytest.approx(0.04 * 10**-0.15 * shrink, rel=0.06)
     assert triples["third"].error == pytest.approx(0.04 * 4 / 3 * shrink, rel=0.06)
     found = estimate_mean([score], METRICS["snr"])
     np.random.seed(0)  # pytesmo draws from the global generator
     anomalies = to_anomalies(table).to_numpy().T
-    (_, low, high), *_ = tcol_metrics_with_bootstrapped_ci(*anomalies, nsamples=300)
+    (_, low, high), *_ = tcol_metrics_with_bootstrapped_ci(*anomalies, nsamples=200)
     assert found.low < 3 < found.high
     assert found.high - found.low == pytest.approx(high[1] - low[1], rel=0.25)
 

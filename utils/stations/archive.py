@@ -87,7 +87,7 @@ def read_archive(path: Path, grid: Grid, period: Span) -> Archive:
 
 def combine(series: Sequence[pd.Series]) -> pd.Series:
     """The mean of several series, by day, of those that have a value; each has its own mean removed and added again."""
-    table = pd.concat(series, axis=1)
+    table = pd.concat(series, axis=1).sort_index()
     means = table.mean()
     return (table - means).mean(axis=1).dropna() + means.mean()
 
@@ -181,7 +181,8 @@ def _read_sensors(archive: Archive, files: list[DataFile]) -> list[pd.Series]:
         except Exception:  # as above
             archive.unreadable.append(str(file.file_path))
             continue
-        days = daily_means(table["soil_moisture"][table["soil_moisture_flag"] == "G"], name=str(file.file_path))
+        good = table.loc[table["soil_moisture_flag"] == "G", "soil_moisture"].astype(float)
+        days = daily_means(good, name=str(file.file_path))
         if len(days):
             series.append(days)
     return series

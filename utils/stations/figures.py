@@ -1,5 +1,6 @@
 """A map of stations, coloured by how well maps agree with them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def draw_stations(table: pd.DataFrame, title: str, path: Path) -> None:
 @rc_context(STYLE)
 def _stations_figure(table: pd.DataFrame, title: str) -> Figure:
     """Axes in order: the maps of each lead time (over all China each followed by its inset), three colour bars."""
-    leads = sorted(table["lead_days"].unique())
+    leads = sorted(set(table["lead_days"].tolist()))
     leads = [leads[number] for number in sorted({0, len(leads) // 2, len(leads) - 1})][:MOST_ROWS]
     colours = {
         "r": centred_colours(table["r"].to_numpy(), SKILL, most=1),
@@ -37,7 +38,11 @@ def _stations_figure(table: pd.DataFrame, title: str) -> Figure:
         "ubrmsd": sequential_colours(table["ubrmsd"].to_numpy(), ERROR),
     }
     region, empty = _region_of(table)
-    rows = [[Panel("", empty, colours[name], heading=_heading(lead)) for name in COLUMNS] for lead in leads]
+    rows = []
+    for lead in leads:
+        rows.append([Panel("", empty, colours[name]) for name in COLUMNS])
+        if lead:
+            rows[-1][0] = replace(rows[-1][0], heading=f"{format_days(lead)} ahead")
     figure, panels = map_figure(region, rows, title, bottom=0.55)
     for lead, axes in zip(leads, panels, strict=True):
         stations = table[table["lead_days"] == lead]
@@ -47,10 +52,6 @@ def _stations_figure(table: pd.DataFrame, title: str) -> Figure:
     for number, (name, label) in enumerate(COLUMNS.items()):
         colour_bar(figure, panels[:, number], colours[name], table[name].to_numpy(), label)
     return figure
-
-
-def _heading(lead: int) -> str:
-    return f"{format_days(int(lead))} ahead" if lead else ""
 
 
 def _region_of(table: pd.DataFrame) -> tuple[Region, np.ndarray]:

@@ -37,7 +37,8 @@ def open_maps(path: Path) -> xr.Dataset:
     try:
         check_axes(ds, path)
         if "lead_time" in ds.dims:
-            check_variables(ds, path, names=["soil_moisture"], dims=ds["soil_moisture"].dims)
+            dims = ds["soil_moisture"].dims if "soil_moisture" in ds else ()
+            check_variables(ds, path, names=["soil_moisture"], dims=dims)
         elif "predicted" not in ds:
             check_variables(ds, path, names=["soil_moisture"])
             ds = ds.assign_coords(time=days_of(ds, path))

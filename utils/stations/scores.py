@@ -20,6 +20,7 @@ from pytesmo.metrics import bias, pearson_r, tcol_metrics, ubrmsd
 from pytesmo.time_series.filtering import moving_average
 from scipy.stats import t
 
+from utils.scores.metrics import VARIATION
 from utils.scores.significance import LEVEL
 from utils.scores.variance import number_days, variance_of_mean
 
@@ -71,7 +72,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Triple:
-    """What triple collocation says of one of three series; NaN where the error's variance comes out negative."""
+    """What triple collocation says of one of three series; NaN where the error's variance does not come out positive."""
 
     snr: float  # dB, of its variance that it shares with the others over that of its error
     error: float  # m3 m-3, standard deviation of its error in the station's scale
@@ -101,7 +102,7 @@ def to_anomalies(table: pd.DataFrame) -> pd.DataFrame:
 
 def _correlate(x: pd.Series, y: pd.Series) -> Score:
     """Pearson's r after Fisher's transformation; NaN where a series is constant or has few days."""
-    if len(x) < FEWEST_DAYS or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < FEWEST_DAYS or min(x.std(), y.std()) < VARIATION:
         return Score(np.nan, pd.Series(np.nan, index=x.index))
     r = float(np.clip(pearson_r(x.to_numpy(), y.to_numpy()), -ALMOST_ONE, ALMOST_ONE))
     x, y = ((values - values.mean()) / values.std(ddof=0) for values in (x, y))
@@ -120,8 +121,9 @@ def collocate(table: pd.DataFrame) -> tuple[dict[str, Triple], Score] | None:
     covariance = anomalies.cov().to_numpy()
     if len(anomalies) < FEWEST_FOR_TRIPLES or not (covariance > 0).all():
         return None
-    snr, error, _ = tcol_metrics(*anomalies.to_numpy(np.float64).T, ref_ind=0)
-    snr = np.where(np.isfinite(error), snr, np.nan)  # pytesmo takes the negative variance without its sign
+    with np.errstate(divide="ignore"):
+        snr, error, _ = tcol_metrics(*anomalies.to_numpy(np.float64).T, ref_ind=0)
+    snr = np.where(error > 0, snr, np.nan)  # pytesmo takes a negative variance without its sign
     triples = {name: Triple(float(s), float(e)) for name, s, e in zip(table.columns, snr, error, strict=True)}
     centred = anomalies - anomalies.mean()
     share, influence = 1.0, 0.0  # of its variance that is signal: cov(y, x) cov(y, z) / var(y) / cov(x, z)
@@ -129,7 +131,8 @@ def collocate(table: pd.DataFrame) -> tuple[dict[str, Triple], Score] | None:
         value = covariance[one, other]
         share = share * value**power
         influence = influence + power * (centred.iloc[:, one] * centred.iloc[:, other] / value - 1)
-    return triples, Score(float(snr[1]), DECIBEL / (1 - share) * (influence - influence.mean()))
+    noise = 1 - share if error[1] > 0 else np.nan
+    return triples, Score(float(snr[1]), DECIBEL / noise * (influence - influence.mean()))
 
 
 def estimate_mean(scores: Sequence[Score], metric: Metric) -> Interval:
@@ -138,8 +141,8 @@ def estimate_mean(scores: Sequence[Score], metric: Metric) -> Interval:
     if not known:
         return Interval(np.nan, np.nan, np.nan)
     value = float(np.mean([score.value for score in known]))
-    shares = pd.concat([score.influence / len(score.influence) for score in known], axis=1)
-    counts = pd.concat([score.influence * 0 + 1 / len(score.influence) for score in known], axis=1)
+    shares = pd.concat([score.influence / len(score.influence) for score in known], axis=1).sort_index()
+    counts = pd.concat([score.influence * 0 + 1 / len(score.influence) for score in known], axis=1).sort_index()
     days = number_days(shares.index.to_numpy())
     influence = shares.sum(axis=1).to_numpy() * len(days) / len(known)
     variance, freedom = variance_of_mean(influence, days, weights=counts.sum(axis=1).to_numpy())

@@ -64,7 +64,7 @@ def score_sites(
     for lead_days, series in tables.items():
         for site in sites:
             columns = {name: table.iloc[:, site.place] for name, table in series.items()}
-            common = pd.DataFrame({STATION: site.moisture, **columns}).dropna()
+            common = pd.DataFrame({STATION: site.moisture, **columns}).dropna().sort_index()
             if len(common) < FEWEST_DAYS:
                 continue
             for name in series:
