@@ -22,7 +22,7 @@ from utils.dataset.prepared import grid_of, in_brackets, label_of
 from utils.stations.archive import Archive, describe_places, read_archive
 from utils.stations.figures import draw_stations
 from utils.stations.gridded import FORECAST, open_maps, read_data_set, read_tables, valid_period
-from utils.stations.scores import FEWEST_DAYS, METRICS
+from utils.stations.scores import FEWEST_DAYS, FEWEST_FOR_TRIPLES, METRICS
 from utils.stations.validation import CLIMATE, STATION, make_sites, score_sites, tabulate_groups, tabulate_sites
 
 
@@ -51,6 +51,11 @@ def main(settings: Settings) -> None:
         raise UserError(
             f"{settings.maps} has fewer than {FEWEST_DAYS} days in common with each of the {len(places)} stations in "
             "its area; hindcasts of a longer period have more (forecast.py --init START END)."
+        )
+    if third is not None and not any(one.triples for one in scored):
+        raise UserError(
+            f"{settings.third} gives no triple collocation: at no station has it {FEWEST_FOR_TRIPLES} days in common "
+            "with the others and a signal that the three share."
         )
     sites, groups = tabulate_sites(scored, grid), tabulate_groups(scored)
     first = scored[0].series

@@ -51,7 +51,7 @@ def test_intervals_hold_the_truth_where_those_for_independent_days_do_not():
     rng = np.random.default_rng(2)
     truth = {"bias": ("bias", 0.02), "ubrmsd": ("ubrmsd", 0.02998), "r": ("pearson_r", 0.8)}
     ours, theirs = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
-    runs = 100
+    runs = 60
     for _ in range(runs):
         series, station = pair(rng, memory=0.9)
         scores = score_pair(series, station)
@@ -60,9 +60,8 @@ def test_intervals_hold_the_truth_where_those_for_independent_days_do_not():
             ours[name] += interval.low <= true <= interval.high
             _, low, high = with_analytical_ci(reference, series.to_numpy(), station.to_numpy())
             theirs[name] += low <= true <= high
-    print(ours, theirs)
     for name in truth:
-        assert ours[name] >= 0.85 * runs and theirs[name] <= 0.75 * runs, name
+        assert ours[name] >= 0.8 * runs and theirs[name] <= 0.6 * runs, name
 
 
 def test_stations_that_err_together_count_as_one():
@@ -120,13 +119,13 @@ def triple(rng, count: int) -> pd.DataFrame:
 
 
 def test_triple_collocation_finds_the_errors_that_were_put_in():
-    table = triple(np.random.default_rng(7), count=10_000)
+    table = triple(np.random.default_rng(7), count=6000)
     triples, score = collocate(table)
     shrink = np.sqrt(1 - 1 / 35)  # what an anomaly keeps of white noise
     assert triples["forecast"].snr == score.value == pytest.approx(3, abs=0.5)
-    assert triples["station"].error == pytest.approx(0.02 * shrink, rel=0.06)
-    assert triples["forecast"].error == pytest.approx(0.04 * 10**-0.15 * shrink, rel=0.06)
-    assert triples["third"].error == pytest.approx(0.04 * 4 / 3 * shrink, rel=0.06)
+    assert triples["station"].error == pytest.approx(0.02 * shrink, rel=0.1)
+    assert triples["forecast"].error == pytest.approx(0.04 * 10**-0.15 * shrink, rel=0.1)
+    assert triples["third"].error == pytest.approx(0.04 * 4 / 3 * shrink, rel=0.1)
     found = estimate_mean([score], METRICS["snr"])
     np.random.seed(0)  # pytesmo draws from the global generator
     anomalies = to_anomalies(table).to_numpy().T

@@ -231,7 +231,7 @@ def test_the_map_is_tidy(world):
     figure = figures._stations_figure(pd.DataFrame(stations), "forecast against stations of ISMN")
     texts = [text for text, *_ in assert_tidy(figure)]
     assert [text.split("\n")[0] for text in texts if "ahead" in text] == [f"{lead} days ahead" for lead in (3, 7, 9)]
-    assert {"r (–)", "anomaly r (–)", "ubRMSD (m³ m⁻³)"} <= set(texts)
+    assert {"(b) anomaly r", "correlation (–)", "ubRMSD (m³ m⁻³)"} <= set(texts)
 
 
 # --- refusals
@@ -287,4 +287,8 @@ def test_maps_of_another_unit_or_kind_get_one_sentence(script, world):
         script, world, "data.nc", "ismn", "--data", world / "data.nc"
     )
     assert "holds forecasts" in refused(script, world, "data.nc", "ismn", "--third", world / "forecast.nc")
+    late = tiny(days=60, start="2015-07-01", shape=(8, 9))
+    write_prepared(late, world / "late.nc")
+    said = refused(script, world, "data.nc", "ismn", "--third", world / "late.nc")
+    assert "late.nc gives no triple collocation: at no station has it 100 days in common" in said
     assert "ending in .csv" in refused(script, world, "data.nc", "ismn", "--out", world / "table.xlsx")

@@ -12,10 +12,11 @@ from utils.common.text import format_days
 from utils.Drawmap import ERROR, SKILL, centred_colours, sequential_colours
 from utils.figures.map_panels import Panel, Region, colour_bar, find_region, map_figure
 from utils.figures.style import STYLE, UNITS, save
+from utils.stations.scores import METRICS
 
-COLUMNS = {"r": "r (–)", "anomaly_r": "anomaly r (–)", "ubrmsd": f"ubRMSD ({UNITS})"}
+COLUMNS = ("r", "anomaly_r", "ubrmsd")
 POINT = {"s": 13, "edgecolors": "0.2", "linewidths": 0.3, "zorder": 4}
-MARGIN, LEAST = 0.1, 2.0  # around the stations: a share of their extent, and degrees at least
+MARGIN, LEAST = 0.1, 4.0  # around the stations: a share of their extent, and degrees at least
 MOST_ROWS = 3  # lead times: the first, the last and one between
 
 
@@ -29,28 +30,26 @@ def draw_stations(table: pd.DataFrame, title: str, path: Path) -> None:
 
 @rc_context(STYLE)
 def _stations_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Axes in order: the maps of each lead time (over all China each followed by its inset), three colour bars."""
+    """Axes in order: the maps of each lead time (over all China each followed by its inset), two colour bars."""
     leads = sorted(set(table["lead_days"].tolist()))
     leads = [leads[number] for number in sorted({0, len(leads) // 2, len(leads) - 1})][:MOST_ROWS]
-    colours = {
-        "r": centred_colours(table["r"].to_numpy(), SKILL, most=1),
-        "anomaly_r": centred_colours(table["anomaly_r"].to_numpy(), SKILL, most=1),
-        "ubrmsd": sequential_colours(table["ubrmsd"].to_numpy(), ERROR),
-    }
+    correlations, errors = table[["r", "anomaly_r"]].to_numpy(), table["ubrmsd"].to_numpy()
+    skill, error = centred_colours(correlations, SKILL, most=1), sequential_colours(errors, ERROR)
+    colours = {"r": skill, "anomaly_r": skill, "ubrmsd": error}
     region, empty = _region_of(table)
     rows = []
     for lead in leads:
-        rows.append([Panel("", empty, colours[name]) for name in COLUMNS])
+        rows.append([Panel(METRICS[name].label, empty, colours[name]) for name in COLUMNS])
         if lead:
             rows[-1][0] = replace(rows[-1][0], heading=f"{format_days(lead)} ahead")
-    figure, panels = map_figure(region, rows, title, bottom=0.55)
+    figure, panels = map_figure(region, rows, title, bottom=0.75)
     for lead, axes in zip(leads, panels, strict=True):
         stations = table[table["lead_days"] == lead]
         for ax, name in zip(axes, COLUMNS, strict=True):
             for part in (ax, *ax.child_axes):
                 part.scatter(stations["lon"], stations["lat"], c=stations[name], **colours[name], **POINT)
-    for number, (name, label) in enumerate(COLUMNS.items()):
-        colour_bar(figure, panels[:, number], colours[name], table[name].to_numpy(), label)
+    colour_bar(figure, panels[:, :2].flat, skill, correlations, "correlation (–)")
+    colour_bar(figure, panels[:, 2], error, errors, f"ubRMSD ({UNITS})")
     return figure
 
 

@@ -72,7 +72,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Triple:
-    """What triple collocation says of one of three series; NaN where the error's variance does not come out positive."""
+    """What triple collocation says of one of three series; NaN where no positive variance of the error is found."""
 
     snr: float  # dB, of its variance that it shares with the others over that of its error
     error: float  # m3 m-3, standard deviation of its error in the station's scale
@@ -118,8 +118,10 @@ def collocate(table: pd.DataFrame) -> tuple[dict[str, Triple], Score] | None:
     share a signal, and nothing can be said.
     """
     anomalies = to_anomalies(table)
+    if len(anomalies) < FEWEST_FOR_TRIPLES:
+        return None
     covariance = anomalies.cov().to_numpy()
-    if len(anomalies) < FEWEST_FOR_TRIPLES or not (covariance > 0).all():
+    if not (covariance > 0).all():
         return None
     with np.errstate(divide="ignore"):
         snr, error, _ = tcol_metrics(*anomalies.to_numpy(np.float64).T, ref_ind=0)
