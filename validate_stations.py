@@ -18,10 +18,10 @@ from tyro.conf import Positional
 from utils.common.cli import UserError, one_sentence, parse
 from utils.common.files import whole_file
 from utils.common.text import format_days, format_number, format_unit
-from utils.dataset.prepared import grid_of, in_brackets, label_of
+from utils.dataset.prepared import grid_of, in_brackets
 from utils.stations.archive import Archive, describe_places, read_archive
 from utils.stations.figures import draw_stations
-from utils.stations.gridded import FORECAST, open_maps, read_data_set, read_tables, valid_period
+from utils.stations.gridded import FORECAST, find_label, open_maps, read_data_set, read_tables, valid_period
 from utils.stations.scores import FEWEST_DAYS, FEWEST_FOR_TRIPLES, METRICS
 from utils.stations.validation import CLIMATE, STATION, make_sites, score_sites, tabulate_groups, tabulate_sites
 
@@ -39,8 +39,9 @@ def main(settings: Settings) -> None:
     out = settings.out or settings.maps.with_suffix(".stations.csv")
     if out.suffix != ".csv":
         raise UserError(f"--out is {out}, expected the name of a table, ending in .csv.")
+    label = find_label(path for path in (settings.maps, settings.data, settings.third) if path)
     with open_maps(settings.maps) as ds:
-        grid, period, label = grid_of(ds), valid_period(ds), label_of(ds.attrs)
+        grid, period = grid_of(ds), valid_period(ds)
         archive = read_archive(settings.ismn, grid, period)
         refuse_empty(archive, settings.maps, f"{grid}", period)
         places = [(station.lat, station.lon) for station in archive.stations]
@@ -57,7 +58,7 @@ def main(settings: Settings) -> None:
             f"{settings.third} gives no triple collocation: at no station has it {FEWEST_FOR_TRIPLES} days in common "
             "with the others and a signal that the three share."
         )
-    sites, groups = tabulate_sites(scored, grid), tabulate_groups(scored)
+    sites, groups = (table.assign(label=label) for table in (tabulate_sites(scored, grid), tabulate_groups(scored)))
     first = scored[0].series
     shown = sites[(sites["level"] == STATION) & (sites["series"] == first)]
     report(groups, archive, scored=len(shown.drop_duplicates(["network", "station"])), label=label)

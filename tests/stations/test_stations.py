@@ -156,6 +156,7 @@ def test_tables_of_stations_and_of_networks(script, world):
     )
     assert result.code == 0, result.err
     table = pd.read_csv(world / "forecast.stations.csv")
+    assert set(table["label"]) == {"SYNTHETIC sample"}
     assert table.groupby("level").size().to_dict() == {"station": 3 * 2 * 3, "cell": 2 * 2 * 3}
     rows = table[(table["level"] == "station") & (table["station"] == "A")].set_index(["lead_days", "series"])
     station = read_archive(world / "ismn", Grid(*table_axes(world)), PERIOD_OF_ALL).stations
@@ -271,6 +272,9 @@ def test_stations_elsewhere_or_of_other_days_get_one_sentence(script, world):
     assert "but no good value from 2015-04-06" in refused(script, world, ismn="old")
     write_sensor(world / "short", hourly(np.full(20, 0.3), "2015-05-01"), place=(46, 82))
     assert "fewer than 30 days in common" in refused(script, world, ismn="short")
+    with xr.open_dataset(world / "forecast.nc", decode_timedelta=False) as ds:
+        ds.isel(init_time=0).to_netcdf(world / "single.nc")
+    assert "hindcasts of a longer period have more" in refused(script, world, "single.nc")
 
 
 def test_maps_of_another_unit_or_kind_get_one_sentence(script, world):

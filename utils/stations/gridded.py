@@ -4,7 +4,7 @@ Whatever the file, what comes of it are tables of valid days and places, one for
 named FORECAST, PERSISTENCE and DATA_SET: the soil moisture that the forecasts were learned from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from utils.common.cli import UserError, fold
 from utils.common.periods import Span
 from utils.common.places import cell_at
-from utils.dataset.prepared import check_axes, check_values, check_variables, days_of, grid_of
+from utils.dataset.prepared import SYNTHETIC, check_axes, check_values, check_variables, days_of, grid_of, label_of
 
 FORECAST, PERSISTENCE, DATA_SET = "forecast", "persistence", "data set"
 Places = Sequence[tuple[float, float]]  # latitude and longitude
@@ -46,6 +46,15 @@ def open_maps(path: Path) -> xr.Dataset:
         ds.close()
         raise
     return ds
+
+
+def find_label(paths: Iterable[Path]) -> str:
+    """What titles say of these files: that one of them is synthetic, or else the label of the first."""
+    labels = []
+    for path in paths:
+        with open_maps(path) as ds:
+            labels.append(label_of(ds.attrs))
+    return SYNTHETIC if SYNTHETIC in labels else labels[0]
 
 
 def valid_period(ds: xr.Dataset) -> Span:
