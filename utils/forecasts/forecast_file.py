@@ -8,6 +8,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
+from utils.common.georeference import GRID_MAPPING, georeference
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.climatology import FEWEST_YEARS
@@ -61,7 +62,8 @@ def describe_maps(
     for name, days in request.known.last_days(inits).items():
         about = {"long_name": f"newest day of {name.replace('_', ' ')} that the forecast knows"}
         coords[f"{NEWEST}{name}"] = ("init_time", days.astype("datetime64[ns]"), about)
-    return xr.Dataset(described, coords, request.attributes | {name: note for name, note in notes.items() if note})
+    said = {name: note for name, note in notes.items() if note}
+    return georeference(xr.Dataset(described, coords, request.attributes | said))
 
 
 def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
@@ -126,7 +128,7 @@ def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How each variable is stored: compressed, a chunk for each init; quantiles as whole numbers of 0.00005 m3 m-3."""
     encodings: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in ("lat", "lon", "quantile")}
     encodings |= {name: DAYS_ENCODING for name in ds.coords if ds[name].dtype.kind == "M"}
-    for name, variable in ds.data_vars.items():
+    for name, variable in ds.drop_vars(GRID_MAPPING).data_vars.items():
         if name == "soil_moisture_quantile":
             kind = PACKED
         elif name == "input_age":
