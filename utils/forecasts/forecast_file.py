@@ -1,6 +1,7 @@
 """The file that forecast.py writes: its variables, their CF metadata and their compression."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ OLD_INPUTS = "old_inputs"  # the same, where inputs are older than any of the ca
 SMALL_MAP = 2**16  # cells: a larger map is stored in chunks
 CHUNK = 256  # cells: side of a chunk of a larger map
 
+NO_NOTES: Mapping[str, str] = {}
 Maps = dict[str, np.ndarray | None]  # by variable; None where a forecast has none
 
 
 def describe_maps(
-    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, notes: dict[str, str]
+    request: ForecastRequest, inits: np.ndarray, maps: Maps, age: np.ndarray, notes: Mapping[str, str] = NO_NOTES
 ) -> xr.Dataset:
     """The forecast maps as a data set with CF metadata; `notes` are sentences by global attribute, if not empty.
 

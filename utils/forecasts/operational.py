@@ -147,7 +147,7 @@ def forecast_maps(request: ForecastRequest, inits: np.ndarray) -> xr.Dataset:
     by_lead = []
     for lead in request.leads:
         members = np.stack([predictions[run_dir][0] for run_dir in lead.run_dirs])
-        by_lead.append(_combine(lead, members, age, history, valid_days=inits + lead.days))
+        by_lead.append(_combine(lead, members, age, valid_days=inits + lead.days, history=history))
     names = [name for name in by_lead[0] if any(maps[name] is not None for maps in by_lead)]
     missing = np.full(age.shape, np.nan, np.float32)
     stacked = {
@@ -164,12 +164,12 @@ def _combine(
     lead: LeadEnsemble,
     members: Float32[np.ndarray, "run time lat lon"],
     age: Age,
-    history: Int[np.ndarray, "time"],
     valid_days: np.ndarray,
+    history: Int[np.ndarray, "time"] | None = None,
 ) -> Maps:
     """The maps of one lead: the weighted mean of its runs, and what follows from it.
 
-    `history` are the days in a row up to each initial day.
+    `history` are the days in a row up to each initial day; None: enough.
     """
     weights = np.float32(lead.weights)
     mean = sum(weight * member for weight, member in zip(weights, members, strict=True))

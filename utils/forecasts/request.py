@@ -7,7 +7,7 @@ days that all of them have (Bates and Granger 1969, doi:10.1057/jors.1969.103).
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class ForecastRequest:
     cross_validated: bool  # whether the intervals come from cross-validation; otherwise from the validation days
     warnings: tuple[str, ...]  # why the intervals may be too narrow
     attributes: dict[str, Any]  # global attributes of the file
-    known: KnownInputs  # the lags of the inputs
+    known: KnownInputs = field(default_factory=KnownInputs)  # the lags of the inputs
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ForecastRequest) and self.identity == other.identity
