@@ -276,6 +276,8 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     [
         (b"<!DOCTYPE html><title>Log in</title>", "is a web page, perhaps a login page"),
         (b"time,lat,lon,tp\n2015-03-31,30,110,0.1\n", "is a text file such as a CSV table"),
+        (b"ID,Latitude,SPL4SMGP_008_x\na,30,0.1\n", r"a CSV table of AppEEARS .*NetCDF-4.*; data/join.py reads"),
+        (b'system:index,.geo\n0,"{""a"":[1,2]}"\n', "a CSV table of Earth Engine .*GeoTIFF"),
         (b"", "is empty"),
         (bytes(range(256)), "is neither NetCDF, GRIB, HDF5, GeoTIFF nor ZIP"),
     ],

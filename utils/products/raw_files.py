@@ -12,6 +12,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
+from utils.dataset.recognise import columns_of, describe_service
 from utils.products.archives import Locked, Unreadable, unpack
 
 T = TypeVar("T")
@@ -200,6 +201,8 @@ def _describe_other(path: Path) -> str:
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page, perhaps a login page that was saved in place of the data"
     if b"\0" not in start and b"\n" in start:
+        if service := describe_service(columns_of(path)):
+            return f"is a CSV table of {service}; data/join.py reads the series of one site"
         heading = fold(start.splitlines()[0].decode(errors="replace"))[:80]
         return f"is a text file such as a CSV table, expected NetCDF, GRIB, HDF5, GeoTIFF or ZIP; it begins {heading!r}"
     return "is neither NetCDF, GRIB, HDF5, GeoTIFF nor ZIP"
