@@ -97,8 +97,8 @@ def run(
     """Train a run as the settings say. An interrupted run is continued, a finished one is returned as it is.
 
     `name` and `build` are those of `train`. `origins` has, for each setting that is not the script's own, where it came
-    from. `on_epoch` is called with the checkpoint after each epoch, `on_doubt` with each sentence on what may be wrong with
-    the data. Raises UserError for what the user can mend.
+    from. `on_epoch` is called with the checkpoint after each epoch, `on_doubt` with each sentence on what may be wrong
+    with the data. Raises UserError for what the user can mend.
     """
     # An evaluation loads train scripts, and these this module, but it needs nothing that trains.
     from utils.training.trainers import TRAINERS, Run, start_fabric

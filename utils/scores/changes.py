@@ -14,7 +14,7 @@ from utils.scores import significance
 from utils.scores.score_table import AGAINST_SCRATCH, SCRATCH, TRANSFERRED
 from utils.scores.significance import Estimate
 
-SAME_MODEL = ("model", "lead_days", "target_days")  # in metrics.json
+SAME_MODEL = ("model", "lead_days", "input_days", "target_days")  # in metrics.json
 SAME_SAMPLES = ("data_sha256", "test", "max_input_age", "n")
 
 
@@ -44,8 +44,8 @@ class TransferCase:
 def compare_transfer(runs: Mapping[Path, Mapping[str, Any]]) -> list[TransferCase]:
     """Each model with transfer against the same from scratch: of the same lead and as many target days.
 
-    `runs` has metrics.json of evaluated run directories. All seeds of one are compared with all seeds of the other. Runs
-    that differ in more than their seed are compared one by one, each with those of its seed.
+    `runs` has metrics.json of evaluated run directories. All seeds of one are compared with all seeds of the other.
+    Runs that differ in more than their seed are compared one by one, each with those of its seed.
     """
     alike: dict[tuple, dict[str, list[Path]]] = {}
     for run_dir, metrics in runs.items():
