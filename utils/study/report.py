@@ -4,7 +4,7 @@ Some studies leave more: record_lengths.csv (fewer SMAP days to learn from), str
 uncertainty.csv (days held out), worlds.csv (other worlds).
 
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
-python -m utils.study.report RUNS ...     of runs outside a study, or folders of them: one table, and what transfer gains
+python -m utils.study.report RUNS ...     one table of runs outside a study, and what transfer changes among them
 """
 
 import sys

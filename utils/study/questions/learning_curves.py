@@ -37,9 +37,9 @@ def curves(results: Results, figures: Path) -> Section | None:
     draw_curves(logs, results.title(title), path)
     runs = logs.groupby(["experiment", "model"])["stopped"].first()
     missing = _list_missing(results, logs)
-    caption = "Dot: the epoch that is kept." + (
-        " A model that is fitted in one go, or in one epoch, has no curve." if missing else ""
-    )
+    caption = "Dot: the epoch that is kept."
+    if missing:
+        caption += " A model that is fitted in one go, or in one epoch, has no curve."
     return Section(
         "Did the networks train long enough?",
         f"Of the {len(runs)} training runs shown, {ahead}, {int((runs == 'validation').sum())} stopped because the "
