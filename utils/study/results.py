@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.common.cli import UserError, fold
-from utils.common.files import read_json
+from utils.common.files import read_json, refuse_locked
 from utils.common.text import format_days
 from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
@@ -320,6 +320,7 @@ class Results:
             with xr.open_dataset(path, engine="netcdf4") as ds:
                 return ds.load()
         except Exception as error:  # every layer below raises its own kinds
+            refuse_locked(path)
             raise UserError(f"{path} cannot be read, it may be damaged: {fold(error)[:150]}.") from error
 
     def _read_any_metrics(self, experiment: str) -> dict[str, Any]:

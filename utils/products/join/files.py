@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from utils.common.cli import UserError, fold
+from utils.common.files import refuse_locked
 from utils.dataset.prepared import check_axes
 from utils.dataset.recognise import columns_of, refuse_foreign, refuse_smap
 
@@ -36,6 +37,7 @@ def open_file(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
         options = {"engine": "zarr", "consolidated": None} if path.is_dir() else {"engine": "netcdf4"}
         ds = xr.open_dataset(path, decode_timedelta=False, **options)
     except Exception as error:  # every engine raises its own kinds
+        refuse_locked(path)
         refuse_foreign(path)
         raise UserError(f"{path} cannot be read: {fold(error)[:150]}.") from error
     try:
