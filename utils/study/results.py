@@ -162,8 +162,8 @@ class Results:
 
     def _describe_cut_short(self) -> str:
         """How many runs ended at the cap of their steps; empty where none did."""
-        runs = self.table[~self.table["model"].str.contains("_permuted_", regex=False)]
-        stopped = runs["stopped"].value_counts()
+        is_run = ~self.table["model"].str.contains("_permuted_", regex=False)
+        stopped = self.table.loc[is_run, "stopped"].value_counts()
         capped, all_runs = stopped.get("cap", 0), stopped.get("cap", 0) + stopped.get("validation", 0)
         if not capped:
             return ""
@@ -325,8 +325,7 @@ class Results:
 
     def _read_any_metrics(self, experiment: str) -> dict[str, Any]:
         """metrics.json of the first run of an experiment; empty where there is none."""
-        run = next((run for run in self.study["runs"] if run.startswith(experiment)), None)
-        return self._read_metrics(run) if run else {}
+        return next((self._read_metrics(run) for run in self.study["runs"] if run.startswith(experiment)), {})
 
     def _read_metrics(self, folder: str) -> dict[str, Any]:
         """metrics.json of a run, which must be of the study's own test period and data, and what its row adds."""
