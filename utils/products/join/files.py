@@ -126,7 +126,7 @@ def _read_table(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
     days, stamps = _find_dates(table, path)
     fields = {}
     for name in table.columns.drop(days):
-        if table[name].dtype.kind in "fiu":
+        if table[name].dtype.kind in "fiu" and name not in AXES:
             heading = HEADING.match(name)
             attributes = {"units": heading["units"]} if heading else {}
             values = table[name].to_numpy(float)[:, None, None]
