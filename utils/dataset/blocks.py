@@ -40,7 +40,7 @@ BYTES = 4  # of a float32 value
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
 TILE = 64  # cells: side of a chunk in a copy
-CHECKED = 2**20  # cell-days whose rain is looked at, at most
+CHECKED = 2**22  # cell-days whose rain is looked at, at most
 
 
 class DataSet:
