@@ -88,6 +88,14 @@ def test_rain_of_the_next_stamp_and_the_common_period(files, script):
     np.testing.assert_allclose(ds["precipitation"], finer(truth["rain"])[6:41], rtol=1e-5, atol=1e-5)
 
 
+def test_implausible_rain_is_said_in_the_report(files, script):
+    folder, truth = files
+    words = ["--target", folder / "cci.nc", "--predictors", folder / "tp.nc", folder / "stl1.nc"]
+    assert "CHECK THIS" not in join(script, folder, *words).out
+    changed("tp.nc", lambda ds: ds.assign(tp=(ds["tp"] * 20).assign_attrs(units="m")))(folder)
+    assert join(script, folder, *words).out.count("CHECK THIS: the median cell has") == 1
+
+
 def test_hours_become_days_wherever_files_are_cut(tmp_path, script):
     """Hourly fields in files that are cut inside a day and a month; a day without an hour is missing."""
     hours = pd.date_range("2016-01-25", periods=24 * 12, freq="h")
