@@ -89,7 +89,7 @@ def test_rain_of_the_next_stamp_and_the_common_period(files, script):
 
 
 def test_implausible_rain_is_said_in_the_report(files, script):
-    folder, truth = files
+    folder, _ = files
     words = ["--target", folder / "cci.nc", "--predictors", folder / "tp.nc", folder / "stl1.nc"]
     assert "CHECK THIS" not in join(script, folder, *words).out
     changed("tp.nc", lambda ds: ds.assign(tp=(ds["tp"] * 20).assign_attrs(units="m")))(folder)
