@@ -58,7 +58,7 @@ def test_one_run_each_is_one_row_each_of_one_table_with_the_test(runs):
     ]
     assert f"{expected.value:+.1%}" in rows[2] and "better" in rows[2]
     (line,) = describe_transfer([case], found)
-    assert line.startswith("cnn, 3 days ahead, seed 0, against cnn from scratch: better, RMSE −25")
+    assert line.startswith("cnn, 3 days ahead, seed 0, against cnn from scratch: better, RMSE −24.3 % (−")
 
 
 def test_all_seeds_of_a_model_are_one_comparison_as_in_a_study(runs):
