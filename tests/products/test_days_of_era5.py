@@ -265,6 +265,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def without_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
+    (tmp_path / "a.nc").touch()
     monkeypatch.setattr("h5py.File", without_locks)
     why = explain(RawFile(tmp_path / "a.nc", "a.nc", "hdf5"), OSError("NetCDF: HDF error"))
     assert isinstance(why, Locked) and "has no locks" in str(why)
