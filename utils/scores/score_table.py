@@ -152,7 +152,8 @@ def show(long: pd.DataFrame) -> str:
             compared = {"RMSE by transfer": rows["transfer_rmse_change"], "against scratch": rows["vs_scratch"]}
             short = short.assign(**compared)
         lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
-        lines += [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
+        notes = [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
+        lines += dict.fromkeys(notes)  # with and without transfer, most are the same
     return "\n".join(lines)
 
 
