@@ -14,12 +14,11 @@ from utils.common.parallel import Job
 from utils.dataset.open import data_hash
 from utils.dataset.prepared import VARIABLES
 from utils.evaluation import current_metrics, evaluate
-from utils.forecasts.cross_validation import cross_validate
 from utils.scores.baseline_runs import evaluate_baselines
 from utils.scores.baselines import BASELINES
 from utils.scores.scoring import hash_scoring
 from utils.settings import split_of
-from utils.study.operational import operational_job
+from utils.study.operational import held_out_folder, make_held_out, make_operational, operational_folder
 from utils.study.plan import (
     FEW_LEADS,
     LEADS,
@@ -92,12 +91,6 @@ def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:
     return {"rmse": metrics["rmse"]}
 
 
-def make_held_out(plan: Plan, task: Task) -> dict[str, Any]:
-    """Forecast the days a run learned from by models that had not seen them, where that is missing."""
-    cross_validate(plan.runs / task.folder, quiet=True)
-    return {}
-
-
 def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
     """Score the baselines on the samples of a task of SMAPtest, where they are missing; returns the RMSE of each."""
     settings = plan.configure(task).settings
@@ -123,11 +116,6 @@ def make_baselines(plan: Plan, task: Task) -> dict[str, Any]:
 def permuted_folder(task: Task, predictor: str) -> str:
     """The folder, below the study's runs, of a run's forecasts with a shuffled predictor."""
     return replace(task, variant=f"_permuted_{predictor}").folder.as_posix()
-
-
-def held_out_folder(task: Task) -> str:
-    """The folder of a run's forecasts of the days it learned from."""
-    return f"{task.folder.as_posix()}/held_out"
 
 
 def baseline_folder(name: str, lead_days: int, target_days: int | None = None) -> str:
@@ -198,7 +186,8 @@ class Study:
             call = timed(task.model, partial(make_held_out, self.plan, task))
             jobs.append(Job(held_out_folder(task), call, needs=(task.folder.as_posix(),)))
             if self.operational:
-                jobs.append(operational_job(self.plan, task, needs=held_out_folder(task)))
+                call = timed(task.model, partial(make_operational, self.plan, task))
+                jobs.append(Job(operational_folder(task), call, needs=(held_out_folder(task),)))
         jobs += [self._baselines_job(task.lead_days, task.target_days) for task in self.closer if task.target_days]
         jobs += [self._baselines_job(lead) for lead in self.all_leads if lead not in self.leads]
         jobs += self._more_jobs()

@@ -1,11 +1,9 @@
-"""Forecasts of a study under the lags of an operational service: made with the runs as they are, nothing is trained."""
+"""A study's forecasts of held-out days, and those under the lags of an operational service, with the same fits."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from utils.common.files import write_json
-from utils.common.parallel import Job
 from utils.dataset.lags import KnownInputs
 from utils.forecasts.cross_validation import InputFaults, cross_validate, describe_state, forecast_test_days
 from utils.study.plan import Plan, Task
@@ -20,9 +18,20 @@ def with_outages(inputs: InputFaults) -> InputFaults:
     return InputFaults(inputs.behind, outages=True)
 
 
-def operational_job(plan: Plan, task: Task, needs: str) -> Job:
-    """The job for a run's forecasts under lags; `needs` is the job whose fits they take."""
-    return Job(f"{task.folder.as_posix()}/operational", partial(make_operational, plan, task), needs=(needs,))
+def held_out_folder(task: Task) -> str:
+    """The folder of a run's forecasts of the days it learned from."""
+    return f"{task.folder.as_posix()}/held_out"
+
+
+def operational_folder(task: Task) -> str:
+    """The folder of its forecasts under lags."""
+    return f"{task.folder.as_posix()}/operational"
+
+
+def make_held_out(plan: Plan, task: Task) -> dict[str, Any]:
+    """Forecast the days a run learned from by models that had not seen them, where that is missing."""
+    cross_validate(plan.runs / task.folder, quiet=True)
+    return {}
 
 
 def make_operational(plan: Plan, task: Task) -> dict[str, Any]:
