@@ -20,6 +20,7 @@ from scipy import sparse
 from utils.common.cli import UserError
 from utils.common.grid import bounds, midpoints
 
+POINT = 1e-3  # degrees: a site is a point, and takes the values of the cell around it
 MIN_VALID_FRACTION = 0.5  # a target cell with less valid area than this share is missing
 
 

@@ -4,9 +4,8 @@ import numpy as np
 
 from utils.common.cli import UserError
 from utils.products.join.scan import Field
-from utils.products.regrid import Cells, cells_around, source_cells
+from utils.products.regrid import POINT, Cells, cells_around, source_cells
 
-POINT = 1e-3  # degrees: a site is a point, and takes the values of the cell around it
 Bounds = tuple[float, float, float, float]  # south, north, west, east
 
 
