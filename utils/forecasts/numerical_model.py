@@ -6,6 +6,7 @@ matching: Yilmaz and Crow 2013, doi:10.1175/JHM-D-12-052.1). Both come from the 
 alone: all that who issues a forecast on that day can know, whether these days were trained on or not.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ CONSTANT = 1e-4  # m3 m-3: a standard deviation below it is that of a cell that 
 
 def has_soil_moisture(future_from: Path | None, lead_days: int = 1) -> bool:
     """Whether there is a file of weather forecasts with the soil moisture of its model at this lead."""
-    if future_from is None or not future_from.is_file():
+    if future_from is None:
         return False
-    with netCDF4.Dataset(future_from) as file:
+    with contextlib.suppress(OSError), netCDF4.Dataset(future_from) as file:
         return VARIABLE in file.variables and lead_days in file["lead_time"][:]
+    return False
 
 
 class NumericalModel:

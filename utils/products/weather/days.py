@@ -19,6 +19,7 @@ from utils.products.weather import grib, netcdf
 from utils.products.weather.fields import Field
 
 HOURS = 24  # of a day
+LONGEST_LEAD = 15  # days: the longest of ECMWF's open data
 PACKING = 0.5  # mm: what the packing of two sums since the start may take from their difference
 MANY = 0.01  # share of cells: where more of them lose rain, it is no sum
 SEA = 1e-3  # m3 m-3: soil moisture nearer to 0 is that of the sea, where a model does not leave it out

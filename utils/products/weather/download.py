@@ -21,8 +21,7 @@ from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
 from utils.common.text import format_bytes
 from utils.products.download import Ledger, NothingThere, Patience, conclude, retry
-from utils.products.weather.days import HOURS
-from utils.products.weather.prepare import LONGEST_LEAD
+from utils.products.weather.days import HOURS, LONGEST_LEAD
 
 RAIN, MOISTURE = ("tp",), ("vsw", "swvl1")  # in the index; swvl1 before November 2024
 TIMEOUT = 60  # seconds without a byte

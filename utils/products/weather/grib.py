@@ -47,7 +47,7 @@ def _header(file: RawFile, places: dict[tuple, Place], handle: int) -> tuple[str
     """The short name of a message, and its field where it is of a wanted variable and layer."""
     name = text_or_empty(handle, "shortName")
     variable = PARAMETERS.get(eccodes.codes_get_long(handle, "paramId"))
-    if variable is None or (variable == "soil_moisture" and _is_deeper(handle)):
+    if variable is None or (variable == "soil_moisture" and not _is_uppermost(handle)):
         return name, None
     eccodes.codes_set(handle, "stepUnits", "h")
     hours = tuple(eccodes.codes_get_long(handle, key) for key in ("startStep", "endStep"))
@@ -70,9 +70,13 @@ def _header(file: RawFile, places: dict[tuple, Place], handle: int) -> tuple[str
     )
 
 
-def _is_deeper(handle: int) -> bool:
-    """Whether a soil layer is not the uppermost."""
-    return text_or_empty(handle, "shortName") != "swvl1" and text_or_empty(handle, "topLevel") != "0"
+def _is_uppermost(handle: int) -> bool:
+    """Whether a soil layer begins at the surface. The depths of a layer in metres are rounded in `topLevel`."""
+    if text_or_empty(handle, "shortName") == "swvl1":
+        return True
+    if text_or_empty(handle, "typeOfLevel") == "soilLayer":  # numbered from 1
+        return text_or_empty(handle, "level") == "1"
+    return text_or_empty(handle, "scaledValueOfFirstFixedSurface") == "0"
 
 
 def _start(handle: int) -> np.datetime64:

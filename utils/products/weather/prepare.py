@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
-from utils.common.grid import Grid
 from utils.common.text import format_days
 from utils.dataset.prepared import check_values, grid_of, open_prepared
 from utils.products import DAY
@@ -31,11 +30,10 @@ from utils.products.monthly import work_folder
 from utils.products.raw_files import RawFile, find_files, scan_files
 from utils.products.regrid import POINT, Cells, cells_around
 from utils.products.weather import grib, netcdf
-from utils.products.weather.days import Run
+from utils.products.weather.days import LONGEST_LEAD, Run
 from utils.products.weather.fields import EXPECTED, Field, one_model
 from utils.products.weather.stored import Kind, Maps, read_marks, write_forecasts
 
-LONGEST_LEAD = 15  # days: the longest of ECMWF's open data
 Parts = list[tuple[np.datetime64, int]]  # of each lead: the model run, and which of its days
 
 
@@ -73,7 +71,7 @@ def prepare_weather_forecast(settings: WeatherPrepareSettings) -> None:
 
         if new:
             source.prepare({run for day in new for run, _ in parts[day]})
-            write_forecasts(settings.out, kind, grid, marks, make, _attributes(kind, grid))
+            write_forecasts(settings.out, kind, grid, marks, make, _attributes(kind))
         _report(settings, runs, len(new))
 
 
@@ -177,11 +175,11 @@ class Days:
         return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
-def _attributes(kind: Kind, grid: Grid) -> dict[str, str]:
+def _attributes(kind: Kind) -> dict[str, str]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "title": "weather forecasts of a numerical model, daily, on the cells of a data set",
-        "source": kind.model or "not named in the files",
+        "forecast_error": f"of a numerical model, {kind.model or 'not named in its files'}",
         "history": f"{now} python {shlex.join(sys.argv)}",
     }
 
