@@ -164,7 +164,8 @@ def test_passing_failures_are_tried_again_and_only_whole_fields_are_kept(tmp_pat
     whole = tmp_path / "whole"
     with serving(site) as server:
         download(server, whole, "2026-11-01")
-        faults = [status(503, "busy"), dropped, status(200, "no index"), truncated(bytes(1000)), status(429, "slow")]
+        faults = [status(503, "busy"), dropped, site]  # the index, at the third time
+        faults += [status(200, "no GRIB"), truncated(bytes(1000)), site, status(429, "slow")]  # rain; soil moisture
         server.faults["/20261101/00z/ifs/0p25/oper/20261101000000-24h"] = faults
         download(server, tmp_path / "again", "2026-11-01")
         site.ranges = False  # a server that sends whole files alone

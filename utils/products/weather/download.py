@@ -82,7 +82,7 @@ def download_weather_forecast(
         except NothingThere:
             gone.add(step.run)
         except UserError as error:
-            failed.append(f"{step.name}: {fold(error)}")
+            failed.append(fold(error))
     if gone:
         failed.insert(0, _describe_gone(sorted(gone), settings.source))
     conclude(failed, done=sum(ledger.complete(step.name) for step in everything), folder=settings.folder)

@@ -24,10 +24,6 @@ class Place:
     def shape(self) -> tuple[int, int]:
         return len(self.lat), len(self.lon)
 
-    def same(self, other: "Place") -> bool:
-        """Whether the cells are the same."""
-        return np.array_equal(self.lat, other.lat) and np.array_equal(self.lon, other.lon)
-
 
 @dataclass(frozen=True, eq=False)
 class Field:

@@ -24,6 +24,7 @@ AXES = {  # of the dimensions and coordinates
     "lat": ("latitude", "lat"),
     "lon": ("longitude", "lon"),
 }
+UPPERMOST = {"soilLayer": 1.0, "depthBelowLandLayer": 0.0}  # coordinates by which cfgrib names the layer of a field
 HOUR = np.timedelta64(1, "h")
 
 
@@ -61,6 +62,8 @@ def _open(file: RawFile) -> xr.Dataset:
 
 def _fields_of(file: RawFile, ds: xr.Dataset, variable: str, name: str) -> list[Field]:
     values = _on_axes(ds, name, file)
+    if any(float(values[layer]) != first for layer, first in UPPERMOST.items() if layer in values.coords):
+        return []
     check_axes(values.to_dataset(name=name), file.path)
     runs, steps = values["run"].values, values["step"].values
     if runs.dtype.kind != "M" or steps.dtype.kind != "m":

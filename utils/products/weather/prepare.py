@@ -155,11 +155,9 @@ class Days:
 
     def forecast(self, parts: Parts) -> Maps:
         """The leads of one forecast; without soil moisture where one of its runs has none."""
-        days = [self._read(start) for start, _ in parts]
-        names = set.intersection(*(set(maps) for maps in days))
-        return {
-            name: np.stack([maps[name][day - 1] for maps, (_, day) in zip(days, parts, strict=True)]) for name in names
-        }
+        runs = {start: self._read(start) for start in dict.fromkeys(start for start, _ in parts)}
+        names = set.intersection(*(set(maps) for maps in runs.values()))
+        return {name: np.stack([runs[start][name][day - 1] for start, day in parts]) for name in names}
 
     def _read(self, start: np.datetime64) -> Maps:
         with xr.open_dataset(self._file(start), engine="netcdf4") as ds:
