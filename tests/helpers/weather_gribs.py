@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import eccodes
 import numpy as np
 import xarray as xr
 from local_servers import Handler, status
@@ -19,6 +18,8 @@ ECMWF = {"centre": "ecmf", "setLocalDefinition": 1}
 
 def message(values: np.ndarray, run: str, hours: tuple[int, int], lat=LAT, lon=LON, **keys) -> bytes:
     """One GRIB 2 message; hours that differ make it an amount between them. NaN is missing."""
+    import eccodes
+
     handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
     amount = hours[0] != hours[1]
     day, _, clock = run.partition("T")

@@ -1,5 +1,6 @@
 """Weather forecasts of ECMWF, GFS and GEFS: from a local server or a folder to the file that --future-from reads."""
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -42,13 +43,18 @@ CELLS = (
 )  # of the data set, 1°; those of the files are half as wide
 
 
-@pytest.fixture
-def like(tmp_path) -> Path:
-    """A data set whose cells lie inside the files."""
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory) -> Path:
     lat, lon = CELLS
-    ds = tiny(days=5, shape=(len(lat), len(lon))).assign_coords(lat=lat, lon=lon)
-    write_prepared(ds, tmp_path / "like.nc")
-    return tmp_path / "like.nc"
+    path = tmp_path_factory.mktemp("like") / "like.nc"
+    write_prepared(tiny(days=2, shape=(len(lat), len(lon))).assign_coords(lat=lat, lon=lon), path)
+    return path
+
+
+@pytest.fixture
+def like(data_set, tmp_path) -> Path:
+    """A data set whose cells lie inside the files."""
+    return Path(shutil.copy(data_set, tmp_path))
 
 
 def prepare(raw: Path | tuple, like: Path, **more) -> xr.Dataset:
@@ -119,29 +125,33 @@ def test_a_run_of_00_utc_follows_the_last_input_day_and_newer_runs_serve_the_day
 
 def test_a_month_goes_from_the_server_to_the_file_with_one_command_each(like, tmp_path, capsys):
     with serving(OpenData(lambda day: day.month == 11)) as server:
-        download(server, tmp_path / "raw", "2026-11-01", "2026-11-30")
+        download(server, tmp_path / "raw", "2026-11-01", "2026-11-30", lead_days=1)
     said = capsys.readouterr().out
-    assert "ifs, runs of 2026-11-01 to 2026-11-30, 00 UTC: 90 of 90 files" in said
+    assert "ifs, runs of 2026-11-01 to 2026-11-30, 00 UTC: 60 of 60 files" in said
     assert "about " in said.splitlines()[1] and said.index("about ") < said.index("is complete")
-    ds = prepare(tmp_path / "raw", like)
+    ds = prepare(tmp_path / "raw", like, lead_days=1)
     assert (
-        "forecasts from 30 last input days, 2026-10-31 to 2026-11-29, leads of 1 to 2 days" in capsys.readouterr().out
+        "forecasts from 30 last input days, 2026-10-31 to 2026-11-29, leads of 1 to 1 day;" in capsys.readouterr().out
     )
-    assert ds["precipitation"].shape == (30, 2, *map(len, CELLS))
+    assert ds["precipitation"].shape == (30, 1, *map(len, CELLS))
     for day in (0, 17, 29):
-        run = np.datetime64("2026-11-01") + day
-        for lead in (1, 2):
-            rain = on_cells(rain_of_day(run, lead))
-            np.testing.assert_allclose(ds["precipitation"][day, lead - 1], rain, atol=2e-3)
-            both = [
-                np.where(moisture_at(run, hour) > 0, moisture_at(run, hour), np.nan)
-                for hour in (24 * lead - 24, 24 * lead)
-            ]
-            moisture = on_cells(np.mean(both, axis=0))
-            np.testing.assert_allclose(ds["soil_moisture"][day, lead - 1], moisture, atol=1e-5)
-    forecasts = WeatherForecasts(("precipitation",), 2, like.with_name("forecasts.nc"))
+        rain = on_cells(rain_of_day(np.datetime64("2026-11-01") + day, 1))
+        np.testing.assert_allclose(ds["precipitation"][day, 0], rain, atol=2e-3)
+    forecasts = WeatherForecasts(("precipitation",), 1, like.with_name("forecasts.nc"))
     forecasts.require(ds["init_time"].values.astype("datetime64[D]"), Grid(*CELLS), "test")
     assert forecasts.kind == "degraded" and "numerical model, ecmf od" in forecasts.note()
+
+
+def test_each_day_of_a_run_has_its_own_rain_and_the_mean_of_its_soil_moisture_without_the_sea(like, tmp_path):
+    run = "2026-11-02"
+    write_run(tmp_path / "raw", run, days=3)
+    ds = prepare(tmp_path / "raw", like, lead_days=3)
+    assert list(ds["lead_time"]) == [1, 2, 3] and str(ds["init_time"].values[0])[:10] == "2026-11-01"
+    for lead in (1, 2, 3):
+        np.testing.assert_allclose(ds["precipitation"][0, lead - 1], on_cells(rain_of_day(run, lead)), atol=2e-3)
+        ends = [moisture_at(run, hour) for hour in (24 * lead - 24, 24 * lead)]
+        mean = np.where(ends[0] > 0, np.mean(ends, axis=0), np.nan)
+        np.testing.assert_allclose(ds["soil_moisture"][0, lead - 1], on_cells(mean), atol=1e-5)
 
 
 def test_the_newest_run_is_found_and_a_second_call_asks_for_nothing(tmp_path, capsys):

@@ -49,7 +49,6 @@ def _header(file: RawFile, places: dict[tuple, Place], handle: int) -> tuple[str
     variable = PARAMETERS.get(eccodes.codes_get_long(handle, "paramId"))
     if variable is None or (variable == "soil_moisture" and not _is_uppermost(handle)):
         return name, None
-    eccodes.codes_set(handle, "stepUnits", "h")
     hours = tuple(eccodes.codes_get_long(handle, key) for key in ("startStep", "endStep"))
     units = eccodes.codes_get_string(handle, "units")
     if variable == "precipitation" and eccodes.codes_get_string(handle, "stepType") == "instant":

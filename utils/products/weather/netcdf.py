@@ -104,7 +104,7 @@ def _on_axes(ds: xr.Dataset, name: str, file: RawFile) -> xr.DataArray:
         there = next((other for other in names if other in values.coords), None)
         if there is None:
             raise UserError(
-                f"{file.name}: {name} has no {names[0]}, found {', '.join(map(str, values.coords))}; expected the "
+                f"{file.name}: {name} has no {names[0]}, found {', '.join(map(str, ds[name].coords))}; expected the "
                 "start of the model run, the step, latitude and longitude."
             )
         values = values.rename({there: axis})
