@@ -168,7 +168,7 @@ def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_sco
 
 def test_the_soil_moisture_of_a_numerical_model_is_a_rival_of_hindcasts(forecast, trained):
     """Its forecasts are the truth with another mean and deviation, on all days but the last three of the inits."""
-    truth = tiny(days=123)["soil_moisture"]
+    truth = tiny()["soil_moisture"]
     inits = truth["time"].values[:114]
     with netCDF4.Dataset(trained / "model.nc", "w") as file:
         grid = Grid(truth["lat"].values, truth["lon"].values)
