@@ -24,7 +24,7 @@ from torch import Tensor
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import OLDEST
+from utils.dataset.predictors import OLDEST
 from utils.dataset.statistics import MOISTURE
 from utils.models.change_net import COMPLETE, SATELLITE, ChangeNet
 from utils.models.compact import UNIT, MemoryWindows
