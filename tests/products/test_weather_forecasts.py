@@ -355,7 +355,10 @@ def elsewhere(folder: Path) -> None:
         (web_page, r"1 of 3 files cannot be read: .*024h\.grib2 \(is a web page, .*\); the other 2 are in order"),
         (noon, r"The model runs of --raw start at 12 UTC; expected those of 00 UTC"),
         (members, r"several models or members, kwbc member 0 and kwbc member 1 among them; give those of one"),
-        (pieces_in_netcdf, r"The run of 2026-11-01 loses rain on its day 2 in \d+ cells, by up to .* no sums since"),
+        (
+            pieces_in_netcdf,
+            r"The run of 2026-11-01 loses rain on its day 2 in \d+ cells, by up to .* mm: its values are no sums since",
+        ),
         (rate, r"tp is in 'kg m-2 s-1', a rate; expected amounts of rain"),
         (no_step, r"tp has no step, found .*time.*; expected the start of the model run, the step"),
         (elsewhere, r"away\.grib2 covers latitude -14 to -8 and longitude 99 to 107; no cell of --like lies there"),

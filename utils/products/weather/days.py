@@ -85,8 +85,8 @@ class Run:
             if falls.mean() > MANY:
                 raise UserError(
                     f"The run of {self.start} loses rain on its day {day + 1} in {int(falls.sum())} cells, by up to "
-                    f"{-total[falls].min():.1f} mm, so that its values are no sums since the start of the run; give "
-                    "GRIB, which says of which hours a value is."
+                    f"{-total[falls].min():.1f} mm: its values are no sums since the start of the run; in place of "
+                    "NetCDF give GRIB, which says of which hours a value is."
                 )
         return np.maximum(totals, 0).astype(np.float32)
 

@@ -25,6 +25,7 @@ from utils.products.weather.days import HOURS, LONGEST_LEAD
 
 RAIN, MOISTURE = ("tp",), ("vsw", "swvl1")  # in the index; swvl1 before November 2024
 TIMEOUT = 60  # seconds without a byte
+MOST_FAILURES = 3  # files that may fail before the server is taken for one that does not answer
 KEPT = "ECMWF's own server keeps the last days alone, --source aws and --source google keep earlier ones"
 
 
@@ -83,6 +84,8 @@ def download_weather_forecast(
             gone.add(step.run)
         except UserError as error:
             failed.append(fold(error))
+            if len(failed) == MOST_FAILURES:
+                break
     if gone:
         failed.insert(0, _describe_gone(sorted(gone), settings.source))
     conclude(failed, done=sum(ledger.complete(step.name) for step in everything), folder=settings.folder)
@@ -139,8 +142,8 @@ class _Server:
         """Print about how much is to be fetched, by the fields of the newest run's last file."""
         try:
             _, fields = self._index(todo[-1])
-        except UserError:
-            return  # what is wrong is said when the file is asked for
+        except NothingThere:
+            return  # which run is not there is said when its files are asked for
         size = sum(entry["_length"] for entry in fields)
         print(f"about {format_bytes(size * len(todo))} in all, {format_bytes(size)} a file")
 
