@@ -4,7 +4,7 @@
     python data/download_weather_forecast.py --model aifs-single --lead-days 10
     python data/download_weather_forecast.py --date 2026-11-01 2026-11-25 --source aws
 
-Free and without an account (CC BY 4.0: name ECMWF). Fields are global at 0.25°, about 8 MB a run of seven days. ECMWF's
+Free and without an account (CC BY 4.0: name ECMWF). Fields are global at 0.25°, about 9 MB a run of seven days. ECMWF's
 server keeps the last days alone. A run that was interrupted continues with the same command.
 """
 
