@@ -27,6 +27,7 @@ from utils.figures.series import has_few_cells
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
+from utils.forecasts.gis import find_pixels, name_bands, remove_gis_files, write_geotiffs
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
 from utils.forecasts.numerical_model import describe_rival
@@ -46,6 +47,7 @@ class Settings:
     future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead; and a rival of hindcasts
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
+    geotiff: bool = False  # also write cloud-optimised GeoTIFF files, one a lead time and layer
     jobs: int | None = None  # processes for hindcasts; None: one for each core
 
 
@@ -60,8 +62,11 @@ def main(settings: Settings) -> None:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
     first, last = find_period(settings)
     single = first == last
-    if settings.gif and not single:
-        raise UserError("--gif shows the leads of one forecast; give --init a single date.")
+    for flag in ("gif", "geotiff"):
+        if getattr(settings, flag) and not single:
+            raise UserError(f"--{flag} shows the leads of one forecast; give --init a single date.")
+    if settings.geotiff:
+        find_pixels(open_data_set(settings.data).grid, settings.data)  # refused before the work is done
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,
@@ -89,6 +94,7 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
+    name_bands(ds, settings.out)
     print_short_record(settings.out)
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
     leads = ", ".join(str(lead.days) for lead in request.leads)
@@ -98,6 +104,9 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+    if settings.geotiff:
+        files = write_geotiffs(ds, settings.out, find_pixels(request.grid, settings.data))
+        print(f"{len(files)} GeoTIFF files, the first {files[0]}")
 
 
 def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.DataArray | None:
@@ -122,6 +131,9 @@ def prepare_out(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".png", ".pdf", ".gif", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
+        remove_gis_files(out)
+        for suffix in (".csv", ".groups.csv", ".png", ".pdf"):  # of validate_stations.py
+            out.with_suffix(f".stations{suffix}").unlink(missing_ok=True)
 
 
 def find_period(settings: Settings) -> tuple[np.datetime64, np.datetime64]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import netCDF4
 import numpy as np
 
+from utils.common.georeference import georeference_file
 from utils.common.grid import Grid
 from utils.dataset.prepared import AXES, VARIABLES
 from utils.dataset.weather_forecasts import DIMENSIONS
@@ -47,4 +48,5 @@ def create_forecast_file(
         options = {"zlib": True, "complevel": 1, "fill_value": np.float32(np.nan), "chunksizes": chunks}
         variable = file.createVariable(name, "f4", DIMENSIONS, **options)
         variable.setncatts({"units": VARIABLES[name].units, **VARIABLES[name].attributes})
+    georeference_file(file)
     file.setncatts({"Conventions": "CF-1.11", **attributes})

@@ -34,7 +34,9 @@ class WeatherDownloadSettings:
     """What data/download_weather_forecast.py is told."""
 
     model: Literal["ifs", "aifs-single"] = "ifs"  # ECMWF's physical model, or its learned one
-    date: Annotated[tuple[str, ...], arg(metavar="DATE [DATE]")] = ()  # of the run of 00 UTC, or START END; empty: newest
+    date: Annotated[
+        tuple[str, ...], arg(metavar="DATE [DATE]")
+    ] = ()  # of the run of 00 UTC, or START END; empty: newest
     lead_days: int = 7  # days from the start of a run to fetch
     out: Path | None = None  # folder of the files that arrive; None: data/raw/weather_<model>
     source: Annotated[str, arg(aliases=["--url"])] = "ecmwf"  # ecmwf, aws, google, azure, or an address
