@@ -82,7 +82,9 @@ def write_forecasts(
             attributes=attributes,
         )
         file["soil_moisture"].long_name = "the numerical model's own soil moisture of its upper layer, daily mean"
-        file.createVariable(MARK, str, ("init_time",))[:] = np.array([marks[day] for day in inits], object)
+        mark = file.createVariable(MARK, str, ("init_time",))
+        mark[:] = np.array([marks[day] for day in inits], object)
+        mark.long_name = "fingerprints of the files of the model runs"
         for first in tqdm(range(0, len(inits), INITS_IN_CHUNK), desc=f"writing {path.name}", leave=False, disable=None):
             days = inits[first : first + INITS_IN_CHUNK]
             forecasts = [make(day) or _copy(earlier, day) for day in days]
