@@ -29,6 +29,8 @@ from utils.forecasts.forecast_file import OLD_INPUTS, SHORT_RECORD, encoding, is
 from utils.forecasts.gis import find_pixels, name_bands, remove_gis_files, write_geotiffs
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.issue import Issue, find_issue
+from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
+from utils.forecasts.numerical_model import describe_rival
 from utils.forecasts.operational import find_inits, forecast_maps
 from utils.forecasts.request import ForecastRequest, make_request
 
@@ -45,7 +47,7 @@ class Settings:
     init: Dates = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
     issue: str | None = None  # day of issue, as DATE: the initial day and the lag of soil moisture after it
     lag: Words = ()  # days until the values of a day are there, as NAME=DAYS; else those of the data's product
-    future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
+    future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead; and a rival of hindcasts
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
     geotiff: bool = False  # also write cloud-optimised GeoTIFF files, one a lead time and layer
@@ -158,6 +160,8 @@ def report_scores(rows: list[dict], out: Path) -> None:
         )
         for name in [event for event in ("dry", "wet") if event in row]:
             print(f"    chance of unusually {name} soil: {describe_skill(row[name])}")
+        if NUMERICAL_MODEL in row:
+            print(f"    {describe_rival(row[NUMERICAL_MODEL])}")
     print(out.with_suffix(".scores.json"))
 
 
