@@ -29,6 +29,9 @@ from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
+from utils.forecasts.page.cells import describe_cell, find_cell, read_last_days, turn_north_up
+from utils.forecasts.page.past_scores import describe_hindcasts, read_past_scores
+from utils.forecasts.page.write import write_page
 from utils.forecasts.request import ForecastRequest, make_request
 
 RECENT = 60  # days before a forecast that the figure of a few cells shows
@@ -44,6 +47,9 @@ class Settings:
     future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
+    html: bool = False  # also write a page for a browser: maps, and the series of each cell
+    point: tuple[float, float] | None = None  # latitude and longitude: print the forecast there; the page opens there
+    scores: Path | None = None  # OUT.scores.json of hindcasts, which the page shows; None: scores of the test period
     jobs: int | None = None  # processes for hindcasts; None: one for each core
 
 
@@ -60,6 +66,7 @@ def main(settings: Settings) -> None:
     single = first == last
     if settings.gif and not single:
         raise UserError("--gif shows the leads of one forecast; give --init a single date.")
+    check_page_settings(settings, single)
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,
@@ -96,13 +103,30 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+    if settings.point:
+        print("\n".join(describe_cell(ds, settings.point)))
+    if settings.html:
+        scores = read_past_scores(request, settings.scores)
+        write_page(settings.out.with_suffix(".html"), ds, settings.data, scores, settings.point)
+        print(settings.out.with_suffix(".html"))
+
+
+def check_page_settings(settings: Settings, single: bool) -> None:
+    """Raise UserError for what --html, --point and --scores cannot do, before anything is forecast."""
+    if (settings.html or settings.point) and not single:
+        raise UserError("--html and --point show one forecast; give --init a single date.")
+    if settings.scores and not settings.html:
+        raise UserError("--scores is shown on the page; give --html as well.")
+    if settings.point:
+        grid = open_data_set(settings.data).grid
+        find_cell(turn_north_up(xr.Dataset(coords={"lat": grid.lat, "lon": grid.lon})), settings.point)
 
 
 def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.DataArray | None:
     """Soil moisture of the days before a forecast of a few cells, which its figure shows; None for a map."""
     if not has_few_cells(forecast):
         return None
-    return open_data_set(data, start=init - RECENT, end=init).read()["soil_moisture"]
+    return read_last_days(data, init, RECENT)
 
 
 def print_short_record(out: Path) -> None:
@@ -145,7 +169,7 @@ def report_scores(rows: list[dict], out: Path) -> None:
     if not rows:
         print("no valid day is observed in the data set: nothing to score")
         return
-    write_json(out.with_suffix(".scores.json"), {"leads": rows})
+    write_json(out.with_suffix(".scores.json"), {"leads": rows} | describe_hindcasts(out))
     print("RMSE in m³ m⁻³ with its 95 % interval; coverage of the 90 % interval")
     for row in rows:
         low, high = format_score(row["rmse_low"], ".4f"), format_score(row["rmse_high"], ".4f")
