@@ -100,9 +100,8 @@ def test_numbers_of_every_cell_are_those_of_the_file(grid):
     assert values["start"] in values["cells"]
     for position, number in enumerate(values["cells"]):
         row, column = divmod(number, len(values["lon"]))
-        lon = forecast["lon"].values
-        same = np.isclose((lon - values["lon"][column]) % 360, 0) | np.isclose((lon - values["lon"][column]) % 360, 360)
-        cell = forecast.sel(lat=values["lat"][row], method="nearest").isel(lon=int(same.argmax()))
+        apart = np.abs((forecast["lon"].values - values["lon"][column] + 180) % 360 - 180)
+        cell = forecast.sel(lat=values["lat"][row], method="nearest").isel(lon=int(apart.argmin()))
         for name, variable, scale in (("mean", "soil_moisture", 1000), ("dry", "probability_below_p10", 100)):
             shown = [lead[position] for lead in values["fields"][name]]
             np.testing.assert_allclose(shown, scale * cell[variable], atol=0.5001)
@@ -118,10 +117,10 @@ def test_the_cell_around_a_place():
     assert grid["lon"].values.tolist() == [-2, -1, 1, 4]
     assert find_cell(grid, (13.4, 0.1)) == (1, 2) and find_cell(grid, (13.6, 359.9)) == (2, 1)
     for outside in ((9.9 - 1, 0), (12, 8), (12, -4), (12, 180)):
-        with pytest.raises(UserError, match="lies outside the grid: latitude 9 to 16.5, longitude -2.5 to 5.5"):
+        with pytest.raises(UserError, match=r"outside the grid: latitude 9 to 16\.5, longitude -2\.5 to 5\.5"):
             find_cell(grid, outside)
     lines = describe_cell(made_forecast(**UNEVEN), (15, 4))
-    assert lines[0] == "cell 15° N 4° E:" and lines[1].startswith("  2015-07-31 (lead 3): 0.")
+    assert lines[0] == "cell 15° N 4° E:" and lines[1].startswith("  2015-07-31 (3 days ahead): 0.")
     assert describe_cell(made_forecast(**UNEVEN), (10, -2)) == ["cell 10° N 2° W: no forecast"]
 
 
@@ -144,7 +143,7 @@ def test_each_cell_lies_in_the_picture_where_the_page_looks_for_it():
     pattern = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]])
     forecast["anomaly"][0] = 0.1 * (2 * pattern - 1)
     grid = turn_north_up(forecast)
-    pictures, frame = draw_page_maps(grid, grid["lat"].values, grid["lon"].values)
+    pictures, frame = draw_page_maps(grid, grid["lat"].values.tolist(), grid["lon"].values.tolist())
     (anomaly,) = [picture for picture in pictures if picture.part == "anomaly"]
     image = Image.open(io.BytesIO(anomaly.png)).convert("RGB")
     assert image.size == (frame.width, frame.height) and len(pictures) == 5
@@ -217,7 +216,7 @@ def test_a_click_on_a_cell_shows_the_numbers_of_the_file(page, tmp_path):
         const values = JSON.parse(page.getElementById("values").textContent), map = page.getElementById("map");
         const view = page.defaultView, seen = {{}};
         const rows = () => [page.getElementById("place").textContent,
-          ...[...page.querySelectorAll("#cell tbody tr")].map((row) => [...row.cells].map((c) => c.textContent))];
+          ...[...page.querySelectorAll("#numbers tr")].map((row) => [...row.cells].slice(1).map((c) => c.textContent))];
         seen.first = rows();
         const mark = page.querySelector(".mark"), box = mark.getBoundingClientRect(), whole = mark.viewBox.baseVal;
         const middle = (edges, at) => (edges[at] + edges[at + 1]) / 2;
@@ -248,15 +247,16 @@ def test_a_click_on_a_cell_shows_the_numbers_of_the_file(page, tmp_path):
     def number(value, form=".3f"):
         return format(float(value), form).replace("-", "−")
 
-    expected = []
+    columns = []
     for lead in range(2):
         at = forecast.isel(lead_time=lead, lat=row, lon=column)
         quantile = at["soil_moisture_quantile"].sel
-        low, quarter, upper, high = (quantile(quantile=q, method="nearest") for q in (0.05, 0.25, 0.75, 0.95))
+        low, quarter, upper, high = (number(quantile(quantile=q, method="nearest")) for q in (0.05, 0.25, 0.75, 0.95))
         chances = [f"{100 * float(at[name]):.0f} %" for name in ("probability_below_p10", "probability_above_p90")]
-        inner, outer = f"{number(quarter)} to {number(upper)}", f"{number(low)} to {number(high)}"
-        day = str(at["valid_time"].values)[:10]
-        expected.append([day, number(at["soil_moisture"]), inner, outer, number(at["anomaly"], "+.3f"), *chances])
+        day = f"{str(at['valid_time'].values)[:10]} ({forecast['lead_time'].values[lead]} days)"
+        moisture, anomaly = number(at["soil_moisture"]), number(at["anomaly"], "+.3f")
+        columns.append([day, moisture, f"{quarter}–{upper}", f"{low}–{high}", anomaly, *chances])
+    expected = [list(cells) for cells in zip(*columns, strict=True)]
     lat, lon = (f"{float(v):g}" for v in (forecast["lat"][row], round(float(forecast["lon"][column]), 4)))
     assert seen["clicked"] == [f"{lat}° N {lon}° E", *expected]
     assert seen["first"][0] == "54° N 74.2857° E"

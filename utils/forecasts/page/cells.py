@@ -13,6 +13,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from utils.common.cli import UserError
+from utils.common.text import format_days
 from utils.dataset.open import open_data_set
 from utils.figures.map_panels import edges_of, wrap_longitudes
 from utils.figures.series import place_of
@@ -73,10 +74,9 @@ def describe_cell(forecast: xr.Dataset, point: tuple[float, float]) -> list[str]
     low, high = (cell["soil_moisture_quantile"].sel(quantile=q, method="nearest").values for q in (0.05, 0.95))
     for number, lead in enumerate(cell["lead_time"].values):
         at = cell.isel(lead_time=number)
-        line = (
-            f"  {str(at['valid_time'].values)[:10]} (lead {lead}): {float(at['soil_moisture']):.3f} m³ m⁻³, 90 % interval "
-            f"{low[number]:.3f} to {high[number]:.3f}"
-        )
+        day, mean = str(at["valid_time"].values)[:10], float(at["soil_moisture"])
+        interval = f"90 % interval {low[number]:.3f} to {high[number]:.3f}"
+        line = f"  {day} ({format_days(int(lead))} ahead): {mean:.3f} m³ m⁻³, {interval}"
         dry, wet = float(at["probability_below_p10"]), float(at["probability_above_p90"])
         chances = f", chance of unusually dry {100 * dry:.0f} %, wet {100 * wet:.0f} %" if np.isfinite(dry) else ""
         lines.append(line + chances)

@@ -11,7 +11,7 @@ const number = (value, digits) => value === null ? "–" : value.toFixed(digits)
 const moisture = (value) => value === null ? "–" : number(value / 1000, 3);
 const signed = (value) => (value > 0 ? "+" : "") + moisture(value);
 const percent = (value) => value === null ? "–" : `${value} %`;
-const range = (low, high) => `${moisture(low)} to ${moisture(high)}`;
+const range = (low, high) => `${moisture(low)}–${moisture(high)}`;
 
 function degrees(value, positive, negative) {
   const around = ((value + 180) % 360 + 360) % 360 - 180;
@@ -43,11 +43,11 @@ function drawSeries(at) {
   const all = [...dots.map(([, value]) => value), ...low90, ...high90, ...low, ...high].filter((v) => v !== null);
   const bottom = Math.max(Math.min(...all) - 10, 0), top = Math.max(...all) + 10;
   const first = Math.min(past[0] ?? last, last), right = Math.max(...ahead) + 0.7;
-  const x = (day) => 52 + (day - first + 0.5) / (right - first + 0.5) * (width - 60);
+  const x = (day) => 52 + (day - first + 0.5) / (right - first + 0.5) * (width - 72);
   const y = (value) => 8 + (top - value) / (top - bottom) * (height - 44);
   const line = (x1, y1, x2, y2, kind) => add(chart, "line", { x1, y1, x2, y2, class: kind });
   for (const value of steps(bottom, top, 5)) {
-    line(52, y(value), width - 8, y(value), "grid");
+    line(52, y(value), width - 20, y(value), "grid");
     add(chart, "text", { x: 47, y: y(value) + 4, "text-anchor": "end" }, number(value / 1000, 2 + (value % 10 ? 1 : 0)));
   }
   for (const day of steps(0, Math.floor(right) - first, Math.floor(width / 70)).map((back) => Math.floor(right) - back)) {
@@ -72,13 +72,18 @@ function drawSeries(at) {
 }
 
 function fillTable(at) {
-  const body = find("cell").querySelector("tbody");
-  body.replaceChildren(...values.valid.map((day, i) => {
-    const of = (name) => fields[name][i][at], row = document.createElement("tr");
-    const head = Object.assign(document.createElement("th"), { scope: "row", textContent: day });
-    const cells = [moisture(of("mean")), range(of("low_50"), of("high_50")), range(of("low_90"), of("high_90")),
-      signed(of("anomaly")), percent(of("dry")), percent(of("wet"))];
-    row.append(head, ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+  const rows = {
+    "soil moisture (m³ m⁻³)": (of) => moisture(of("mean")),
+    "50 % interval": (of) => range(of("low_50"), of("high_50")),
+    "90 % interval": (of) => range(of("low_90"), of("high_90")),
+    "difference from usual": (of) => signed(of("anomaly")),
+    "chance of unusually dry": (of) => percent(of("dry")),
+    "chance of unusually wet": (of) => percent(of("wet")),
+  };
+  find("numbers").tBodies[0].replaceChildren(...Object.entries(rows).map(([name, text]) => {
+    const row = document.createElement("tr");
+    row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
+    values.leads.forEach((_, i) => row.insertCell().textContent = text((field) => fields[field][i][at]));
     return row;
   }));
 }
