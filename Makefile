@@ -47,18 +47,25 @@ PAPER := --train 2015-04-01 2018-12-07 --val 2018-12-08 2019-12-07 --test 2019-1
 paper: .venv/installed  ## the paper's setting on the real pair, with the seeds of --full: results-paper/
 	$(BIN)/python reproduce.py --full $(PAPER) --era5-land $(ERA5_LAND) --smap $(SMAP) --out results-paper
 
-# Each but worlds takes the runs that a finished `make reproduce` has, which are the same.
+# Each study first takes the runs that a finished `make reproduce` and the studies before it have, which are the same.
+share = mkdir -p results-evidence/$(1) && for done in $(RESULTS) results-evidence/*; do \
+	if [ -f $$done/study.json ] && [ $$done != results-evidence/$(1) ]; then cp -rlf $$done/runs results-evidence/$(1)/ || exit 1; fi; done
+
 evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample, each a study: results-evidence/
-	[ ! -f $(RESULTS)/study.json ] || for study in matched seeds details transfer ladder; do \
-		mkdir -p results-evidence/$$study && cp -rlf $(RESULTS)/runs results-evidence/$$study/ || exit 1; done
+	$(call share,matched)
 	$(BIN)/python reproduce.py --matched --out results-evidence/matched
+	$(call share,details)
+	$(BIN)/python reproduce.py --details --matched --models convlstm compact change_net --out results-evidence/details
+	$(call share,seeds)
+	$(BIN)/python reproduce.py --seeds 0 1 2 3 4 --lead-days 3 --out results-evidence/seeds \
+		--models cnn lstm convlstm convlstm_conv convlstm_no_relu conv3d_lstm conv_mixer compact change_net
+	$(call share,worlds)
 	$(BIN)/python reproduce.py --worlds 5 --controls --matched --lead-days 3 --models convlstm compact change_net \
 		--out results-evidence/worlds
-	$(BIN)/python reproduce.py --seeds 0 1 2 3 4 --lead-days 3 --out results-evidence/seeds \
-		--models cnn lstm convlstm convlstm_conv convlstm_no_relu conv3d_lstm compact change_net
-	$(BIN)/python reproduce.py --details --models convlstm compact change_net --out results-evidence/details
+	$(call share,transfer)
 	$(BIN)/python reproduce.py --strategies --weather --lead-days 3 --models convlstm compact change_net \
 		--out results-evidence/transfer
+	$(call share,ladder)
 	$(BIN)/python reproduce.py --lead-days 3 --out results-evidence/ladder --models convlstm convlstm_no_relu \
 		convlstm_change convlstm_pixel_change conv_mixer change_net
 

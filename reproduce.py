@@ -41,6 +41,7 @@ from utils.study.jobs import Study
 from utils.study.periods import PARTS
 from utils.study.plan import PRETRAINING, SCRATCH, TRANSFERRED, Plan, closer_models, read_train_script
 from utils.study.report import print_results, write_report
+from utils.study.time_spent import describe_time, sum_seconds
 from utils.study.worlds import make_world, world_folder, world_seeds
 from utils.training.run_directory import epochs_done
 
@@ -54,7 +55,7 @@ MaybePeriods = Annotated[tuple[str, ...] | None, arg(metavar="START END ...")]
 class Settings:
     era5_land: Path | None = None  # a prepared source data set; None: the synthetic sample at 2 degrees
     smap: Path | None = None  # a prepared target data set; None: the synthetic sample at 2 degrees
-    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "compact", "change_net")  # names
+    models: tuple[str, ...] = ("cnn", "lstm", "convlstm", "conv_mixer", "compact", "change_net")  # names
     lead_days: tuple[int, ...] = (3, 5, 7)  # forecast this many days after the last input day
     seeds: tuple[int, ...] | None = None  # None: 0, and with --full 0 1 2 3 4
     train: MaybePeriods = None  # target days of SMAP to learn from; None: all before --val
@@ -103,6 +104,8 @@ def main(settings: Settings) -> None:
     print_results(write_report(settings.out))
     print("".join(f"\n{line}" for line in study.left_out_lines), end="")
     print(f"\n{len(study.runs)} runs in {seconds} s: {settings.out / 'table.csv'}, figures/ and report.html")
+    if study.trained:
+        print(describe_time(sum_seconds(study.results.values())))
 
 
 def make_study(settings: Settings) -> Study:
@@ -183,9 +186,12 @@ def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
     }
     content = json.loads(json.dumps(content))  # as it is read back
     made = {"command": shlex.join(["python", "reproduce.py", *sys.argv[1:]]), "seconds": seconds}
+    made["seconds_by_model"] = sum_seconds(study.results.values())
     earlier = read_json(settings.out / "study.json")
     if not study.trained and all(earlier.get(name) == value for name, value in content.items()):
-        made = {name: earlier[name] for name in made}  # it was complete: the call that made it is what counts
+        made = {
+            name: earlier[name] for name in made if name in earlier
+        }  # it was complete: the call that made it is what counts
     write_json(settings.out / "study.json", made | content)
 
 

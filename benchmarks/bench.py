@@ -42,7 +42,8 @@ def main(settings: Settings) -> None:
     }
     for part in settings.parts:
         title, columns = TABLES[part]
-        start, found[part] = time.perf_counter(), []
+        start = time.perf_counter()
+        found[part] = [row for row in found.get(part, ()) if row.get("model") not in settings.models]
         for row in tqdm(parts[part](), desc=part, unit="row", disable=None):
             found[part].append(row)
         write_json(settings.out, found)

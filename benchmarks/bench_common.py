@@ -32,7 +32,7 @@ class Settings:
         "memory",
         "scaling",
     )
-    models: tuple[str, ...] = tuple(reference.MODELS)  # of each part's own, those that are named here
+    models: tuple[str, ...] = (*reference.MODELS, "change_net")  # of each part's own, those that are named here
     precisions: tuple[str, ...] = ("auto", "32-true")  # of our steps; the reference is in 32 bit
     shape: tuple[int, int] = (52, 65)
     input_days: int = 3
@@ -44,7 +44,7 @@ class Settings:
     target_days: tuple[int, int] = (6, 20)  # that are learned and scored there
     quick: bool = False  # a smoke test: small maps, batches of 8, one round
     folder: Path = ROOT / "results" / "bench"  # synthetic data sets, kept for the next time; about 6 GB
-    out: Path = ROOT / "results" / "bench.json"  # parts that are not measured keep their numbers
+    out: Path = ROOT / "results" / "bench.json"  # parts and models that are not measured keep their numbers
     table: Path | None = None  # print this file's numbers as Markdown instead
 
     def __post_init__(self):

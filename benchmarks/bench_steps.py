@@ -5,9 +5,11 @@ step's products and its weights' way through memory would take at the speed of a
 copy.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -18,9 +20,12 @@ from bench_common import PATCHES, Settings, in_a_process, our_model, step_data, 
 from machine import peak_memory
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from utils.common.files import ROOT
 from utils.common.glibc import keep_freed_memory
 from utils.data_processing import Windows
 from utils.models import reference
+from utils.training.change_net import ChangeNetTrainer, Lesson, observations
+from utils.training.inference import load_script
 from utils.training.loop import start_fabric, train_epoch
 
 BYTES = 36  # a weight's way through memory: read (4), its gradient (4), Adam reads four and writes three values (28)
@@ -62,6 +67,29 @@ def ours(name: str, precision: str, shape: tuple[int, int], settings: Settings) 
     return found | {"flops": counter.get_total_flops() / 2, "parameters": parameters}
 
 
+def change_net(precision: str, shape: tuple[int, int], settings: Settings) -> dict:
+    """Seconds that the networks of a view take to learn from a batch's days, in its script's own smaller batches."""
+    data, script = step_data(settings, shape), load_script(ROOT / "SMAPtest" / "train_change_net.py")
+    fabric = start_fabric(precision)
+    keep_freed_memory()
+    model = our_model("change_net", shape, settings.input_days)
+    samples = training_samples(data, settings)
+    every = {"lead_days": samples.lead_days, "input_days": samples.input_days}
+    windows = model.make_windows(samples.data, samples.statistics.unscaled(), **every)
+    windows = windows.in_periods(samples.periods, "training")
+    trainer = ChangeNetTrainer(model, script.Settings(), fabric)
+    net = trainer.take_over(windows).model
+    lesson = Lesson(trainer, net, mean_error=0.01)
+    (days,) = observations(windows)
+    lesson.learn([replace(days, days=days.days[: settings.batch_size])], start=0.0, end=0.1)
+    start = time.perf_counter()
+    lesson.learn([days], start=0.1, end=1.0)
+    seconds = (time.perf_counter() - start) * settings.batch_size / len(days.days)
+    parameters = sum(weight.numel() for weight in net.networks.parameters())
+    precision = fabric._precision.precision
+    return {"seconds": seconds, "memory": peak_memory(), "precision": precision, "parameters": parameters}
+
+
 def published(name: str, shape: tuple[int, int], settings: Settings) -> dict:
     """Seconds a step of the published kind."""
     samples = training_samples(step_data(settings, shape), settings)
@@ -92,7 +120,11 @@ def summary(measured: list[dict]) -> dict:
 
 
 def rows(settings: Settings, peaks: dict[str, float]) -> Iterator[dict]:
-    """One row for the reference of each model, and one for each precision of ours."""
+    """One row for the reference of each model, and one for each precision of ours.
+
+    change_net has none of its own: it is held against the published ConvLSTM, where that is measured too.
+    """
+    of_convlstm = math.nan
     for name in settings.of(tuple(reference.MODELS)):
         shape = PATCHES.get(name, settings.shape)
         step_data(settings, shape)
@@ -110,3 +142,12 @@ def rows(settings: Settings, peaks: dict[str, float]) -> Iterator[dict]:
             if kind != "reference":
                 row["roofline"] = row["flops"] / peaks[row["precision"]] + BYTES * row["parameters"] / peaks["copy"]
             yield row
+        if name == "convlstm":
+            of_convlstm = published_seconds
+    if "change_net" in settings.models:
+        step_data(settings, settings.shape)
+        for precision in settings.precisions:
+            measured = [in_a_process(change_net, precision, settings.shape, settings) for _ in range(settings.rounds)]
+            row = {"model": "change_net", "step": "ours", "shape": settings.shape} | summary(measured)
+            row["samples_per_second"] = settings.batch_size / row["seconds"]
+            yield row | {"speed_up": of_convlstm / row["seconds"]}

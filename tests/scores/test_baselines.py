@@ -12,7 +12,8 @@ from utils.common.periods import Split, spans
 from utils.common.ridge import PENALTIES, Regression, sum_products
 from utils.data_processing import Windows
 from utils.dataset.antecedent_features import FEATURES as TABLE
-from utils.dataset.antecedent_features import OLDEST, AntecedentFeatures
+from utils.dataset.antecedent_features import AntecedentFeatures
+from utils.dataset.predictors import OLDEST
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics

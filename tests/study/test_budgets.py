@@ -9,6 +9,7 @@ import torch
 from conftest import PERIODS, ROOT, tiny
 from torch import nn
 
+from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import write_prepared
@@ -18,7 +19,16 @@ from utils.scores.score_table import AGAINST_MATCHED, table
 from utils.scores.significance import Estimate
 from utils.settings import SMAPSettings, split_of
 from utils.study import budgets, plan
-from utils.study.plan import EXPERIMENTS, MATCHED, Plan, Task, plan_matched, read_train_script
+from utils.study.plan import (
+    EXPERIMENTS,
+    MATCHED,
+    Plan,
+    Task,
+    plan_main,
+    plan_matched,
+    plan_target_days,
+    read_train_script,
+)
 from utils.study.questions.transfer_gain import prefer_matched
 from utils.study.results import Results
 from utils.training.checkpoint import Checkpoint
@@ -67,16 +77,36 @@ def test_a_zero_shot_run_is_not_trained():
     assert settings_of(Task(TRANSFERRED, "cnn", 3, 0, variant="_zero_shot", strategy="zero_shot")).epochs == 0
 
 
-def test_compute_matched_scratch_has_the_steps_of_pretraining_and_fine_tuning(monkeypatch):
-    steps = {"ERA5test/cnn/lead3/seed0": 900, "finetune-SMAPtest/cnn/lead3/seed0": 301}
+def take_steps(monkeypatch, steps: dict[str, int]) -> None:
+    """Have finished runs, by folder, that took so many steps."""
     monkeypatch.setattr(
         plan, "load_finished", lambda folder: SimpleNamespace(steps=steps[folder.relative_to(plan.ROOT).as_posix()])
     )
-    (task,) = plan_matched(("cnn", "compact"), (3,), (0,))
+
+
+def test_compute_matched_scratch_has_the_steps_of_pretraining_and_fine_tuning(monkeypatch):
+    take_steps(monkeypatch, {"ERA5test/cnn/lead3/seed0": 900, "finetune-SMAPtest/cnn/lead3/seed0": 301})
+    (task,) = plan_matched(plan_main(("cnn", "compact"), (3,), (0,)))
     assert task.folder.as_posix() == "SMAPtest/cnn_matched/lead3/seed0"
     assert task.needs == ("finetune-SMAPtest/cnn/lead3/seed0",)
     settings = settings_of(task)
     assert (settings.epochs, settings.patience) == (201, 0)  # 1,201 steps, 6 an epoch
+
+
+def test_compute_matched_change_net_learns_from_validation_days_too_and_from_few_days(monkeypatch):
+    steps = {"ERA5test/change_net/lead3/seed0": 2200, "finetune-SMAPtest/change_net_30days/lead3/seed0": 20}
+    take_steps(monkeypatch, steps)
+    (task,) = plan_matched(task for task in plan_target_days("change_net", 3, (0,), 1096) if task.target_days == 30)
+    assert task.folder.as_posix() == "SMAPtest/change_net_30days_matched/lead3/seed0"
+    settings = settings_of(task)
+    assert (settings.target_days, settings.epochs) == (30, 1110)  # 2,220 steps: 24 and 6 days are two batches
+
+
+def test_a_run_that_does_not_say_its_steps_has_no_match(monkeypatch):
+    take_steps(monkeypatch, {"ERA5test/change_net/lead3/seed0": 0, "finetune-SMAPtest/change_net/lead3/seed0": 9})
+    (task,) = plan_matched(plan_main(("change_net",), (3,), (0,)))
+    with pytest.raises(UserError, match="ERA5test/change_net/lead3/seed0 does not say how many steps"):
+        settings_of(task)
 
 
 @pytest.mark.parametrize("model", ["convlstm_conv", "convlstm_no_relu"])

@@ -16,7 +16,7 @@ from utils.settings import FinetuneSettings, SMAPSettings
 from utils.training.change_net import ChangeNetTrainer, Lesson, mean_square, observations, step_between
 from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import start_fabric
-from utils.training.two_fits import count_days, mean_error_std
+from utils.training.two_fits import Fit, count_days, mean_error_std
 
 TINY = {"members": 1, "filters": 2, "kernel": 3, "hidden": 4}
 
@@ -78,7 +78,7 @@ def test_the_weights_go_as_far_as_held_out_days_allow(tmp_path, monkeypatch, day
         tuned = copy.deepcopy(start)
         with torch.no_grad():
             tuned.networks[0].linear.bias += 0.02 / UNIT
-        return tuned, 0.0
+        return Fit(tuned, loss=0.0, samples=1)
 
     monkeypatch.setattr(trainer, "learn_on", learn)
     monkeypatch.setattr("utils.training.change_net.fills_a_year", lambda days: days_fill_a_year)

@@ -14,8 +14,10 @@ from utils.common.grid import Grid
 from utils.common.periods import Split, spans
 from utils.common.ridge import solve_ridge
 from utils.dataset import blocks
-from utils.dataset.antecedent_features import OLDEST, STALE, AntecedentFeatures
+from utils.dataset.antecedent_features import AntecedentFeatures
 from utils.dataset.blocks import DataSet
+from utils.dataset.past_days import STALE
+from utils.dataset.predictors import OLDEST
 from utils.dataset.prepared import write_prepared
 from utils.dataset.record import Record
 from utils.dataset.statistics import Statistics

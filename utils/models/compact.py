@@ -21,13 +21,13 @@ from utils.common.cli import UserError
 from utils.common.periods import Split
 from utils.data_processing import Batch, Windows
 from utils.dataset.antecedent_features import (
-    REACH,
     AntecedentFeatures,
     features_of,
     memory_days,
     static_maps,
 )
 from utils.dataset.blocks import DataSet
+from utils.dataset.past_days import REACH
 from utils.dataset.predictors import DERIVED, channel_names
 from utils.dataset.prepared import VARIABLES
 from utils.dataset.statistics import Statistics

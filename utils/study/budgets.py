@@ -36,6 +36,20 @@ def set_budget(settings: RunSettings, target_days: int | None, published: bool, 
         settings.epochs, settings.patience = math.ceil(CAP_STEPS / steps), math.ceil(PATIENCE_STEPS / steps)
 
 
+def set_days(settings: RunSettings, target_days: int | None, exactly: int | None = None) -> None:
+    """Set the days of a model that is fitted twice and has a budget of its own; `exactly`: the steps of its last fit.
+
+    That fit learns from training and validation days.
+    """
+    complete(settings)
+    if target_days:
+        settings.target_days = target_days
+    if exactly is not None:
+        split = split_of(settings)
+        days = count_days((*split.train, *split.val))
+        settings.epochs = math.ceil(exactly / math.ceil(days / settings.batch_size))
+
+
 def steps_per_epoch(settings: RunSettings) -> int:
     """Batches of whole maps that the training days fill."""
     return math.ceil(count_days(split_of(settings).train) / settings.batch_size)

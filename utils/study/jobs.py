@@ -38,6 +38,7 @@ from utils.study.plan import (
     plan_weather,
     suffix,
 )
+from utils.study.time_spent import BASELINES_TOGETHER, timed
 from utils.training.checkpoint import load_checkpoint
 
 CHOSEN = (  # settings that the study chooses instead of the train script
@@ -159,14 +160,15 @@ class Study:
         self.best = ""  # the model with the lowest validation RMSE after transfer at the first lead, mean over seeds
         self.main = plan_main(self.models, self.leads, self.seeds)
         if self.matched:
-            self.main += plan_matched(self.models, self.leads, self.seeds)
+            self.main += plan_matched(self.main)
         self.closer: list[Task] = []
         record_days = self.plan.target_days
         if self.details:
             predictors = self.plan.settings.get("predictors", tuple(VARIABLES))
             self.closer += plan_predictors(self.detail, self.leads[0], self.seeds, predictors)
             for model in self._shown:
-                self.closer += plan_target_days(model, self.leads[0], self.seeds, record_days)
+                few_days = plan_target_days(model, self.leads[0], self.seeds, record_days)
+                self.closer += few_days + (plan_matched(few_days) if self.matched else [])
         for model in self._shown:
             if self.strategies:
                 self.closer += plan_strategies(model, self.leads, self.seeds, record_days)
@@ -186,10 +188,10 @@ class Study:
             jobs.append(self._baselines_job(lead))
         jobs += [self._run_job(task) for task in self.closer]
         for task, predictor in product(self._permuted, VARIABLES):
-            call = partial(make_permuted, self.plan, task, predictor)
+            call = timed(task.model, partial(make_permuted, self.plan, task, predictor))
             jobs.append(Job(permuted_folder(task, predictor), call, needs=(task.folder.as_posix(),)))
         for task in self._with_intervals:
-            call = partial(make_held_out, self.plan, task)
+            call = timed(task.model, partial(make_held_out, self.plan, task))
             jobs.append(Job(held_out_folder(task), call, needs=(task.folder.as_posix(),)))
         jobs += [self._baselines_job(task.lead_days, task.target_days) for task in self.closer if task.target_days]
         jobs += [self._baselines_job(lead) for lead in self.all_leads if lead not in self.leads]
@@ -323,12 +325,13 @@ class Study:
         return [self._run_job(task) for task in self._more_tasks]
 
     def _run_job(self, task: Task) -> Job:
-        return Job(task.folder.as_posix(), partial(make_run, self.plan, task), task.needs)
+        return Job(task.folder.as_posix(), timed(task.model, partial(make_run, self.plan, task)), task.needs)
 
     def _baselines_job(self, lead: int, target_days: int | None = None) -> Job:
         task = Task(experiment=SCRATCH, model=self.models[0], lead_days=lead, seed=0, target_days=target_days)
         last = list(BASELINES)[-1]  # its folder is there when all are
-        return Job(baseline_folder(last, lead, target_days), partial(make_baselines, self.plan, task))
+        call = timed(BASELINES_TOGETHER, partial(make_baselines, self.plan, task))
+        return Job(baseline_folder(last, lead, target_days), call)
 
     def _find_best(self) -> None:
         """Once every model has its validation RMSE after transfer at the first lead."""

@@ -28,7 +28,7 @@ from utils.settings import (
     RunSettings,
     run_folder,
 )
-from utils.study.budgets import count_days, set_budget
+from utils.study.budgets import count_days, set_budget, set_days
 from utils.study.controls import CONTROLS
 from utils.study.periods import Asked, choose_periods
 from utils.training.checkpoint import load_finished
@@ -54,6 +54,7 @@ OF_OURS = {
     "compact": ("full", "zero_shot", "head"),
     "change_net": ("full", "zero_shot"),
 }  # their strategies
+WITHOUT_STEPS = ("compact",)  # its networks and its regressions are fitted in turns
 MATCHED = "_matched"  # in the name of a compute-matched run
 WEATHER = {"perfect": "_future_rain", "degraded": "_forecast_rain"}  # what is known of the days ahead, in the name
 
@@ -120,12 +121,12 @@ def plan_main(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int])
     ]
 
 
-def plan_matched(models: Sequence[str], leads: Sequence[int], seeds: Sequence[int]) -> list[Task]:
-    """From scratch with the steps of pre-training and fine-tuning. OURS are not trained by such steps."""
-    networks = [model for model in models if model not in OURS]
+def plan_matched(tasks: Iterable[Task]) -> list[Task]:
+    """Those from scratch again, with the steps of pre-training and fine-tuning, of the models that learn by steps."""
     return [
-        Task(experiment=SCRATCH, model=model, lead_days=lead, seed=seed, variant=MATCHED, matched=True)
-        for lead, seed, model in product(leads, seeds, networks)
+        replace(task, variant=task.variant + MATCHED, matched=True)
+        for task in tasks
+        if task.experiment == SCRATCH and task.model not in WITHOUT_STEPS
     ]
 
 
@@ -276,11 +277,10 @@ class Plan:
         )
         if isinstance(settings, FinetuneSettings):
             settings.init_from = self.runs / task.source.folder
+        steps = self.steps_with_transfer(task) if task.matched else None
         if task.model in OURS:  # they know what to do with few days
-            if task.target_days:
-                settings.target_days = task.target_days
+            set_days(settings, task.target_days, exactly=steps)
         else:
-            steps = self.steps_with_transfer(task) if task.matched else None
             fixed = self.full or "epochs" in self.settings
             set_budget(settings, task.target_days, published=fixed, exactly=steps)
         return replace(script, settings=settings)
@@ -293,7 +293,10 @@ class Plan:
 
     def steps_with_transfer(self, task: Task) -> int:
         """The steps that pre-training and fine-tuning took together, of the finished runs."""
-        return sum(load_finished(self.runs / run.folder).steps for run in (task.tuned.source, task.tuned))
+        steps = {run.folder: load_finished(self.runs / run.folder).steps for run in (task.tuned.source, task.tuned)}
+        if silent := [folder for folder, number in steps.items() if not number]:
+            raise UserError(f"{self.runs / silent[0]} does not say how many steps it took; delete it, to make it anew.")
+        return sum(steps.values())
 
     def own_settings(self, task: Task) -> dict[str, Any]:
         """The settings asked for, of the task's strategy, and of what it knows of the weather ahead."""

@@ -13,7 +13,7 @@ how far             A month of SMAP can tell less than the land model's years. S
 import copy
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import Tensor
 from utils.common.periods import fills_a_year
 from utils.common.ridge import BLOCKS
 from utils.data_processing import Windows, index_batches
-from utils.dataset.antecedent_features import OLDEST
+from utils.dataset.predictors import OLDEST
 from utils.dataset.statistics import MOISTURE
 from utils.models.change_net import COMPLETE, SATELLITE, ChangeNet
 from utils.models.compact import UNIT, MemoryWindows
@@ -81,7 +81,7 @@ class ChangeNetTrainer(TwoFits):
 
     def fit_source(self, training: Windows) -> Fit:
         net, years = copy.deepcopy(self.model), self.settings.pseudo_satellite_years
-        loss, count = math.nan, 0
+        loss, count, steps = math.nan, 0, 0
         for kind, view in VIEWS.items():
             net.view.fill_(kind)
             rng = np.random.default_rng([self.settings.seed, kind])
@@ -97,8 +97,9 @@ class ChangeNetTrainer(TwoFits):
                 lesson = lesson or Lesson(self, net, mean_error=0.0)
                 loss = lesson.learn(samples, start=group / groups, end=(group + 1) / groups)
                 count += sum(len(part.days) for part in samples)
+            steps += lesson.steps if lesson else 0
         net.view.fill_(COMPLETE)
-        return Fit(net, loss, count)
+        return Fit(net, loss, count, steps)
 
     def fit_target(self, training: Windows, finished: Checkpoint | None = None) -> Fit:
         net = self.take_over(training).model
@@ -107,10 +108,10 @@ class ChangeNetTrainer(TwoFits):
             self.step = float(finished.best["moved"])
         elif self.step is None:
             self.step = self.find_step(net, training, mean_error)
-        tuned, loss = self.learn_on(net, training, mean_error)
-        between = step_between(net, tuned, self.step)
+        tuned = self.learn_on(net, training, mean_error)
+        between = step_between(net, tuned.model, self.step)
         between.moved.fill_(self.step)
-        return Fit(between, loss, len(training))
+        return replace(tuned, model=between)
 
     def take_over(self, training: Windows) -> Fit:
         """The networks of the view that these observations are like."""
@@ -137,15 +138,15 @@ class ChangeNetTrainer(TwoFits):
             others = np.setdiff1d(days, held_out)
             if not len(held_out) or not len(others):
                 continue
-            tuned, _ = self.learn_on(net, training, mean_error, others)
+            tuned = self.learn_on(net, training, mean_error, others).model
             nets = [step_between(net, tuned, step) for step in steps]
             errors += self.sum_squared_errors(nets, training, mean_error, held_out)
         return steps[int(errors.argmin())]
 
     def learn_on(
         self, net: ChangeNet, training: Windows, mean_error: float, days: Int[np.ndarray, "sample"] | None = None
-    ) -> tuple[ChangeNet, float]:
-        """A copy of the network that has learned from observations of these days, and its last loss, m6 m-6."""
+    ) -> Fit:
+        """A copy of the network that has learned from observations of these days; None: of all days."""
         net = copy.deepcopy(net)
         lesson, loss = Lesson(self, net, mean_error), math.nan
         passes = self.settings.epochs * len(training.blocks)
@@ -153,7 +154,8 @@ class ChangeNetTrainer(TwoFits):
             for number, part in enumerate(observations(training, days)):
                 done = epoch * len(training.blocks) + number
                 loss = lesson.learn([part], start=done / passes, end=(done + 1) / passes)
-        return net, loss
+        samples = len(training) if days is None else len(days)
+        return Fit(net, loss, samples, lesson.steps)
 
     @torch.no_grad()
     def sum_squared_errors(
@@ -180,6 +182,7 @@ class Lesson:
         self.trainer, self.net, self.mean_error = trainer, net.to(trainer.fabric.device), mean_error
         self.optimiser = torch.optim.AdamW(net.networks.parameters(), trainer.settings.lr, weight_decay=WEIGHT_DECAY)
         self.random = random_numbers(trainer.settings.seed)
+        self.steps = 0  # of the optimiser, so far
 
     def learn(self, samples: list[MapSamples], start: float, end: float) -> float:
         """One pass over the days of all samples, mixed: a part of the fit. Returns the mean loss, m6 m-6."""
@@ -189,15 +192,16 @@ class Lesson:
             order = torch.randperm(len(part.days), generator=self.random).numpy()
             batches += [(part, order[chosen]) for chosen in index_batches(len(order), size)]
         total, count = torch.zeros(()), 0
-        for step, number in enumerate(torch.randperm(len(batches), generator=self.random)):
+        for done, number in enumerate(torch.randperm(len(batches), generator=self.random), start=1):
             part, chosen = batches[number]
-            self.set_rate(start + (end - start) * (step + 1) / len(batches))
+            self.set_rate(start + (end - start) * done / len(batches))
             squares, valid = self.sum_squares(*part.batch(chosen))
             loss = squares.sum() / (UNIT**2 * max(valid, 1))
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
             self.trainer.bar.update()
+            self.steps += 1
             total, count = total + squares.detach().mean().cpu(), count + valid
         return keep_finite(float(total) / max(count, 1))
 

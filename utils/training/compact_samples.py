@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from utils.data_processing import index_batches
-from utils.dataset.antecedent_features import OLDEST
+from utils.dataset.predictors import OLDEST
 from utils.dataset.statistics import MOISTURE
 from utils.models.compact import STATIC, MemoryWindows
 from utils.training.pseudo_satellite import RECENT, draw_years

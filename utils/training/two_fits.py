@@ -30,6 +30,7 @@ class Fit:
     model: ForecastModel
     loss: float  # of the networks in their last epoch: mean square, m6 m-6; NaN where they did not learn
     samples: int  # that it learned from
+    steps: int = 0  # of the optimiser, where a fit is one sequence of them
 
 
 class TwoFits(Trainer):
@@ -83,6 +84,7 @@ class TwoFits(Trainer):
             val_rmse = self.rmse(trial.model, validation)
         checkpoint, epochs = run.checkpoint, self.settings.epochs
         checkpoint.epoch = checkpoint.best_epoch = epochs
+        checkpoint.steps = final.steps
         checkpoint.stopped = "planned"
         checkpoint.best_rmse, checkpoint.best = val_rmse, copy_weights(final.model)
         if epochs:

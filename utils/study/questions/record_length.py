@@ -21,7 +21,7 @@ from utils.scores.baselines import BASELINES
 from utils.scores.significance import Estimate
 from utils.study.claims import format_change, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
-from utils.study.plan import TARGET_DAYS, closer_models, suffix
+from utils.study.plan import MATCHED, TARGET_DAYS, closer_models, suffix
 from utils.study.questions.forecasts_shown import SIMPLE
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
@@ -56,6 +56,8 @@ def target_days(results: Results, figures: Path) -> Section | None:
     changes = read_changes(ours, CHANGE)
     names = [f"{row.model}, {format_days(row.target_days)}" for row in ours.itertuples()]
     in_short = _where_it_pays(ours["model"], ours["target_days"], changes)
+    if with_steps := list(dict.fromkeys(ours.loc[ours["equal_steps"], "model"])):
+        in_short += f" From scratch, {join_words(with_steps)} had as many steps as with transfer."
     scratch = table[table["experiment"] == SCRATCH].set_index(["model", "target_days"])["rmse"]
     said = [
         f"{name}: {format_number(scratch[row.model, row.target_days], 4)} and {format_number(row.rmse, 4)}, "
@@ -79,7 +81,8 @@ def target_days(results: Results, figures: Path) -> Section | None:
 def score_record_lengths(results: Results) -> pd.DataFrame | None:
     """RMSE (m3 m-3) by SMAP days: of models without and with transfer, and of the baselines; None without such runs.
 
-    A model with transfer has the change against scratch on as many days too. All on the cells of the shortest record.
+    A model with transfer has the change against scratch on as many days too, with as many steps where that was run.
+    All on the cells of the shortest record.
     """
     models = [model for model in closer_models(results.detail) if _lengths_of(results, model)]
     if not models:
@@ -90,7 +93,8 @@ def score_record_lengths(results: Results) -> pd.DataFrame | None:
     for days, (experiment, model) in product(lengths, cases):
         rows.append(_row(results, experiment, model, days, shortest=lengths[0]))
     if results.best not in models:  # it knows all days only
-        rows.append(_row(results, TRANSFERRED, results.best, None, shortest=lengths[0]) | dict.fromkeys(CHANGE))
+        best = _row(results, TRANSFERRED, results.best, None, shortest=lengths[0])
+        rows.append(best | dict.fromkeys(CHANGE))
     return pd.DataFrame(rows)
 
 
@@ -105,12 +109,12 @@ def _row(results: Results, experiment: str, model: str, days: int | None, shorte
     rmse = results.estimate(significance.rmse, experiment, name, results.lead, cells_of=cells_of)
     row = {"experiment": experiment, "model": model, "lead_days": results.lead}
     row |= {"target_days": days or results.study["target_days"], "whole": days is None}
-    row |= {"rmse": rmse.value, "low": rmse.low, "high": rmse.high}
+    row |= {"rmse": rmse.value, "low": rmse.low, "high": rmse.high, "equal_steps": False}
     if experiment == SCRATCH:
         return row
-    change = results.estimate(
-        significance.rmse_change, experiment, name, results.lead, rival=(SCRATCH, name), cells_of=cells_of
-    )
+    row["equal_steps"] = results.has(SCRATCH, name + MATCHED, results.lead)
+    rival = (SCRATCH, name + MATCHED if row["equal_steps"] else name)
+    change = results.estimate(significance.rmse_change, experiment, name, results.lead, rival=rival, cells_of=cells_of)
     return row | change.to_per_cent(*CHANGE[:3]) | {"p": change.p}
 
 
@@ -135,7 +139,9 @@ def record_length_tables(results: Results) -> list[Table]:
     if found is None:
         return []
     caption = "On the cells that the shortest record has observed, with 95 % intervals. The change is against scratch."
-    return [Table("SMAP days to learn from", caption, found.drop(columns=["lead_days", "whole"]), COLUMNS)]
+    return [
+        Table("SMAP days to learn from", caption, found.drop(columns=["lead_days", "whole", "equal_steps"]), COLUMNS)
+    ]
 
 
 def compare_record_lengths(results: Results) -> list[Comparison]:
