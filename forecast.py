@@ -29,9 +29,9 @@ from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
-from utils.forecasts.page.cells import describe_cell, find_cell, read_last_days, turn_north_up
+from utils.forecasts.page.cells import describe_cell, read_last_days
 from utils.forecasts.page.past_scores import describe_hindcasts, read_past_scores
-from utils.forecasts.page.write import write_page
+from utils.forecasts.page.write import check_page_settings, write_page
 from utils.forecasts.request import ForecastRequest, make_request
 
 RECENT = 60  # days before a forecast that the figure of a few cells shows
@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
     single = first == last
     if settings.gif and not single:
         raise UserError("--gif shows the leads of one forecast; give --init a single date.")
-    check_page_settings(settings, single)
+    check_page_settings(settings.html, settings.point, settings.scores, settings.data, single)
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,
@@ -111,17 +111,6 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
         print(settings.out.with_suffix(".html"))
 
 
-def check_page_settings(settings: Settings, single: bool) -> None:
-    """Raise UserError for what --html, --point and --scores cannot do, before anything is forecast."""
-    if (settings.html or settings.point) and not single:
-        raise UserError("--html and --point show one forecast; give --init a single date.")
-    if settings.scores and not settings.html:
-        raise UserError("--scores is shown on the page; give --html as well.")
-    if settings.point:
-        grid = open_data_set(settings.data).grid
-        find_cell(turn_north_up(xr.Dataset(coords={"lat": grid.lat, "lon": grid.lon})), settings.point)
-
-
 def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.DataArray | None:
     """Soil moisture of the days before a forecast of a few cells, which its figure shows; None for a map."""
     if not has_few_cells(forecast):
@@ -142,7 +131,7 @@ def prepare_out(out: Path) -> None:
         raise UserError(f"--out is {out}, expected the name of a new file, or of an earlier forecast, ending in .nc.")
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (".png", ".pdf", ".gif", ".scores.json"):
+        for suffix in (".png", ".pdf", ".gif", ".html", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
 
 

@@ -35,9 +35,11 @@ Cell = tuple[int, int]  # row and column
 
 
 def read_last_days(data: Path, last: np.datetime64, count: int) -> xr.DataArray:
-    """Soil moisture [time, lat, lon] of the `count` days up to `last`, or of as many as the data set has."""
+    """Soil moisture [time, lat, lon] of the `count` days up to `last`, or of the last ones before."""
     days = open_data_set(data, end=last).days
-    return open_data_set(data, start=days[days > last - count][0], end=last).read()["soil_moisture"]
+    recent = days[days > last - count]
+    start = recent[0] if len(recent) else days[-count:][0]
+    return open_data_set(data, start=start, end=last).read()["soil_moisture"]
 
 
 def turn_north_up(forecast: xr.Dataset) -> xr.Dataset:

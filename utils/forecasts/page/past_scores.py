@@ -45,16 +45,24 @@ def read_past_scores(request: ForecastRequest, scores: Path | None) -> PastScore
     return _test_period(request) if scores is None else _hindcasts(request, scores)
 
 
-def _hindcasts(request: ForecastRequest, scores: Path) -> PastScores:
-    """The rows of the file for the lead times of the forecast."""
-    wanted, content = [lead.days for lead in request.leads], read_json(scores)
+def read_scores_file(scores: Path) -> dict[str, Any]:
+    """The OUT.scores.json of hindcasts. Raises UserError for any other file."""
+    content = read_json(scores)
     try:
-        rows = {row["lead_days"]: _row(row) for row in content["leads"]}
+        for row in content["leads"]:
+            _row(row)
     except (KeyError, TypeError):
         raise UserError(
             f"{scores} is no file of hindcast scores; expected the OUT.scores.json that forecast.py writes beside "
             "hindcasts."
         ) from None
+    return content
+
+
+def _hindcasts(request: ForecastRequest, scores: Path) -> PastScores:
+    """The rows of the file for the lead times of the forecast."""
+    content, wanted = read_scores_file(scores), [lead.days for lead in request.leads]
+    rows = {row["lead_days"]: _row(row) for row in content["leads"]}
     kept = [rows[days] for days in wanted if days in rows]
     if not kept:
         raise UserError(f"{scores} has scores of {list(rows)} days ahead; the forecast is of {wanted}.")
@@ -69,9 +77,9 @@ def _describe_period(request: ForecastRequest, content: Mapping[str, Any], name:
     said = [f"Scores of hindcasts from each day, {first} to {last}, with data of {content['data']} ({name})."]
     if content["source"] != request.attributes["source"]:
         said.append("They were made by other runs, or with other weights, than this forecast.")
-    longest = max(lead.days for lead in request.leads)
+    leads = [lead.days for lead in request.leads]
     learned = [span for run in request.run_dirs for span in _days_of_learning(run)]
-    if overlap(((first, last + longest),), tuple(learned)) is not None:
+    if overlap(((first + min(leads), last + max(leads)),), tuple(learned)) is not None:
         said.append("The runs have learned from days of this period: the scores are better than those of new days.")
     return said
 

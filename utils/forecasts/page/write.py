@@ -3,6 +3,7 @@
 Its text stands in page.html.j2, its style in page.css and its script in page.js, beside this module.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from utils.common.cli import UserError
 from utils.common.files import whole_file
 from utils.common.html import BASE_STYLE, data_url, security_policy, template_environment
-from utils.common.text import format_days
-from utils.dataset.prepared import SYNTHETIC, label_of
+from utils.common.text import format_days, join_words
+from utils.dataset.open import open_data_set
+from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.figures.series import has_few_cells, place_of
-from utils.forecasts.page.cells import embed_cells, read_last_days, turn_north_up
+from utils.forecasts.page.cells import embed_cells, find_cell, read_last_days, turn_north_up
 from utils.forecasts.page.maps import NAMES, Frame, Picture, draw_page_maps, draw_page_series
-from utils.forecasts.page.past_scores import PastScores
+from utils.forecasts.page.past_scores import PastScores, read_scores_file
 
 HERE = Path(__file__).parent
 RECENT = 30  # days before the forecast whose observations the page has
@@ -31,11 +34,27 @@ ORIGIN = {  # attribute of the file: how the page calls it
     "label": "data",
     "future_weather": "weather ahead",
     "calibration": "intervals were calibrated",
-    "short_record": "record",
     "commit": "version of the code",
     "history": "written",
 }
-NOT_SHOWN = ("Conventions", "title", "request", "synthetic", "future_sha256")
+NOTES = ("short_record", "old_inputs")  # attributes that tell what makes this forecast less sure
+NEWEST = "newest_"  # and the name of an input: the coordinate with its newest day
+NOT_SHOWN = (*NOTES, "Conventions", "title", "request", "synthetic", "future_sha256")
+
+
+def check_page_settings(
+    html: bool, point: tuple[float, float] | None, scores: Path | None, data: Path, single: bool
+) -> None:
+    """Raise UserError for what --html, --point and --scores cannot do, before anything is forecast."""
+    if (html or point) and not single:
+        raise UserError("--html and --point show one forecast; give --init a single date.")
+    if scores and not html:
+        raise UserError("--scores is shown on the page; give --html as well.")
+    if scores:
+        read_scores_file(scores)
+    if point:
+        grid = open_data_set(data).grid
+        find_cell(turn_north_up(xr.Dataset(coords={"lat": grid.lat, "lon": grid.lon})), point)
 
 
 def write_page(
@@ -53,65 +72,51 @@ def write_page(
     pictures, frame = ([draw_page_series(grid)], None) if few else draw_page_maps(grid, values["lat"], values["lon"])
     own_style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     style = BASE_STYLE + own_style
-    page = (
-        template_environment(HERE)
-        .get_template("page.html.j2")
-        .render(
-            title=_title(forecast),
-            notice=SYNTHETIC_NOTICE if label_of(forecast.attrs) == SYNTHETIC else "",
-            facts=_list_facts(forecast),
-            pictures=[_describe_picture(picture) for picture in pictures],
-            parts={} if few else {part: NAMES[part] for part in dict.fromkeys(p.part for p in pictures)},
-            leads={lead: _name_lead(forecast, number) for number, lead in enumerate(values["leads"])},
-            places=_name_cells(grid) if few else {},
-            frame=frame,
-            thinned=values["step"],
-            recent=RECENT,
-            scores=scores,
-            origin=_list_origin(forecast.attrs),
-            values=values | _embed_frame(frame) | {"issued": _issue_day(forecast)},
-            style=Markup(style),
-            script=Markup(script),
-            policy=security_policy(style, script),
-        )
+    environment = template_environment(HERE)
+    environment.filters["whole_days"] = _keep_days_whole
+    page = environment.get_template("page.html.j2").render(
+        title=f"Soil-moisture forecast from {_day(forecast['init_time'])}{in_brackets(label_of(forecast.attrs))}",
+        notice=SYNTHETIC_NOTICE if label_of(forecast.attrs) == SYNTHETIC else "",
+        facts=_list_facts(forecast),
+        pictures=[_describe_picture(picture) for picture in pictures],
+        parts={} if few else {part: NAMES[part] for part in dict.fromkeys(p.part for p in pictures)},
+        leads=[(lead, day, format_days(lead)) for lead, day in zip(values["leads"], values["valid"], strict=True)],
+        places=_name_cells(grid) if few else {},
+        frame=frame,
+        thinned=values["step"],
+        recent=RECENT,
+        scores=scores,
+        origin=_list_origin(forecast.attrs),
+        values=values | _embed_frame(frame),
+        style=Markup(style),
+        script=Markup(script),
+        policy=security_policy(style, script),
     )
     with whole_file(path) as partial:
         partial.write_bytes(page.encode("utf-8", errors="replace"))
 
 
-def _title(forecast: xr.Dataset) -> str:
-    label = label_of(forecast.attrs)
-    kind = f" ({label})" if label else ""
-    return f"Soil-moisture forecast from {_day(forecast['init_time'])}{kind}"
-
-
 def _list_facts(forecast: xr.Dataset) -> list[str]:
-    """From which days the forecast is, in sentences."""
-    init, today = forecast["init_time"].values.astype("datetime64[D]"), datetime.now(UTC).date()
-    valid = [_day(day) for day in forecast["valid_time"]]
+    """From which days the forecast is, and how old its inputs are, in sentences."""
     leads = [format_days(int(lead)) for lead in forecast["lead_time"].values]
-    days = ", ".join(f"{day} ({lead} ahead)" for day, lead in zip(valid, leads, strict=True))
-    facts = [f"The newest day of soil moisture is {init}. The forecast is of {days}."]
-    issued = _issue_day(forecast)
-    if issued:
-        facts.append(f"It was issued on {issued}: earlier days of the forecast were then past.")
-    age = int((np.datetime64(today) - init).astype(int))
-    facts.append(f"This page was written on {today}, {format_days(age)} after the newest day of soil moisture.")
-    if note := forecast.attrs.get("short_record"):
-        facts.append(note)
-    return facts
-
-
-def _issue_day(forecast: xr.Dataset) -> str:
-    """The day on which the forecast was issued; empty where the file does not say it."""
+    valid = [_day(day) for day in forecast["valid_time"]]
+    days = [f"{day} ({lead} ahead)" for day, lead in zip(valid, leads, strict=True)]
+    init, today = _day(forecast["init_time"]), str(datetime.now(UTC).date())
+    facts = [f"The forecast starts from the soil moisture of {init}. It is of {join_words(days)}."]
     if "issue_time" in forecast.variables:
-        return _day(forecast["issue_time"])
-    return str(forecast.attrs.get("issue_time", ""))[:10]
-
-
-def _name_lead(forecast: xr.Dataset, number: int) -> str:
-    lead = int(forecast["lead_time"].values[number])
-    return f"{_day(forecast['valid_time'][number])} ({format_days(lead)})"
+        issued = _day(forecast["issue_time"])
+        later = [day for day in valid if day > issued]
+        told = (
+            f"{join_words(later)} {'lies' if len(later) == 1 else 'lie'} after it" if later else "no day lies after it"
+        )
+        facts.append(f"The day of issue is {issued}: {told}.")
+    newest = {name: forecast[name] for name in forecast.coords if name.startswith(NEWEST)}
+    if newest:
+        told = [f"{name.removeprefix(NEWEST).replace('_', ' ')} {_day(day)}" for name, day in newest.items()]
+        facts.append(f"The newest day of each input is: {', '.join(told)}.")
+    age = int((np.datetime64(today) - np.datetime64(init)).astype(int))
+    facts.append(f"This page was written on {today}, {format_days(age)} after the day from which the forecast starts.")
+    return facts + [forecast.attrs[name] for name in NOTES if name in forecast.attrs]
 
 
 def _name_cells(grid: xr.Dataset) -> dict[int, str]:
@@ -137,6 +142,11 @@ def _list_origin(attributes: Mapping[str, Any]) -> dict[str, list[str]]:
     shown = {name: str(value) for name, value in attributes.items() if name not in NOT_SHOWN and str(value)}
     ordered = [*[name for name in ORIGIN if name in shown], *[name for name in shown if name not in ORIGIN]]
     return {ORIGIN.get(name, name.replace("_", " ")): shown[name].split("; ") for name in ordered}
+
+
+def _keep_days_whole(text: str) -> Markup:
+    """The escaped text, in which no line breaks within a date."""
+    return Markup(re.sub(r"\d{4}-\d\d-\d\d", r'<span class="day">\g<0></span>', str(escape(text))))
 
 
 def _day(time: xr.DataArray) -> str:
