@@ -66,7 +66,7 @@ def main(settings: Settings) -> None:
     single = first == last
     if settings.gif and not single:
         raise UserError("--gif shows the leads of one forecast; give --init a single date.")
-    check_page_settings(settings.html, settings.point, settings.scores, settings.data, single)
+    check_page_settings(settings.html, settings.point, settings.scores, settings.data, bool(single))
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,

@@ -3,7 +3,7 @@
 import runpy
 import shutil
 import sys
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -339,8 +339,8 @@ def test_the_page_of_a_forecast_tells_how_good_such_forecasts_have_been(forecast
     (row,) = read_json(scores)["leads"]
     shown = [f"<td>{row['rmse']:.4f} (", f"<td>{row['skill_over_persistence']:.2f} (".replace("-", "−")]
     shown.append(f"<td>{100 * row['coverage_90']:.1f} %</td>")
-    result, out = forecast("--html", "--scores", scores, "--point", 50, 80, runs=["compact3"])
-    assert result.code == 0 and "cell 49.3333° N 80° E:\n  2015-07-31 (3 days ahead): 0." in result.out
+    result, out = forecast("--html", "--scores", scores, "--point", 50, 79, runs=["compact3"])
+    assert result.code == 0 and "cell 49.3333° N 78.8571° E:\n  2015-07-31 (3 days ahead): 0." in result.out
     text = out.with_suffix(".html").read_text(encoding="utf-8")
     assert all(cell in text for cell in shown) and "year.scores.json" in text and "have learned from" not in text
     result, out = forecast("--html", runs=["compact3"])
@@ -353,12 +353,13 @@ def test_hindcasts_of_other_runs_and_of_days_of_training_are_told(trained, tmp_p
     write_json(tmp_path / "old.scores.json", content)
     period = {"first_init": "2015-06-20", "last_init": "2015-07-20", "source": "others", "data": "smap.nc"}
     write_json(tmp_path / "june.scores.json", content | period)
-    asked = SimpleNamespace(leads=[SimpleNamespace(days=3)], run_dirs=[trained / "compact3"])
+    lead = Mock(days=3)
+    asked = Mock(spec=request.ForecastRequest, leads=[lead], run_dirs=[trained / "compact3"])
     asked.attributes = {"source": "these"}
     assert "does not say from which days" in _hindcasts(asked, tmp_path / "old.scores.json").origin[0]
     told = _hindcasts(asked, tmp_path / "june.scores.json").origin
     assert "2015-06-20 to 2015-07-20" in told[0] and "other runs" in told[1] and "have learned from days" in told[2]
-    asked.leads[0].days = 5
+    lead.days = 5
     with pytest.raises(UserError, match=r"has scores of \[3\] days ahead; the forecast is of \[5\]"):
         _hindcasts(asked, tmp_path / "june.scores.json")
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from utils.common.cli import UserError
 from utils.common.files import read_json
-from utils.common.periods import format_periods, overlap
+from utils.common.periods import overlap
 from utils.common.text import format_number, format_percent
 from utils.forecasts.calibration import LEVELS, OutOfSample
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
@@ -98,7 +98,7 @@ def _test_period(request: ForecastRequest) -> PastScores:
             metrics = read_json(run_dir / "metrics.json")
             if not metrics.get("test"):  # not evaluated
                 continue
-            periods.add(format_periods(tuple(map(tuple, metrics["test"]))))
+            periods.add(", ".join(f"{start} to {end}" for start, end in metrics["test"]))
             row = _row({"lead_days": lead.days, "coverage_90": coverage, **metrics})
             alone = len(lead.run_dirs) == 1
             rows.append(row if alone else row | {"run": f"{metrics['model']}, seed {metrics['seed']}"})
