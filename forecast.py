@@ -27,6 +27,7 @@ from utils.figures.series import has_few_cells
 from utils.forecasts.cross_validation import FOLDS
 from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
+from utils.forecasts.gis import find_pixels, name_bands, remove_gis_files, write_geotiffs
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
 from utils.forecasts.page.cells import describe_cell, read_last_days
@@ -47,6 +48,7 @@ class Settings:
     future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
+    geotiff: bool = False  # also write cloud-optimised GeoTIFF files, one a lead time and layer
     html: bool = False  # also write a page for a browser: maps, and the series of each cell
     point: tuple[float, float] | None = None  # latitude and longitude: print the forecast there; the page opens there
     scores: Path | None = None  # OUT.scores.json of hindcasts, which the page shows; None: scores of the test period
@@ -64,8 +66,11 @@ def main(settings: Settings) -> None:
         raise UserError(f"--jobs is {settings.jobs}, expected 1 or more.")
     first, last = find_period(settings)
     single = first == last
-    if settings.gif and not single:
-        raise UserError("--gif shows the leads of one forecast; give --init a single date.")
+    for flag in ("gif", "geotiff"):
+        if getattr(settings, flag) and not single:
+            raise UserError(f"--{flag} shows the leads of one forecast; give --init a single date.")
+    if settings.geotiff:
+        find_pixels(open_data_set(settings.data).grid, settings.data)  # refused before the work is done
     check_page_settings(settings.html, settings.point, settings.scores, settings.data, bool(single))
     prepare_out(settings.out)
     request = make_request(
@@ -94,6 +99,7 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
+    name_bands(ds, settings.out)
     print_short_record(settings.out)
     age = (np.datetime64(datetime.now(UTC).date()) - init).astype(int)
     leads = ", ".join(str(lead.days) for lead in request.leads)
@@ -103,6 +109,9 @@ def write_forecast(request: ForecastRequest, init: np.datetime64, settings: Sett
     if settings.gif:
         draw_sequence(ds, settings.out.with_suffix(".gif"))
         print(settings.out.with_suffix(".gif"))
+    if settings.geotiff:
+        files = write_geotiffs(ds, settings.out, find_pixels(request.grid, settings.data))
+        print(f"{len(files)} GeoTIFF files, the first {files[0]}")
     if settings.point:
         print("\n".join(describe_cell(ds, settings.point)))
     if settings.html:
@@ -133,6 +142,7 @@ def prepare_out(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".png", ".pdf", ".gif", ".html", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
+        remove_gis_files(out)
 
 
 def find_period(settings: Settings) -> tuple[np.datetime64, np.datetime64]:

@@ -340,6 +340,7 @@ def test_perfect_forecasts_are_what_came_true_and_called_an_upper_bound(tmp_path
     np.testing.assert_array_equal(found["precipitation"][5, 1], ds["precipitation"][7])
     assert found["precipitation"][17, 2, 1, 1] == pytest.approx(float(ds["precipitation"][:, 1, 1].mean()), rel=1e-5)
     np.testing.assert_allclose(found["precipitation"].attrs["correlation_by_lead"], 1, atol=1e-6)
+    assert found["precipitation"].attrs["grid_mapping"] == "crs" and "crs" in found
 
 
 def test_a_displaced_map_is_moved_by_its_distance():

@@ -9,6 +9,7 @@ from utils.common.cli import UserError
 from utils.common.grid import Grid
 from utils.dataset.prepared import (
     VARIABLES,
+    VariableNames,
     grid_of,
     is_synthetic,
     open_prepared,
@@ -46,6 +47,30 @@ def test_written_files_carry_cf_metadata(smap):
         assert ds["precipitation"].attrs["standard_name"] == "lwe_precipitation_rate"
     with xr.open_dataset(smap, decode_times=False) as ds:
         assert "since" in ds["time"].attrs["units"]
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr"])
+def test_a_grid_mapping_is_written_over_any_other_and_is_no_predictor(tmp_path, suffix):
+    ds, path = tiny().assign(clay=(("lat", "lon"), np.ones((7, 8)))), tmp_path / f"data.{suffix}"
+    ds["soil_moisture"].attrs["grid_mapping"] = "projection_of_another_program"
+    write_prepared(ds, path)
+    raw = xr.open_dataset(path, decode_cf=False, **({"consolidated": False} if suffix == "zarr" else {}))
+    assert raw["crs"].shape == () and raw["crs"].attrs["grid_mapping_name"] == "latitude_longitude"
+    assert all(raw[name].attrs["grid_mapping"] == "crs" for name in (*VARIABLES, "clay"))
+    assert "coordinates" not in raw["soil_moisture"].attrs
+    with pytest.raises(UserError, match="crs has the dimensions none, expected lat, lon for --static"):
+        open_prepared(path, variables=VariableNames(static=("crs",)))
+    with pytest.raises(UserError, match=r"wind, which --static asks for, is missing; found [a-z_, ]*clay") as refusal:
+        open_prepared(path, variables=VariableNames(static=("wind",)))
+    assert "crs" not in str(refusal.value)
+
+
+def test_without_full_cf_a_file_has_the_bytes_that_finished_runs_are_known_by(tmp_path):
+    write_prepared(tiny(), tmp_path / "data.nc", full_cf=False)
+    with xr.open_dataset(tmp_path / "data.nc", decode_cf=False) as ds:
+        assert "crs" not in ds and not {"grid_mapping", "units_metadata"} & {
+            attribute for variable in ds.variables.values() for attribute in variable.attrs
+        }
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from compliance_checker.runner import CheckSuite
 from conftest import PERIODS, ROOT, tiny
@@ -68,6 +69,15 @@ def opened(made):
         return ds.load()
 
 
+def faults(path):
+    """What a checker of CF 1.11 finds in a file."""
+    suite = CheckSuite()
+    suite.load_all_available_checkers()
+    found, errors = suite.run_all(suite.load_dataset(str(path)), ["cf:1.11"])["cf:1.11"]
+    assert not errors
+    return [message for one in found for message in one.msgs or () if one.value[0] < one.value[1]]
+
+
 def predicted(folder, init, lead):
     with xr.open_dataset(folder / "predictions.nc") as ds:
         return ds.sel(time=np.datetime64(init) + np.timedelta64(lead, "D"))["predicted"].values
@@ -99,11 +109,30 @@ def test_the_day_after_the_record_ends(forecast):
 def test_a_checker_of_the_cf_conventions_finds_nothing(forecast, init):
     result, out = forecast(*init, runs=("compact2", "compact3"))
     assert result.code == 0, result.err
-    suite = CheckSuite()
-    suite.load_all_available_checkers()
-    found, errors = suite.run_all(suite.load_dataset(str(out)), ["cf:1.11"])["cf:1.11"]
-    assert not errors
-    assert [message for one in found for message in one.msgs or () if one.value[0] < one.value[1]] == []
+    assert faults(out) == []
+
+
+@pytest.mark.parametrize(("name", "variable"), [("smap.nc", "soil_moisture"), ("cnn0/predictions.nc", "predicted")])
+def test_it_finds_nothing_in_data_sets_and_evaluations_which_gdal_places_too(trained, name, variable):
+    recommended = "§2.6.2 global attribute history should exist"  # the data of the tests have none
+    assert [fault for fault in faults(trained / name) if not fault.startswith(recommended)] == []
+    with rasterio.open(f"netcdf:{trained / name}:{variable}") as raster, xr.open_dataset(trained / name) as ds:
+        assert raster.crs.to_epsg() == 4326 and raster.count == ds.sizes["time"]
+        np.testing.assert_allclose(raster.xy(0, 0), (ds["lon"].min(), ds["lat"].max()))
+
+
+def test_geotiff_files_show_the_maps_of_the_forecast(forecast):
+    result, out = forecast("--geotiff", runs=("compact2", "compact3"))
+    ds = opened((result, out))
+    files = sorted(out.parent.glob("forecast_lead*.tif"))
+    assert f"{len(files)} GeoTIFF files" in result.out and len(files) == 8  # chances need more years
+    for lead in (2, 3):
+        with rasterio.open(out.with_name(f"forecast_lead{lead}_soil_moisture.tif")) as raster:
+            np.testing.assert_array_equal(raster.read(1), ds["soil_moisture"].sel(lead_time=lead))
+            assert raster.tags()["valid_time"] == str(ds["valid_time"].sel(lead_time=lead).values)[:10]
+            assert raster.tags()["data_sha256"] == ds.attrs["data_sha256"]
+    opened(forecast(runs=["compact2"]))
+    assert not list(out.parent.glob("*.tif"))  # of the earlier forecast
 
 
 @pytest.mark.parametrize("run", ["cnn0", "compact3"])
@@ -252,7 +281,8 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
         (["--out", "maps.png"], "--out is maps.png, expected the name of a new file, or of an earlier forecast"),
         (["--out", "."], "--out is ., expected the name of a new file"),
         (["--out", ROOT / "README.md"], "README.md, expected the name of a new file"),
-        (["--gif", "--init", "2015-07-01", "2015-07-02"], "give --init a single date"),
+        (["--gif", "--init", "2015-07-01", "2015-07-02"], "--gif shows the leads of one forecast; give"),
+        (["--geotiff", "--init", "2015-07-01", "2015-07-02"], "give --init a single date"),
         (["--html", "--init", "2015-07-01", "2015-07-02"], "--html and --point show one forecast"),
         (["--point", "60", "80"], "--point 60 80 lies outside the grid: latitude 38.8333 to 55.1667"),
         (["--scores", "no.scores.json"], "give --html as well"),

@@ -14,6 +14,7 @@ import xarray as xr
 
 from utils.common.cli import UserError, fold
 from utils.common.files import whole_file
+from utils.common.georeference import georeference
 from utils.common.grid import WHOLE, Grid
 from utils.dataset.recognise import describe_missing, refuse_foreign
 
@@ -63,11 +64,12 @@ VARIABLES = {
             "standard_name": "soil_temperature",
             "long_name": "soil temperature of the surface layer, daily mean",
             "cell_methods": "time: mean",
+            "units_metadata": "temperature: on_scale",
         },
     ),
 }
 AXES = {
-    "time": {"standard_name": "time", "axis": "T"},
+    "time": {"standard_name": "time", "axis": "T", "units_metadata": "leap_seconds: none"},
     "lat": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "lon": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
@@ -113,7 +115,7 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
     try:
         _refuse_missing(raw, path)
         check_variables(ds, path)
-        there = [name for name in raw.variables if name not in DIMENSIONS]
+        there = [name for name in raw.variables if name not in DIMENSIONS and raw[name].dims]
         check_further(ds, path, variables.daily[len(VARIABLES) :], DIMENSIONS, "--predictors", there)
         check_further(ds, path, variables.static, DIMENSIONS[1:], "--static", there)
         check_axes(ds, path)
@@ -199,11 +201,12 @@ def in_brackets(label: str) -> str:
     return f" ({label})" if label else ""
 
 
-def write_prepared(ds: xr.Dataset, path: Path) -> None:
+def write_prepared(ds: xr.Dataset, path: Path, full_cf: bool = True) -> None:
     """Write the VARIABLES that `ds` has, and any others, with CF metadata. The file appears whole or not at all.
 
     A `path` that ends in .zarr makes a Zarr store, any other path NetCDF-4. `ds` brings time, lat, lon and its own
-    global attributes (title, source, history, …).
+    global attributes (title, source, history, …). Without `full_cf`, the file is as it was before there was a grid
+    mapping and `units_metadata` in it, byte for byte.
     """
     ds = ds.transpose("time", "lat", "lon", ...).copy()
     ours = {name: variable for name, variable in VARIABLES.items() if name in ds}
@@ -213,6 +216,11 @@ def write_prepared(ds: xr.Dataset, path: Path) -> None:
     for name, attributes in AXES.items():
         ds[name].attrs.update(attributes)
     ds.attrs = {"Conventions": "CF-1.11", **ds.attrs}
+    if full_cf:
+        ds = georeference(ds)
+    else:
+        for name in ds.variables:
+            ds[name].attrs.pop("units_metadata", None)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon")} | {"time": DAYS_ENCODING}
     zarr = path.suffix == ".zarr"
     if not zarr:

@@ -228,7 +228,8 @@ class WeatherForecasts(KnownWeather):
         try:
             further = [name for name in self.variables if name not in VARIABLES]
             check_variables(ds, path, [name for name in self.variables if name in VARIABLES], DIMENSIONS)
-            check_further(ds, path, further, DIMENSIONS, "--known-ahead", there=list(raw.data_vars))
+            there = [name for name in raw.data_vars if raw[name].dims]
+            check_further(ds, path, further, DIMENSIONS, "--known-ahead", there)
             check_axes(ds, path)
             _check_init(ds, path)
             _check_lead(ds, path, units, self.lead_days)

@@ -8,6 +8,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
+from utils.common.georeference import GRID_MAPPING, georeference
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.climatology import FEWEST_YEARS
@@ -52,7 +53,7 @@ def describe_maps(
         "lat": ("lat", request.grid.lat, AXES["lat"]),
         "lon": ("lon", request.grid.lon, AXES["lon"]),
     }
-    return xr.Dataset(described, coords, request.attributes | ({SHORT_RECORD: note} if note else {}))
+    return georeference(xr.Dataset(described, coords, request.attributes | ({SHORT_RECORD: note} if note else {})))
 
 
 def _variable_attributes(request: ForecastRequest) -> dict[str, dict[str, str]]:
@@ -117,7 +118,7 @@ def encoding(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How each variable is stored: compressed, a chunk for each init; quantiles as whole numbers of 0.00005 m3 m-3."""
     encodings: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in ("lat", "lon", "quantile")}
     encodings |= {name: DAYS_ENCODING for name in ("init_time", "valid_time")}
-    for name, variable in ds.data_vars.items():
+    for name, variable in ds.drop_vars(GRID_MAPPING).data_vars.items():
         if name == "soil_moisture_quantile":
             kind = PACKED
         elif name == "input_age":

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file, write_json
+from utils.common.georeference import georeference, georeference_file
 from utils.common.grid import Tile, cell_area
 from utils.common.text import format_days
 from utils.data_processing import Windows
@@ -57,6 +58,7 @@ def open_predictions(
         frame.to_netcdf(partial, engine="netcdf4", encoding=encoding)
         with netCDF4.Dataset(partial, "a") as file:
             _create_variables(file, _chunks(samples, days=len(frame["time"])))
+            georeference_file(file)
             yield Predictions(file, frame, max_input_age)
 
 
@@ -134,11 +136,12 @@ def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) ->
         "long_name": "climate region by the mean precipitation of the training period",
     }
     rain = climate.cell_mean[list(VARIABLES).index("precipitation")]
+    area = {"units": "km2", "standard_name": "cell_area", "long_name": "area of the cell"}
     init = {"standard_name": "forecast_reference_time", "long_name": "last input day"}
     return xr.Dataset(
         {
             "region": (("lat", "lon"), region_of(rain), regions),
-            "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), {"units": "km2"}),
+            "cell_area": (("lat", "lon"), cell_area(data.grid.lat, data.grid.lon), area),
         },
         coords={
             "time": ("time", days.astype("datetime64[ns]"), AXES["time"]),
@@ -160,7 +163,7 @@ def _frame(samples: Windows, attributes: dict[str, Any], climate: Statistics) ->
 def write_scores(run_dir: Path, frame: xr.Dataset, sums: Sums, content: dict[str, Any]) -> None:
     """scores.nc (maps over time and series over cells), then metrics.json with this content and `scoring`."""
     cells, days = metrics.maps(sums, frame), metrics.series(sums, frame)
-    parts = cells.assign({f"{name}_of_day": values for name, values in days.items()})
+    parts = georeference(cells.assign({f"{name}_of_day": values for name, values in days.items()}))
     with whole_file(run_dir / "scores.nc") as partial:
         parts.to_netcdf(partial, engine="netcdf4", encoding={"time": DAYS_ENCODING})
     write_json(run_dir / "metrics.json", content | {"scoring": hash_scoring()})

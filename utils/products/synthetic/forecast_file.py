@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
+from utils.common.georeference import georeference_file
 from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared
 from utils.dataset.weather_forecasts import BOUND, DIMENSIONS, FUTURE
@@ -206,6 +207,7 @@ def _define(file: netCDF4.Dataset, truth: TrueWeather, settings: ForecastSetting
         options = {"zlib": True, "complevel": 1, "fill_value": np.float32(np.nan), "chunksizes": chunks}
         variable = file.createVariable(name, "f4", DIMENSIONS, **options)
         variable.setncatts({"units": VARIABLES[name].units, **VARIABLES[name].attributes})
+    georeference_file(file)
     synthetic = is_synthetic(truth.ds)
     file.setncatts(
         {

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
+from utils.common.georeference import georeference
 from utils.dataset.open import SAMPLES
 from utils.dataset.prepared import AXES, DAYS_ENCODING, VARIABLES, is_synthetic, read_prepared
 from utils.products.land_model import Forcing, first_state, land_days, run_land_model
@@ -212,6 +213,7 @@ def write_limit(ds: xr.Dataset, sample: Path, path: Path, attributes: dict[str, 
     for name, known in AXES.items():
         ds[name].attrs.update(known)
     ds.attrs = {"Conventions": "CF-1.11", "synthetic": "true", **attributes, "sample_sha256": file_hash(sample)}
+    ds = georeference(ds)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon", "lead_days")} | {"time": DAYS_ENCODING}
     encoding |= {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in LIMITS}
     with whole_file(path) as partial:
