@@ -18,7 +18,7 @@ from utils.dataset.open import open_data_set
 from utils.figures.map_panels import edges_of, wrap_longitudes
 from utils.figures.series import place_of
 
-MOST_NUMBERS = 800_000  # of the page; about 4 MB
+MOST_NUMBERS = 600_000  # of the page; about 3 MB, the pictures beside
 MOISTURE, SHARE, PERCENT = 1000, 100, 1  # whole numbers in a unit
 QUANTILES = {"low_90": 0.05, "low_50": 0.25, "high_50": 0.75, "high_90": 0.95}
 FIELDS = {  # name in the page: variable of the file, whole numbers in its unit
