@@ -143,6 +143,8 @@ def prepare_out(out: Path) -> None:
         for suffix in (".png", ".pdf", ".gif", ".html", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
         remove_gis_files(out)
+        for suffix in (".csv", ".groups.csv", ".png", ".pdf"):  # of validate_stations.py
+            out.with_suffix(f".stations{suffix}").unlink(missing_ok=True)
 
 
 def find_period(settings: Settings) -> tuple[np.datetime64, np.datetime64]:

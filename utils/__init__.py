@@ -14,5 +14,6 @@ training/  the training loop, transfer, checkpoints and run directories
 scores/    metrics, baselines, significance tests, score tables
 figures/   style and panels of the figures
 forecasts/ cross-validation, calibrated quantiles, issued forecasts
+stations/  forecasts held against stations in the soil (ISMN)
 study/     the whole study: plan, jobs, report; questions/ has one file a question
 """

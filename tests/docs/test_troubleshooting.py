@@ -19,6 +19,7 @@ GROUPS = {  # section: the files whose sentences it is about
     "Transfer": "utils/training/*.py",
     "Weather ahead": "utils/dataset/*.py utils/forecasts/*.py utils/study/questions/*.py data/make_forecasts.py",
     "Forecasts": "forecast.py utils/forecasts/**/*.py",
+    "Stations": "validate_stations.py utils/stations/*.py",
     "The study": "reproduce.py utils/study/**/*.py utils/common/parallel.py utils/products/synthetic/*.py"
     " utils/figures/*.py utils/Draw*.py",
     "Downloads and preparing": "utils/products/**/*.py data/*.py",

@@ -120,7 +120,7 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
         check_further(ds, path, variables.static, DIMENSIONS[1:], "--static", there)
         check_axes(ds, path)
         ds = ds[list(variables.all)].transpose(*DIMENSIONS, missing_dims="ignore")
-        return ds.assign_coords(time=_days(ds, path))
+        return ds.assign_coords(time=days_of(ds, path))
     except BaseException:
         ds.close()
         raise
@@ -287,7 +287,7 @@ def check_axes(ds: xr.Dataset, path: Path) -> None:
             raise UserError(f"{path}: {name} neither ascends nor descends throughout, expected sorted cell centres.")
 
 
-def _days(ds: xr.Dataset, path: Path) -> np.ndarray:
+def days_of(ds: xr.Dataset, path: Path) -> np.ndarray:
     """The time axis as midnights, datetime64[ns]. Raises UserError where it does not have each day once, in order."""
     if "time" not in ds.coords or ds["time"].dtype.kind != "M":
         kind = "no time coordinate" if "time" not in ds.coords else f"time of type {ds['time'].dtype}"

@@ -36,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
         try:
             with zipfile.ZipFile(archive) as content:
                 members = [member for member in content.infolist() if not member.is_dir()]
-                _refuse_unsafe(archive, members)
+                refuse_unsafe(archive, members)
                 _refuse_large(archive, members, folder)
                 with whole_file(target) as partial:
                     partial.mkdir(parents=True)
@@ -49,7 +49,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     return sorted(path for path in target.rglob("*") if path.is_file())
 
 
-def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+def refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     """Raises UserError where a member would leave its folder, replace another member, or ask for a password."""
     seen: set[PurePosixPath] = set()
     for member in members:
