@@ -203,11 +203,15 @@ def run(study: Study, settings: Settings) -> None:
             jobs = select_with_needs(jobs, settings.only)
         except KeyError as name:
             raise UserError(f"--only has {name}, which is no run of this study; --job-array lists them.") from None
+    said: set[str] = set()
     with Progress(len(jobs), unit="run") as progress:
 
         def on_result(job: Job, result: dict) -> list[Job]:
             more = [] if settings.only else study.add(job, result)
             progress.step(describe_result(job, result), len(more))
+            for doubt in {*result.get("doubts", ())} - said:  # each once, not once a run
+                progress.bar.write(f"warning: {doubt}")
+                said.add(doubt)
             return more
 
         def on_refusal(job: Job, error: UserError) -> list[Job]:

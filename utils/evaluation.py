@@ -5,10 +5,10 @@ baseline is scored on exactly the same cell-days, and every score comes with its
 """
 
 import math
-import os
 import sys
-from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +33,6 @@ from utils.figures import scatter
 from utils.figures.series import draw_run, has_few_cells
 from utils.models import ForecastModel
 from utils.scores.baseline_runs import FittedBaselines, fit_baselines
-from utils.scores.changes import compare_with_scratch
 from utils.scores.metrics import well_covered
 from utils.scores.prediction_file import (
     Predictions,
@@ -42,7 +41,7 @@ from utils.scores.prediction_file import (
     score_with_intervals,
     write_scores,
 )
-from utils.scores.score_table import show, table
+from utils.scores.run_table import print_table
 from utils.scores.scoring import hash_scoring
 from utils.scores.sums import Sums
 from utils.settings import RUNS
@@ -63,6 +62,7 @@ def evaluate(
     permuted: str | None = None,
     into: Path | None = None,
     max_input_age: int | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Forecast the test period with the best weights of a run, and return the content of metrics.json.
 
@@ -74,7 +74,8 @@ def evaluate(
     `data` and `test` replace the run's own. The baselines still learn from the run's own data where it is there and
     unchanged. With `permuted`, the windows of that variable are shuffled among the test days. The files then go to
     the folder `into`, without figures. The skill that is lost is what the trained model owes to the variable, its
-    seasonal cycle included. Raises UserError for whatever the user can mend, and writes nothing then.
+    seasonal cycle included. `on_doubt` is called with each sentence on what may be wrong with the data. Raises
+    UserError for whatever the user can mend, and writes nothing then.
     """
     checkpoint_file(run_dir)  # a folder without a run is left as it is
     folder = into or run_dir
@@ -92,6 +93,8 @@ def evaluate(
             attributes["model"] += f"_permuted_{permuted}"
         source = open_data_set(learn_from, start_of(checkpoint), variables=checkpoint.variables)
         climate = training_statistics(checkpoint, model, source)
+        for doubt in samples.data.list_doubts_of_rain(climate.scored) if on_doubt else ():
+            on_doubt(doubt)
         baselines = _fit_baselines(checkpoint, climate, samples, learn_from, max_input_age)
         with open_predictions(folder, samples, attributes, climate, max_input_age) as out:
             _forecast_blocks(out, model, samples, baselines, permuted)
@@ -103,6 +106,7 @@ def evaluate(
             **_describe_data(path, samples, periods, max_input_age),
             # run
             **attributes,
+            "target_days": checkpoint.settings.get("target_days"),
             "weights_sha256": checkpoint.weights_hash,
             "finished": checkpoint.finished,
             **checkpoint.training,
@@ -192,19 +196,24 @@ def _forecast_blocks(
         out.add(block, windows, predicted[own_cells], baselines.forecasts(block))
 
 
+def last_metrics(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The metrics in a folder, of whatever data and days; {} where they are missing, or of other weights or code."""
+    metrics = read_json(folder / "metrics.json")
+    same_code = metrics.get("scoring") == hash_scoring()
+    same_weights = metrics.get("weights_sha256") == checkpoint.weights_hash
+    return metrics if same_code and same_weights and (folder / "predictions.nc").exists() else {}
+
+
 def current_metrics(folder: Path, checkpoint: Checkpoint, max_input_age: int | None = None) -> dict[str, Any]:
     """The metrics in a folder, or {} where they are missing or stale.
 
     They are stale when they or predictions.nc are of other weights, data, test days, ages or code (see scoring).
     """
-    metrics = read_json(folder / "metrics.json")
+    metrics = last_metrics(folder, checkpoint)
     current = (
-        metrics.get("scoring") == hash_scoring()
-        and metrics.get("weights_sha256") == checkpoint.weights_hash
-        and metrics.get("data_sha256") == checkpoint.data_hash
+        metrics.get("data_sha256") == checkpoint.data_hash
         and metrics.get("test") == checkpoint.split["test"]
         and metrics.get("max_input_age") == max_input_age
-        and (folder / "predictions.nc").exists()
     )
     return metrics if current else {}
 
@@ -231,24 +240,25 @@ def main(experiment: str) -> None:
                 f"There are no runs of {experiment}; make one with: python {experiment}/train_cnn.py, "
                 "or name run directories, such as those of a study below results/runs."
             )
-        done: dict[Path, dict[str, Any]] = {}
-        failed = 0
+        said: set[str] = set()
+
+        def warn_once(doubt: str) -> None:
+            if doubt not in said:
+                tqdm.write(f"warning: {doubt}")
+            said.add(doubt)
+
         test = None if settings.test == OWN else settings.test
-        for run_dir in tqdm(run_dirs, unit="run", disable=None):
-            try:
-                done[run_dir] = evaluate(run_dir, settings.data, test, max_input_age=settings.max_input_age)
-            except UserError as error:  # the other runs still count
-                if len(run_dirs) == 1:
-                    raise
-                failed += 1
-                print(f"error: {fold(error)}", file=sys.stderr)
-        if done:
-            named = name_apart(done)
-            print(show(table(named.values())))
-            if lines := compare_with_scratch(done, {run_dir: metrics["model"] for run_dir, metrics in named.items()}):
-                print("\n".join(["", "With transfer against from scratch, on the same cell-days:", *lines]))
-        if failed:
-            raise UserError(f"{failed} of {len(run_dirs)} runs could not be evaluated.")
+        asked = {"data": settings.data, "test": test, "max_input_age": settings.max_input_age, "on_doubt": warn_once}
+        print_table(run_dirs, partial(evaluate, **asked))
+
+
+def print_last_scores(folders: Sequence[Path]) -> None:
+    """Print the table of all runs below these folders as they were evaluated last; others are evaluated now."""
+
+    def score(run_dir: Path) -> dict[str, Any]:
+        return last_metrics(run_dir, load_checkpoint(run_dir)) or evaluate(run_dir)
+
+    print_table([run_dir for folder in folders for run_dir in runs_below(folder)], score)
 
 
 def refuse_age(max_input_age: int | None) -> None:
@@ -257,28 +267,13 @@ def refuse_age(max_input_age: int | None) -> None:
         raise UserError(f"--max-input-age is {max_input_age}, expected 0 or more days.")
 
 
-def name_apart(all_metrics: dict[Path, dict[str, Any]]) -> dict[Path, dict[str, Any]]:
-    """The metrics of runs, by run directory, for a table.
-
-    Where several runs would have the same row names, the model's name is followed by the run's folder.
-    """
-    alike: dict[tuple, list[Path]] = defaultdict(list)
-    for run_dir, metrics in all_metrics.items():
-        row = tuple(metrics[name] for name in ("experiment", "model", "lead_days", "seed"))
-        alike[row].append(run_dir)
-    named = dict(all_metrics)
-    for run_dirs in alike.values():
-        if len(run_dirs) > 1:
-            above = os.path.commonpath([run_dir.resolve().parent for run_dir in run_dirs])
-            for run_dir in run_dirs:
-                folder = run_dir.resolve().relative_to(above)
-                named[run_dir] = all_metrics[run_dir] | {"model": f"{all_metrics[run_dir]['model']} ({folder})"}
-    return named
-
-
 def runs_of(experiment: str) -> list[Path]:
     """All run directories of an experiment's folder, in order."""
     return sorted(path.parent for path in (RUNS / experiment).glob("**/checkpoint.pt"))
+
+
+def holds_runs(folder: Path) -> bool:
+    return any(folder.glob("**/checkpoint.pt"))
 
 
 def runs_below(folder: Path) -> list[Path]:

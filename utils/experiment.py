@@ -59,14 +59,14 @@ def train(name: str, settings: type[RunSettings], build: Build | None = None) ->
         given = given_on_command_line([*plain(chosen), *FLAGS], arguments)
         given = {FLAGS.get(name, name) for name in given}
         _echo(chosen, settings(), sorted(given))
-        result = run(name, chosen, build, dict.fromkeys(given, "command line"))
+        result = run(name, chosen, build, dict.fromkeys(given, "command line"), on_doubt=_warn)
         checkpoint = result.checkpoint
         score = f"best validation RMSE {checkpoint.best_rmse:.4f} m³ m⁻³ at epoch {checkpoint.best_epoch}"
         if result.trained:
             skipped = f"{checkpoint.skipped} training days without full window"
             print(f"{result.dir}: {score} of {checkpoint.epoch}; {skipped}")
             if result.warning:
-                print(f"warning: {result.warning}")
+                _warn(result.warning)
         else:
             print(f"{result.dir} is finished ({score}); nothing to do.")
         print(f"evaluate it with: python {checkpoint.experiment}/eval.py {shlex.quote(str(result.dir))}")
@@ -82,17 +82,23 @@ def _echo(chosen: RunSettings, defaults: RunSettings, given: list[str]) -> None:
         print("target_days stands in for train and val")
 
 
+def _warn(doubt: str) -> None:
+    print(f"warning: {doubt}", flush=True)
+
+
 def run(
     name: str,
     settings: RunSettings,
     build: Build | None = None,
     origins: Mapping[str, str] = MappingProxyType({}),
     on_epoch: Callable[[Checkpoint], None] | None = None,
+    on_doubt: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Train a run as the settings say. An interrupted run is continued, a finished one is returned as it is.
 
     `name` and `build` are those of `train`. `origins` has, for each setting that is not the script's own, where it came
-    from. `on_epoch` is called with the checkpoint after each epoch. Raises UserError for what the user can mend.
+    from. `on_epoch` is called with the checkpoint after each epoch, `on_doubt` with each sentence on what may be wrong
+    with the data. Raises UserError for what the user can mend.
     """
     # An evaluation loads train scripts, and these this module, but it needs nothing that trains.
     from utils.training.trainers import TRAINERS, Run, start_fabric
@@ -141,6 +147,8 @@ def run(
             if fabric.is_global_zero:
                 clear(run_dir)
                 write_config(run_dir, checkpoint, inherited_origins(source) | dict(origins))
+                for doubt in data.list_doubts_of_rain(training.statistics.scored) if on_doubt else ():
+                    on_doubt(doubt)
         checkpoint = trainer.fit(Run(training, validation, begun or checkpoint, run_dir, on_epoch))
         return RunResult(run_dir, checkpoint, trained=True, warning=warn_of_misfit(checkpoint.best_rmse, validation))
 

@@ -1,5 +1,7 @@
 """Contract 1: what is read, what is refused, what is written."""
 
+import fcntl
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -16,6 +18,8 @@ from utils.dataset.prepared import (
     read_prepared,
     write_prepared,
 )
+from utils.dataset.weather_forecasts import WeatherForecasts
+from utils.products.join.files import open_file
 
 
 def written(ds: xr.Dataset, path, **encoding):
@@ -211,6 +215,17 @@ def test_files_that_are_no_netcdf_or_truncated_are_refused(tmp_path, smap, scrip
         assert "damaged" in script("SMAPtest/train_cnn.py", "--data", path, *PERIODS).sentence()
     missing = script("SMAPtest/train_cnn.py", "--data", tmp_path / "none.nc", *PERIODS).sentence()
     assert "does not exist" in missing
+
+
+def test_a_file_that_another_process_holds_is_not_called_damaged(smap):
+    with smap.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        forecasts = WeatherForecasts(("precipitation",), 3, smap)
+        for read in (open_prepared, lambda path: open_file(path, None), lambda path: forecasts.kind):
+            with pytest.raises(
+                UserError, match=r"another process has it open for writing.*HDF5_USE_FILE_LOCKING=FALSE"
+            ):
+                read(smap)
 
 
 def test_damage_inside_a_file_is_noticed_when_it_is_read(tmp_path, smap):

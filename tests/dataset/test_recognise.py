@@ -71,6 +71,14 @@ FILES = {  # name: how it is written, and what is said of it
     "site.csv": (lambda p: p.write_text("date,sm\n2015-03-31,0.2\n"), "is a CSV table, .*data/join.py"),
     "site.txt": (lambda p: p.write_text("# a note\ndate;sm\n2015-03-31;0,2\n"), "is a CSV table"),
     "grid.csv": (lambda p: p.write_text("time,latitude,longitude,tp\n1,2,3,4\n"), "CSV table with latitudes"),
+    "appeears.csv": (
+        lambda p: p.write_text("ID,Latitude,Longitude,Date,SPL4SMGP_008_Geophysical_Data_sm_surface\na,1,2,3,4\n"),
+        "table of AppEEARS .*area as NetCDF-4.*data/join.py reads the series of one site",
+    ),
+    "engine.csv": (
+        lambda p: p.write_text('system:index,sm,.geo\n0,0.2,"{""type"":""Point"",""coordinates"":[1,2]}"\n'),
+        "table of Earth Engine .*GeoTIFF: data/README.md.*data/join.py reads the series of one site",
+    ),
     "era5.grib": (lambda p: p.write_bytes(b"GRIB" + bytes(100)), "is a GRIB file, .*prepare"),
     "era5.zip": (lambda p: p.write_bytes(b"PK\x03\x04" + bytes(100)), "is a ZIP archive"),
     "ee.tif": (lambda p: p.write_bytes(b"II*\0" + bytes(100)), "is a GeoTIFF"),

@@ -11,7 +11,7 @@ SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE)
 ROWS = [(name, row) for name, text in SECTIONS.items() for row in re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)]
 GROUPS = {  # section: the files whose sentences it is about
     "Command line": "utils/common/cli.py utils/settings.py",
-    "Your data set": "utils/dataset/*.py utils/training/setup.py",
+    "Your data set": "utils/dataset/*.py utils/training/setup.py utils/common/files.py",
     "Periods": "utils/common/periods.py utils/settings.py utils/data_processing.py utils/dataset/*.py",
     "Run directories": "utils/training/*.py utils/common/files.py utils/experiment.py utils/evaluation.py",
     "Training and weights": "utils/experiment.py utils/training/*.py utils/models/*.py",
@@ -76,4 +76,4 @@ def test_every_file_that_refuses_has_a_section():
 
 
 def test_the_page_stays_one_that_a_person_reads():
-    assert 25 <= len(ROWS) <= 90
+    assert 25 <= len(ROWS) <= 100

@@ -38,6 +38,17 @@ def test_an_untrained_network_forecasts_the_last_observation(smap):
     assert sum(weight.numel() for weight in ChangeNet(ahead=7).parameters()) <= 200_000
 
 
+def test_a_network_works_on_cells_with_data_alone_as_its_layers_would_on_maps():
+    network = random_net().networks[0]
+    z, scored = torch.randn(2, network.cell[0].in_channels - 3, 6, 7), (torch.rand(1, 1, 6, 7) > 0.5).float()
+    scored = scored.expand(2, -1, -1, -1)
+    with torch.no_grad():
+        maps = torch.cat([z, network.filters(torch.cat([z[:, network.around], scored], dim=1))], dim=1)
+        expected = (network.cell(maps) + network.linear(maps))[:, 0] * scored[:, 0]
+        torch.testing.assert_close(network(z, scored), expected)
+        assert not network(z, torch.zeros_like(scored)).any()
+
+
 def test_it_looks_as_far_as_its_filters_reach_and_no_farther(tmp_path):
     net = random_net()
     changed = tiny(shape=(9, 12))

@@ -14,7 +14,6 @@ from era5_shapes import LAT, LON, Truth, fields, new_cds, truth
 from test_prepare_era5 import assert_days, prepare, refused
 
 from utils.common import cli
-from utils.products import raw_files
 from utils.products.archives import Locked
 from utils.products.era5.accumulation import HOURLY, RUNNING_SUM, find_accumulation
 from utils.products.era5.files import scan
@@ -266,7 +265,8 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def without_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(raw_files.h5py, "File", without_locks)
+    (tmp_path / "a.nc").touch()
+    monkeypatch.setattr("h5py.File", without_locks)
     why = explain(RawFile(tmp_path / "a.nc", "a.nc", "hdf5"), OSError("NetCDF: HDF error"))
     assert isinstance(why, Locked) and "has no locks" in str(why)
 
@@ -276,6 +276,8 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     [
         (b"<!DOCTYPE html><title>Log in</title>", "is a web page, perhaps a login page"),
         (b"time,lat,lon,tp\n2015-03-31,30,110,0.1\n", "is a text file such as a CSV table"),
+        (b"ID,Latitude,SPL4SMGP_008_x\na,30,0.1\n", r"a CSV table of AppEEARS .*NetCDF-4.*; data/join.py reads"),
+        (b'system:index,.geo\n0,"{""a"":[1,2]}"\n', "a CSV table of Earth Engine .*GeoTIFF"),
         (b"", "is empty"),
         (bytes(range(256)), "is neither NetCDF, GRIB, HDF5, GeoTIFF nor ZIP"),
     ],

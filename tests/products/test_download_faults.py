@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from utils.products.download import (
     CredentialsRefused,
     Ledger,
     LicenceMissing,
+    NothingThere,
     Patience,
     RequestTooLarge,
     ServerBusy,
@@ -23,7 +25,7 @@ from utils.products.download import (
 from utils.products.era5.download import download_era5
 from utils.products.era5.pieces import pieces
 from utils.products.smap.download import download_smap
-from utils.products.smap.services import MonthRequest
+from utils.products.smap.services import MonthRequest, WholeGranules
 
 __all__ = ["harmony", "store"]  # fixtures
 PAGE = b"<!DOCTYPE html><html><title>Earthdata Login</title></html>"
@@ -246,6 +248,19 @@ def test_fewer_granules_than_asked_for_are_not_a_complete_month(harmony, tmp_pat
     harmony.harmony.state = {}
     download_smap(settings, QUICK, local())
     assert len(harmony.harmony.jobs) == 2 and len(list((tmp_path / "raw").glob("*.h5"))) == 8
+
+
+def test_whole_granules_are_counted_against_those_that_were_found(tmp_path):
+    month = MonthRequest(date(2015, 3, 31), date(2015, 3, 31), whole_granules=True)
+    found = [{"size": 140, "meta": {"native-id": f"granule {number}"}} for number in range(3)]
+    service = WholeGranules.__new__(WholeGranules)  # without an account
+    service.patience, service.earthaccess = QUICK, SimpleNamespace(search_data=lambda **_: found)
+    service.earthaccess.download = lambda results, **_: [] if results == found[1:2] else [tmp_path / "a.h5"]
+    with pytest.raises(UserError, match="only 2 of 3 granules arrived"):
+        service.fetch(month, tmp_path, Ledger.of(tmp_path))
+    found.clear()
+    with pytest.raises(NothingThere, match="the server has no granule from 2015-03-31"):
+        service.fetch(month, tmp_path, Ledger.of(tmp_path))
 
 
 def test_a_service_that_takes_some_granules_at_a_time_is_asked_for_halves(harmony, tmp_path):

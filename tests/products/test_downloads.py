@@ -125,6 +125,7 @@ def test_missing_credentials_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("CDSAPI_RC", str(tmp_path / "none"))
     monkeypatch.delenv("CDSAPI_URL", raising=False)
     monkeypatch.delenv("CDSAPI_KEY", raising=False)
+    monkeypatch.setattr("socket.create_connection", lambda *_: pytest.fail("a server was asked"))
     with pytest.raises(UserError, match="credentials are not set up"):
         download_era5(era5(tmp_path / "raw"), QUICK)
 

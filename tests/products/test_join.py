@@ -88,6 +88,14 @@ def test_rain_of_the_next_stamp_and_the_common_period(files, script):
     np.testing.assert_allclose(ds["precipitation"], finer(truth["rain"])[6:41], rtol=1e-5, atol=1e-5)
 
 
+def test_implausible_rain_is_said_in_the_report(files, script):
+    folder, _ = files
+    words = ["--target", folder / "cci.nc", "--predictors", folder / "tp.nc", folder / "stl1.nc"]
+    assert "CHECK THIS" not in join(script, folder, *words).out
+    changed("tp.nc", lambda ds: ds.assign(tp=(ds["tp"] * 20).assign_attrs(units="m")))(folder)
+    assert join(script, folder, *words).out.count("CHECK THIS: the median cell has") == 1
+
+
 def test_hours_become_days_wherever_files_are_cut(tmp_path, script):
     """Hourly fields in files that are cut inside a day and a month; a day without an hour is missing."""
     hours = pd.date_range("2016-01-25", periods=24 * 12, freq="h")
@@ -159,6 +167,56 @@ def test_the_csv_of_a_site_takes_the_predictors_of_the_cell_around_it(files, scr
     np.testing.assert_allclose(ds["precipitation"].values[:, 0, 0], truth["rain"][:, 1, 1], rtol=1e-5, atol=1e-5)
     expected = np.where(np.arange(60) == 7, np.nan, np.linspace(0.1, 0.4, 60))
     np.testing.assert_allclose(ds["soil_moisture"].values[:, 0, 0], expected, rtol=1e-5)
+
+
+def point_tables(moisture: np.ndarray) -> dict[str, tuple[pd.DataFrame, list]]:
+    """Tables of a point as services give them, by name, with what else join must be told."""
+    stamps = DAYS + pd.Timedelta("90min")
+    appeears = {"Category": "a", "ID": "p1", "Latitude": 29.9, "Longitude": 100.6, "Date": DAYS.strftime("%Y-%m-%d")}
+    appeears |= {"MODIS_Tile": "h25v06", "SPL4SMGP_008_Geophysical_Data_sm_surface": moisture}
+    region = {"id": stamps.strftime("%Y%m%d_%H%M"), "longitude": 100.6, "latitude": 29.9}
+    region |= {"time": stamps.as_unit("ms").asi8, "sm_surface": moisture}
+    point = '{"geodesic":false,"type":"Point","coordinates":[100.6,29.9]}'
+    feature = {"system:index": DAYS.strftime("%Y%m%d"), "sm_surface": moisture, ".geo": point}
+    empty = feature | {".geo": '{"type":"MultiPoint","coordinates":[]}'}
+    numbers = {"date": DAYS.strftime("%Y%m%d").astype(int), "sm_surface": moisture}
+    site = ["--site", 29.9, 100.6]
+    return {
+        "AppEEARS": (pd.DataFrame(appeears), []),
+        "getRegion": (pd.DataFrame(region), []),
+        "getRegion without its id": (pd.DataFrame(region).drop(columns="id"), []),
+        "features": (pd.DataFrame(feature), []),
+        "features without a place": (pd.DataFrame(empty), site),
+        "dates as numbers": (pd.DataFrame(numbers), site),
+    }
+
+
+@pytest.mark.parametrize("name", point_tables(np.zeros(60)))
+def test_tables_of_a_point_as_appeears_and_earth_engine_give_them(files, script, name):
+    folder, _ = files
+    moisture = np.linspace(0.1, 0.4, 60).round(4)
+    table, more = point_tables(moisture)[name]
+    table.to_csv(folder / "point.csv", index=False)
+    words = ["--predictors", folder / "tp.nc", folder / "stl1.nc", "--units", "sm_surface=m3 m-3", *more]
+    join(script, folder, "--target", folder / "point.csv", *words)
+    ds = read_prepared(folder / "mine.nc")
+    assert ds.sizes == {"time": 60, "lat": 1, "lon": 1} and (float(ds.lat[0]), float(ds.lon[0])) == (29.9, 100.6)
+    np.testing.assert_array_equal(ds["time"], DAYS.to_numpy())
+    np.testing.assert_allclose(ds["soil_moisture"].values[:, 0, 0], moisture, rtol=1e-6)
+
+
+def test_a_table_of_appeears_with_one_time_of_the_day_or_many_points_is_refused(files, script):
+    folder, _ = files
+    table, _ = point_tables(np.full(60, 0.2))["AppEEARS"]
+    name = "SPL4SMGP_008_Geophysical_Data_sm_surface"
+    cases = {
+        "is of one time of the day alone; ask AppEEARS for an area": table.rename(columns={name: f"{name}_0"}),
+        "table of many places": pd.concat([table, table.assign(ID="p2", Latitude=30.1)]),
+    }
+    for said, bad in cases.items():
+        bad.to_csv(folder / "point.csv", index=False)
+        words = ["--target", folder / "point.csv", "--predictors", folder / "tp.nc", folder / "stl1.nc"]
+        assert said in script("data/join.py", *words, "--out", folder / "mine.nc").sentence()
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,18 @@ def test_what_is_no_l3_is_refused(prepare, tmp_path):
             prepare(*files, more=more)
 
 
+def test_other_forms_of_l3_say_which_form_to_fetch(prepare, tmp_path):
+    import h5py
+
+    (tmp_path / "SPL3SMP_E.006_soil_moisture_am_doy2015091.tif").write_bytes(b"II*\0" + bytes(100))
+    with pytest.raises(UserError, match=r"is a GeoTIFF, perhaps of AppEEARS.*expected NASA's own files of SMAP"):
+        prepare(tmp_path / "*.tif")
+    with h5py.File(tmp_path / "SPL3SMP_E.006_9km_aid0001.nc", "w") as file:
+        file["Soil_Moisture_Retrieval_Data_AM_soil_moisture"] = np.zeros((3, 4, 5), "f4")
+    with pytest.raises(UserError, match=r"holds a series of maps, perhaps by AppEEARS; expected NASA's own files"):
+        prepare(tmp_path / "*.nc")
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_a_real_file_of_coordinates_alone_says_what_is_missing(prepare):
     with pytest.raises(UserError, match="holds no soil_moisture, found: dim1, dim2"):

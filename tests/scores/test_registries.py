@@ -10,10 +10,11 @@ from conftest import PERIODS
 
 from utils.common.files import write_json
 from utils.common.periods import spans
-from utils.evaluation import current_metrics, name_apart
+from utils.evaluation import current_metrics
 from utils.scores.baseline_runs import evaluate_baselines
 from utils.scores.baselines import BASELINES, Baseline, persistence
 from utils.scores.metrics import METRICS, Metric
+from utils.scores.run_table import name_apart
 from utils.scores.score_table import columns, show, table
 from utils.scores.scoring import SOURCES, hash_scoring
 from utils.study.report import tabulate_scores

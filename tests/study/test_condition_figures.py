@@ -9,7 +9,7 @@ from figure_checks import assert_tidy_plot, curve, forest_points, offline  # noq
 from utils.common.cli import UserError
 from utils.scores import significance
 from utils.study.questions.forecasts_shown import Forecast
-from utils.study.questions.learning_curves import _curves_figure, read_logs
+from utils.study.questions.learning_curves import _curves_figure, _list_missing, read_logs
 from utils.study.questions.skill_by_condition import _change, _conditions_figure, _groups
 from utils.study.questions.wetting_and_drying import _events_figure, find_events, mean_around
 from utils.study.results import Results
@@ -80,6 +80,8 @@ def test_a_run_of_one_epoch_has_no_curve_and_metrics_say_how_the_others_stopped(
     results.out, results.models = tmp_path, ["cnn", "lstm", "compact"]
     logs = read_logs(results)
     assert logs.groupby("model")["stopped"].first().to_dict() == {"cnn": "cap", "lstm": "validation"}
+    results.has = lambda experiment, model, lead: experiment == "SMAPtest" or model == "lstm"
+    assert _list_missing(results, logs) == ["lstm (ERA5test)", "lstm (finetune-SMAPtest)", "compact"]
 
 
 def test_a_wetting_is_a_rise_without_another_one_near_it():

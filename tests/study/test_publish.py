@@ -126,6 +126,25 @@ def test_the_diagram_of_a_target_that_ends_before_its_source_is_tidy(end, tmp_pa
     assert [text for text, *_ in drawn_texts(figure)].count("validate") == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("SMAP", "SMAP is validated or tested. The source learns from none of them; its own test is only scored. "
+         "Validation days choose\nthe epoch"),
+        ("REAL SMAP L3", "days on which SMAP is"),
+        ("GLEAM 4.2a", "days on which GLEAM 4.2a is"),
+        ("ESA CCI SOIL MOISTURE PASSIVE, daily, version 09.1 of 2024", "2024 is validated"),
+    ],
+)  # fmt: skip
+def test_the_note_of_the_diagram_calls_the_target_by_its_name(name, said, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(diagram.style, "save", lambda figure, path: figures.append(figure))
+    diagram.draw_periods(PERIODS, tmp_path / "periods.png", "Periods", "ERA5-Land", name)
+    (note,) = (text for text, *_ in drawn_texts(figures[0]) if text.startswith("Grey"))
+    assert said in note and ("SMAP" in note) == ("SMAP" in name)
+    assert_tidy(figures[0])
+
+
 @pytest.mark.parametrize("start", ["2009-03-31", "1980-01-01"])
 def test_the_diagram_of_the_periods_is_to_scale_and_tidy(start, tmp_path, monkeypatch):
     """A long source is cut to the years before the target and says so; of the rest, an inch is as many days."""

@@ -262,6 +262,12 @@ def test_training_days_are_tidy_for_any_number_of_models(count, tmp_path, saved)
     assert len(saved[0].axes) == count and (tmp_path / "days.pdf").exists()
 
 
+def test_the_axis_of_training_days_has_the_name_it_is_given(tmp_path, saved):
+    for axis in ("SMAP training days (d)", "GLEAM training days (d)"):
+        draw_target_days(target_days(style.MODELS[:1]), TITLE, tmp_path / "days.png", axis)
+    assert [figure.axes[0].get_xlabel() for figure in saved] == ["SMAP training days (d)", "GLEAM training days (d)"]
+
+
 def test_leads_show_rmse_and_its_change_against_persistence():
     table = lead_scores().sample(frac=1, random_state=0)
     figure = _leads_figure(table, TITLE)

@@ -167,7 +167,7 @@ def test_an_edited_line_of_the_architecture_is_refused_by_name(tmp_path, era5, s
 
 
 def test_both_sides_of_a_comparison_with_scratch(run_dir, era5, smap, script, tmp_path):
-    """eval.py over a folder: one table each, and the test of transfer on the same cell-days."""
+    """eval.py and the report over a folder: one table, and the test of transfer on the same cell-days."""
     data = tmp_path / "house" / "data" / "own.nc"
     source = ["--data", era5, *ERA5_PERIODS, *QUICK, "--out", tmp_path / "house" / "runs" / "source"]
     assert script("ERA5test/train_cnn.py", *source).code == 0
@@ -180,5 +180,10 @@ def test_both_sides_of_a_comparison_with_scratch(run_dir, era5, smap, script, tm
     rmse = [xr.open_dataset(tmp_path / "house" / "runs" / name / "predictions.nc") for name in ("tuned", "cnn")]
     ratio = np.sqrt(np.divide(*(float(((ds["predicted"] - ds["observed"]) ** 2).mean()) for ds in rmse)))
     assert f"RMSE {100 * (ratio - 1):+.1f} %".replace("-", "−") in line
+    assert "SMAPtest and finetune-SMAPtest, 3 days ahead" in result.out
+    written = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("house/runs/*/metrics.json"))]
+    again = script("utils/study/report.py", tmp_path / "house" / "runs" / "tuned", tmp_path / "house" / "runs" / "cnn")
+    assert again.code == 0 and again.out.strip().splitlines()[-1] == line
+    assert written == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("house/runs/*/metrics.json"))]
     with pytest.raises(UserError, match="holds no run"):
         load_checkpoint(tmp_path)

@@ -19,6 +19,9 @@ from utils.common.cli import UserError, fold
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 CLOCK_TICK = 2.0  # seconds: the coarsest clock of a file system
+UNLOCK = "wait for the other process, or set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
+# system errors of a lock that another process holds, and of a file system that knows no locks
+_HELD, _NO_LOCKS = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}, {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -121,6 +124,32 @@ def hold_lock(lock_file: Path, what: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def describe_lock(path: Path, error: Exception | None = None) -> str:
+    """Why the lock of an HDF5 file keeps it from being read; empty where it is no lock that does.
+
+    `error` is what reading it raised. netCDF4 hides the system's error, h5py keeps it.
+    """
+    number = getattr(error, "errno", None)
+    if number not in _HELD | _NO_LOCKS and path.is_file():
+        import h5py
+
+        try:
+            h5py.File(path, "r").close()
+        except Exception as second:  # h5py raises many kinds for damaged files
+            number = getattr(second, "errno", None)
+    if number in _HELD:
+        return "another process has it open for writing, and holds its lock"
+    if number in _NO_LOCKS:
+        return "its file system, perhaps a network drive, has no locks"
+    return ""
+
+
+def refuse_locked(path: Path) -> None:
+    """Raises UserError where the lock of a NetCDF or HDF5 file keeps it from being read: it is not damaged."""
+    if lock := describe_lock(path):
+        raise UserError(f"{path} cannot be read: {lock}; {UNLOCK}.")
 
 
 def file_hash(path: Path) -> str:

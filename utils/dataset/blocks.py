@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from utils.common.files import write_errors
@@ -32,12 +33,14 @@ from utils.dataset.prepared import (
     open_prepared,
     read_prepared,
 )
+from utils.dataset.rain_checks import list_doubts
 from utils.dataset.statistics import Statistics
 
 BYTES = 4  # of a float32 value
 MEMORY = 2**29  # bytes: a data set with more is read in blocks
 BLOCK = 2**26  # bytes of a block, at most
 TILE = 64  # cells: side of a chunk in a copy
+CHECKED = 2**22  # cell-days whose rain is looked at, at most
 
 
 class DataSet:
@@ -127,6 +130,19 @@ class DataSet:
         """
         blocks = self._read_in_blocks() if self.large() else [(self.read(), WHOLE)]
         return Statistics.from_blocks(blocks, self.grid.shape, split, self.variables.all)
+
+    def list_doubts_of_rain(self, scored: Bool[np.ndarray, "lat lon"]) -> list[str]:
+        """Sentences that warn of rain that cannot be right (utils/dataset/rain_checks.py); none where nothing is odd.
+
+        At most CHECKED cell-days are looked at. A map in memory is not read again; of a larger one, the block with
+        most `scored` cells is.
+        """
+        blocks = self.blocks()
+        fullest = max(blocks, key=lambda block: int(scored[block.own].sum()))
+        ds = self.read(WHOLE if len(blocks) == 1 else fullest.own)
+        every = slice(None, None, math.ceil(math.sqrt(ds["precipitation"].size / CHECKED)))
+        some = ds.isel(lat=every, lon=every)
+        return [f"{self.path}: {doubt}" for doubt in list_doubts(some, some["precipitation"].mean("time").values)]
 
     def _read_in_blocks(self) -> Iterator[tuple[xr.Dataset, tuple[slice, slice]]]:
         """Each block's values with its rows and columns. Raises UserError where a variable has no value at all."""

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from utils.common.cli import UserError, fold
-from utils.common.files import whole_file
+from utils.common.files import refuse_locked, whole_file
 from utils.common.georeference import georeference
 from utils.common.grid import WHOLE, Grid
 from utils.dataset.recognise import describe_missing, refuse_foreign
@@ -110,6 +110,7 @@ def open_prepared(path: Path, made_by: str = "", variables: VariableNames = THRE
         ours = [name for name in (*variables.all, *DIMENSIONS) if name in raw.variables]
         ds = xr.decode_cf(raw[ours], decode_timedelta=False)  # other variables need not be decodable
     except Exception as error:  # every engine raises its own kinds; all mean the same here
+        refuse_locked(path)
         refuse_foreign(path)
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:

@@ -20,6 +20,7 @@ CHANCE = 1e-3  # of a right data set to be called shifted
 DAY = np.timedelta64(1, "D")
 WET_PLACE = 4000.0  # mm a year: few regions of the Earth have more
 WETTEST_PLACE = 12000.0  # mm a year: the wettest places on Earth
+DAY_IS_CERTAIN = "rain_day_is_certain"  # the attribute of a file whose rain came hour by hour
 
 
 @dataclass(frozen=True)
@@ -122,3 +123,18 @@ def describe_odd_amount(mean: Float[np.ndarray, "lat lon"], days: int) -> str | 
         f"places on Earth have about {WETTEST_PLACE:,.0f} mm a year, few regions more than {WET_PLACE:,.0f} mm: were "
         "running sums added up, or is the unit another one?"
     )
+
+
+def list_doubts(ds: xr.Dataset, mean: Float[np.ndarray, "lat lon"]) -> list[str]:
+    """Sentences that warn of too much rain, and of rain that looks a day early; none where nothing is odd.
+
+    `mean`: each cell's mean of precipitation [mm day-1]. The day of rain that came hour by hour is not doubted.
+    """
+    doubts = []
+    if odd := describe_odd_amount(mean, ds.sizes["time"]):
+        doubts.append(odd)
+    is_certain = "soil_moisture" not in ds or ds.attrs.get(DAY_IS_CERTAIN) == "true"
+    timing = None if is_certain else measure_timing(ds)
+    if timing is not None and timing.is_proof:
+        doubts.append(f"{timing}; where rain is stamped a day too early, a model sees tomorrow's rain")
+    return doubts

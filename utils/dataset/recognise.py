@@ -6,6 +6,7 @@ look like the three that a prepared data set has.
 
 import contextlib
 import csv
+import re
 import shlex
 from collections.abc import Iterable
 from itertools import islice
@@ -105,8 +106,8 @@ def columns_of(path: Path) -> list[str]:
         lines = [line for line in islice(file, 50) if line.strip() and not line.startswith("#")]
         if len(lines) < 2 or "\0" in "".join(lines):
             return []
-        dialect = csv.Sniffer().sniff(lines[0], delimiters=",;\t")
-        rows = list(csv.reader(lines[:2], dialect))
+        separator = csv.Sniffer().sniff(lines[0], delimiters=",;\t").delimiter
+        rows = list(csv.reader(lines[:2], delimiter=separator))
         if len(rows[0]) > 1 and len(rows[0]) == len(rows[1]):
             return [name.strip() for name in rows[0]]
     return []
@@ -137,12 +138,25 @@ def _describe_table(path: Path) -> str:
     columns = columns_of(path)
     if not columns:
         return ""
+    service = describe_service(columns)
+    if service:
+        return f"is a CSV table of {service}, no prepared data set; python data/join.py reads the series of one site"
     if has_places(columns):
         return (
-            "is a CSV table with latitudes, no prepared data set; get a grid as NetCDF, and the series of one site "
-            "without them (docs/own_data.md)"
+            "is a CSV table with latitudes, no prepared data set; python data/join.py reads the series of one site, "
+            "get a grid as NetCDF (docs/own_data.md)"
         )
     return "is a CSV table, no prepared data set; python data/join.py reads the series of one site (docs/own_data.md)"
+
+
+def describe_service(columns: Iterable[str]) -> str:
+    """Which service made a table of these columns, and how to get maps from it; empty for any other table."""
+    names = list(columns)
+    if any(re.match(r"SPL\w+_\d{3}_", name) for name in names):
+        return "AppEEARS (point samples; for maps, ask it for an area as NetCDF-4)"
+    if {"system:index", ".geo"} & {*names}:
+        return "Earth Engine (for maps, export images as GeoTIFF: data/README.md)"
+    return ""
 
 
 def _describe_smap(path: Path) -> str:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from utils.common.cli import UserError, fold
-from utils.common.files import file_hash
+from utils.common.files import file_hash, refuse_locked
 from utils.common.grid import WHOLE, Grid
 from utils.dataset.prepared import VARIABLES, check_axes, check_further, check_values, check_variables, grid_of
 from utils.dataset.statistics import OUTSIDE, Statistics
@@ -224,6 +224,7 @@ class WeatherForecasts(KnownWeather):
             units = raw["lead_time"].attrs.get("units") if "lead_time" in raw.variables else None
             ds = xr.decode_cf(raw[ours], decode_timedelta=False)
         except Exception as error:  # every engine raises its own kinds; all mean the same here
+            refuse_locked(path)
             raise UserError(f"{path} cannot be read as NetCDF, it may be damaged: {fold(error)}") from error
         try:
             further = [name for name in self.variables if name not in VARIABLES]

@@ -23,6 +23,7 @@ PARTS = {"train": "learn", "val": "validate", "test": "test"}  # what a period i
 COLOURS = {"train": "#9ecae1", "val": "#deebf7", "test": "#fdae6b"}
 CLOSED = {"facecolor": "0.9", "edgecolor": "none", "zorder": 0}  # where the source may not learn
 ROOM = 0.45  # inches that a date needs
+WIDTH = 139  # characters of a line of the note
 ARROW = {"arrowstyle": "-|>", "color": "0.2", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
 STEP = {"boxstyle": "round,pad=0,rounding_size=0.05", "facecolor": "white", "edgecolor": "0.2", "linewidth": 0.6}
 
@@ -55,7 +56,7 @@ def draw_periods(
     for first, last in (*target["val"], *target["test"]):
         left, right = calendar.place(first), calendar.place(last + 1)
         ax.add_patch(Rectangle((left, TARGET_Y + BAR), right - left, SOURCE_Y - TARGET_Y, **CLOSED))
-    _draw_flow(ax, calendar, target)
+    _draw_flow(ax, calendar, target, "SMAP" if "SMAP" in target_name else target_name)
     style.save(figure, path)
 
 
@@ -102,8 +103,8 @@ def _draw_record(
         ax.text(LEFT + 0.2, y + BAR / 2, "//", ha="center", va="center", fontsize=14, color="white", fontweight="bold")
 
 
-def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans]) -> None:
-    """What learns from which record, and what is scored."""
+def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans], product: str) -> None:
+    """What learns from which record, and what is scored. `product` is the target's name."""
     learn, test = calendar.middle(target["train"]), calendar.middle(target["test"])
     before_target = calendar.place(target["train"][0][0]) - 0.06
     forecasts = ("fine-tuned models", "models from scratch", "baselines")
@@ -132,11 +133,11 @@ def _draw_flow(ax: Axes, calendar: _Calendar, target: dict[str, Spans]) -> None:
         y = STEPS_Y + 0.3 * (1 - number)
         ax.annotate("", (scores[0], y), (left + width, y), **down)
     note = (
-        "Grey: days on which SMAP is validated or tested. The source learns from none of them; its own test is only "
-        "scored. Validation days choose\nthe epoch of a network; compact, change_net and ridge_memory learn from them. "
-        "No model learns from, or is chosen by, SMAP's test days."
+        f"Grey: days on which {product} is validated or tested. The source learns from none of them; its own test is "
+        "only scored. Validation days choose the epoch of a network; compact, change_net and ridge_memory learn from "
+        f"them. No model learns from, or is chosen by, {product}'s test days."
     )
-    ax.text(0.1, 0.08, note, va="bottom", fontsize=6, linespacing=1.2)
+    ax.text(0.1, 0.08, textwrap.fill(note, WIDTH), va="bottom", fontsize=6, linespacing=1.2)
 
 
 def _box(ax: Axes, corner: tuple[float, float], size: tuple[float, float], text: str) -> None:

@@ -84,10 +84,24 @@ class Network(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch input lat lon"], scored: Float[Tensor, "batch 1 lat lon"]
     ) -> Float[Tensor, "batch lat lon"]:
-        """The change, in UNIT. `scored` is 1 in cells that have data, so that filters know a coast."""
+        """The change, in UNIT; 0 in cells without data. `scored` is 1 in cells that have data: filters know a coast."""
         seen = self.filters(torch.cat([z[:, self.around], scored], dim=1))
-        both = torch.cat([z, seen], dim=1)
-        return (self.cell(both) + self.linear(both))[:, 0]
+        cells = scored.amax(dim=(0, 1)) > 0  # the others, such as the sea, need no work
+        rows = torch.cat([maps.movedim(1, -1)[:, cells] for maps in (z, seen)], dim=-1)
+        hidden = rows
+        for layer in self.cell:
+            hidden = on_rows(layer, hidden)
+        of_cells = (hidden + on_rows(self.linear, rows))[..., 0]
+        change = of_cells.new_zeros(scored[:, 0].shape)
+        change[:, cells] = of_cells
+        return change
+
+
+def on_rows(layer: nn.Module, rows: Float[Tensor, "*row input"]) -> Float[Tensor, "*row output"]:
+    """A layer of single cells, 1 × 1 convolution or activation, on rows of inputs."""
+    if isinstance(layer, nn.Conv2d):
+        return nn.functional.linear(rows, layer.weight[..., 0, 0], layer.bias)
+    return layer(rows)
 
 
 class ChangeNet(FeatureModel):

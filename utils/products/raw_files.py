@@ -1,17 +1,17 @@
 """Which files a user means by --raw: files, folders and patterns, ZIP archives looked into, damaged files named."""
 
-import errno
 import glob
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
 import xarray as xr
 from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
+from utils.common.files import UNLOCK, describe_lock
+from utils.dataset.recognise import columns_of, describe_service
 from utils.products.archives import Locked, Unreadable, unpack
 
 T = TypeVar("T")
@@ -23,10 +23,7 @@ SUFFIXES = {
     ".zip",
 }
 _KINDS = {b"\x89HDF\r\n\x1a\n": "hdf5", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"CDF": "netcdf3", b"GRIB": "grib"}
-UNLOCK = "wait for the other process, or set the environment variable HDF5_USE_FILE_LOCKING=FALSE"
 _KINDS |= {start: "tiff" for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
-# system errors of a lock that another process holds, and of a file system that knows no locks
-_HELD, _NO_LOCKS = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}, {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -157,16 +154,8 @@ def explain(file: RawFile, error: Exception) -> Unreadable:
     """Why a file could not be opened or read: its lock, its name, or that it is damaged."""
     if isinstance(error, UnicodeError):
         return Unreadable("its name or that of its folder is not written in UTF-8: rename it")
-    number = getattr(error, "errno", None)
-    if file.kind == "hdf5" and number not in _HELD | _NO_LOCKS:  # netCDF4 hides the system's error, h5py keeps it
-        try:
-            h5py.File(file.path, "r").close()
-        except Exception as second:  # h5py raises many kinds for damaged files
-            number = getattr(second, "errno", None)
-    if number in _HELD:
-        return Locked("another process has it open for writing, and holds its lock")
-    if number in _NO_LOCKS:
-        return Locked("its file system, perhaps a network drive, has no locks")
+    if file.kind == "hdf5" and (lock := describe_lock(file.path, error)):
+        return Locked(lock)
     return Unreadable(f"damaged or truncated: {fold(error)}")
 
 
@@ -200,6 +189,8 @@ def _describe_other(path: Path) -> str:
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page, perhaps a login page that was saved in place of the data"
     if b"\0" not in start and b"\n" in start:
+        if service := describe_service(columns_of(path)):
+            return f"is a CSV table of {service}; data/join.py reads the series of one site"
         heading = fold(start.splitlines()[0].decode(errors="replace"))[:80]
         return f"is a text file such as a CSV table, expected NetCDF, GRIB, HDF5, GeoTIFF or ZIP; it begins {heading!r}"
     return "is neither NetCDF, GRIB, HDF5, GeoTIFF nor ZIP"

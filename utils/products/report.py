@@ -10,17 +10,16 @@ import xarray as xr
 from utils.common.files import whole_file
 from utils.common.grid import FEW_CELLS
 from utils.dataset.prepared import VARIABLES
-from utils.dataset.rain_checks import describe_odd_amount, measure_timing
+from utils.dataset.rain_checks import list_doubts
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _COLOURS = {"precipitation": "YlGnBu", "soil_moisture": "viridis_r", "soil_temperature": "inferno"}
 
 
-def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = (), rain_day_is_certain: bool = False) -> None:
+def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = ()) -> None:
     """Print the report on the VARIABLES of a file made here, write it beside the output and draw quick-look maps.
 
-    `reasons` says of each day that is not in the data set why (by ISO date); `notes` are further lines. Where the day
-    of the rain is only somebody's word, it is held against the change of soil moisture.
+    `reasons` says of each day that is not in the data set why (by ISO date); `notes` are further lines.
     """
     kind = {"engine": "zarr", "consolidated": False} if out.is_dir() else {"engine": "netcdf4"}
     with xr.open_dataset(out, **kind) as ds:
@@ -35,7 +34,7 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = (), rain_d
             lines.append(f"  {name} [{variable.units}]: {statistics.range}")
             lines.append(f"    mean by calendar month: {statistics.months}")
             if name == "precipitation":
-                lines += _doubts_of_rain(ds, statistics.mean.values, rain_day_is_certain)
+                lines += [f"    CHECK THIS: {doubt}" for doubt in list_doubts(ds, statistics.mean.values)]
             title = f"{name.replace('_', ' ')}, mean of {len(ds.time)} days"
             if draws_maps:
                 _draw(statistics.mean, name, out.with_name(f"{out.stem}_{name}.png"), title)
@@ -45,17 +44,6 @@ def report(out: Path, reasons: dict[str, str], notes: Sequence[str] = (), rain_d
     print(text)
     with whole_file(out.with_name(f"{out.stem}_report.txt")) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def _doubts_of_rain(ds: xr.Dataset, mean: np.ndarray, day_is_certain: bool) -> list[str]:
-    """Lines that warn of too much rain, and of rain that looks a day early. `mean`: mm a day of each cell."""
-    doubts = []
-    if odd := describe_odd_amount(mean, len(ds["time"])):
-        doubts.append(odd)
-    timing = None if day_is_certain or "soil_moisture" not in ds else measure_timing(ds)
-    if timing is not None and timing.is_proof:
-        doubts.append(f"{timing}; where rain is stamped a day too early, a model sees tomorrow's rain")
-    return [f"    CHECK THIS: {doubt}" for doubt in doubts]
 
 
 def _grid(ds: xr.Dataset) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from utils.common.text import format_days
+from utils.common.text import format_days, join_words
 from utils.dataset.prepared import SYNTHETIC
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
 
+SCRATCH, TRANSFERRED = "SMAPtest", "finetune-SMAPtest"  # experiments
 FIRST = ("rmse", "mse", "r2", "skill_over_persistence", "n")  # of the metrics; the others stand behind
 INTERVALS = ("rmse_low", "rmse_high", "r2_low", "r2_high", "skill_low", "skill_high")
 NESTED = {  # column: where metrics.json has it
@@ -132,16 +133,27 @@ def _row(metrics: dict[str, Any]) -> dict[str, Any]:
 def show(long: pd.DataFrame) -> str:
     """The table as text for a terminal, runs and baselines side by side, notes below."""
     lines = []
-    for (experiment, lead_days, kind), rows in long.groupby(["experiment", "lead_days", "data"], sort=False):
-        lines.append(f"\n{experiment}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
+    together = long["experiment"].replace(TRANSFERRED, SCRATCH)  # with and without transfer
+    for (_, lead_days, kind), rows in long.groupby([together, "lead_days", "data"], sort=False):
+        experiments = join_words(list(rows["experiment"].unique()))
+        lines.append(f"\n{experiments}, {format_days(lead_days)} ahead, {kind}; RMSE in m³ m⁻³ with its 95 % interval")
+        # the baselines of both experiments are the same
+        again = rows.assign(rmse=rows["rmse"].round(7)).duplicated(["model", "input_days", "n", "rmse"])
+        rows = rows[~(again & rows["seed"].isna())]
         rows = rows.sort_values("seed", na_position="first", kind="stable")  # what is to be beaten comes first
         if pd.notna(oldest := rows["max_input_age"].iloc[0]):
             lines.append(f"Scored where the last observation is at most {format_days(int(oldest))} old.")
         short = rows[["model", "seed", "rmse", "rmse_low", "rmse_high", "r2", "bias", "skill_over_persistence", "n"]]
         short = short.assign(**{"against persistence": rows["vs_persistence"], "epoch": rows["best_epoch"]})
         short = short.rename(columns={"skill_over_persistence": "skill", "rmse_low": "from", "rmse_high": "to"})
+        if rows["experiment"].nunique() > 1:
+            short.insert(0, "experiment", rows["experiment"])
+        if rows["vs_scratch"].notna().any():
+            compared = {"RMSE by transfer": rows["transfer_rmse_change"], "against scratch": rows["vs_scratch"]}
+            short = short.assign(**compared)
         lines.append(without_na(short).to_string(index=False, formatters=_FORMATS))
-        lines += [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
+        notes = [f"{model}: {note}" for model, note in zip(rows["model"], rows["note"], strict=True) if note]
+        lines += dict.fromkeys(notes)  # with and without transfer, most are the same
     return "\n".join(lines)
 
 
@@ -156,3 +168,4 @@ def _number(form: str) -> Callable[[Any], str]:
 
 _FORMATS = {name: _number("{:.4f}") for name in ("rmse", "from", "to")}
 _FORMATS |= {"bias": _number("{:+.4f}"), "r2": _number("{:.3f}"), "skill": _number("{:+.3f}")}
+_FORMATS["RMSE by transfer"] = _number("{:+.1%}")

@@ -63,20 +63,22 @@ CHOSEN = (  # settings that the study chooses instead of the train script
 def make_run(plan: Plan, task: Task) -> dict[str, Any]:
     """Train and evaluate a run, as far as it is missing.
 
-    Returns validation and test RMSE, m3 m-3, and whether it trained.
+    Returns validation and test RMSE, m3 m-3, whether it trained, and what may be wrong with its data, in sentences.
     """
-    script = plan.configure(task)
+    script, doubts = plan.configure(task), []
     made = experiment.run(
         f"{task.experiment}/{script.name}",
         script.settings,
         script.build,
         origins=dict.fromkeys([*CHOSEN, *plan.own_settings(task)], "reproduce.py"),
         on_epoch=lambda checkpoint: None,
+        on_doubt=doubts.append,
     )
     metrics = {} if made.trained else current_metrics(made.dir, made.checkpoint, plan.max_input_age)
     if not metrics:
         metrics = evaluate(made.dir, max_input_age=plan.max_input_age)
-    return {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"], "trained": made.trained}
+    scores = {"validation_rmse": made.checkpoint.best_rmse, "rmse": metrics["rmse"]}
+    return scores | {"trained": made.trained, "doubts": doubts}
 
 
 def make_permuted(plan: Plan, task: Task, predictor: str) -> dict[str, Any]:

@@ -4,22 +4,25 @@ Some studies leave more: record_lengths.csv (fewer SMAP days to learn from), str
 uncertainty.csv (days held out), worlds.csv (other worlds).
 
 python -m utils.study.report [RESULTS]    draw it all again from the runs' predictions.nc, without training
+python -m utils.study.report RUNS ...     one table of runs outside a study, and what transfer changes among them
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from utils.common.cli import one_sentence, parse
 from utils.common.files import ROOT, read_json, whole_file, write_json
 from utils.common.glibc import keep_freed_memory
 from utils.common.periods import format_periods, spans
 from utils.common.text import format_days, format_number, format_unit
+from utils.evaluation import holds_runs, print_last_scores
 from utils.scores import significance
 from utils.scores.baselines import BASELINES
 from utils.scores.metrics import METRICS
@@ -300,13 +303,24 @@ def _read_provenance(results: Results, folder: str) -> dict[str, Any]:
     return {"run": folder, **content, "data": Path(content.get("data", "")).name}
 
 
+Folders = Annotated[Positional[tuple[Path, ...]], arg(metavar="[FOLDER ...]")]
+
+
 @dataclass
 class Settings:
-    results: Positional[Path] = ROOT / "results"  # the folder of a study
+    results: Folders = (ROOT / "results",)  # the folder of a study; or run directories, or folders with runs below them
+
+
+def main(folders: Sequence[Path]) -> None:
+    first = folders[0]
+    is_study = len(folders) == 1 and ((first / "study.json").exists() or not holds_runs(first))
+    if not is_study:
+        print_last_scores(folders)
+        return
+    print_results(write_report(first))
+    print(f"\n{first / 'report.html'}")
 
 
 if __name__ == "__main__":
     with one_sentence():
-        folder = parse(Settings, sys.argv[1:], __doc__).results
-        print_results(write_report(folder))
-        print(f"\n{folder / 'report.html'}")
+        main(parse(Settings, sys.argv[1:], __doc__).results)

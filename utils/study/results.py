@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from utils.common.cli import UserError, fold
-from utils.common.files import read_json
+from utils.common.files import read_json, refuse_locked
 from utils.common.text import format_days
 from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.scores import significance
@@ -162,8 +162,8 @@ class Results:
 
     def _describe_cut_short(self) -> str:
         """How many runs ended at the cap of their steps; empty where none did."""
-        runs = self.table[~self.table["model"].str.contains("_permuted_", regex=False)]
-        stopped = runs["stopped"].value_counts()
+        is_run = ~self.table["model"].str.contains("_permuted_", regex=False)
+        stopped = self.table.loc[is_run, "stopped"].value_counts()
         capped, all_runs = stopped.get("cap", 0), stopped.get("cap", 0) + stopped.get("validation", 0)
         if not capped:
             return ""
@@ -320,12 +320,12 @@ class Results:
             with xr.open_dataset(path, engine="netcdf4") as ds:
                 return ds.load()
         except Exception as error:  # every layer below raises its own kinds
+            refuse_locked(path)
             raise UserError(f"{path} cannot be read, it may be damaged: {fold(error)[:150]}.") from error
 
     def _read_any_metrics(self, experiment: str) -> dict[str, Any]:
         """metrics.json of the first run of an experiment; empty where there is none."""
-        run = next((run for run in self.study["runs"] if run.startswith(experiment)), None)
-        return self._read_metrics(run) if run else {}
+        return next((self._read_metrics(run) for run in self.study["runs"] if run.startswith(experiment)), {})
 
     def _read_metrics(self, folder: str) -> dict[str, Any]:
         """metrics.json of a run, which must be of the study's own test period and data, and what its row adds."""

@@ -180,7 +180,8 @@ class Lesson:
 
     def __init__(self, trainer: ChangeNetTrainer, net: ChangeNet, mean_error: float):
         self.trainer, self.net, self.mean_error = trainer, net.to(trainer.fabric.device), mean_error
-        self.optimiser = torch.optim.AdamW(net.networks.parameters(), trainer.settings.lr, weight_decay=WEIGHT_DECAY)
+        rate = trainer.settings.lr
+        self.optimiser = torch.optim.AdamW(net.networks.parameters(), rate, weight_decay=WEIGHT_DECAY, fused=True)
         self.random = random_numbers(trainer.settings.seed)
         self.steps = 0  # of the optimiser, so far
 

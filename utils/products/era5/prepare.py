@@ -9,7 +9,7 @@ import xarray as xr
 
 from utils.common.cli import UserError
 from utils.common.files import code_hash, whole_file
-from utils.dataset.rain_checks import measure_timing
+from utils.dataset.rain_checks import DAY_IS_CERTAIN, measure_timing
 from utils.products import DAY
 from utils.products.era5 import Product, RainStamp
 from utils.products.era5.accumulation import HOURLY, which_accumulation
@@ -95,7 +95,7 @@ def prepare_era5(settings: ERA5PrepareSettings) -> None:
         months = _months(mosaic, days, _remembered_sea(mosaic, folder), target, settings, rule)
         check = None if rule.is_certain else _refuse_early_rain
         reasons |= prepare_months(months, folder, settings, _attributes(settings, rule), check=check)
-        report(settings.out, reasons, notes=[f"  {rule}"], rain_day_is_certain=rule.is_from_hours)
+        report(settings.out, reasons, notes=[f"  {rule}"])
 
 
 def _refuse_other_product(file: RawFile, product: Product) -> None:
@@ -145,6 +145,7 @@ def _attributes(settings: ERA5PrepareSettings, rule: DayRule) -> dict[str, str]:
         "license": "Contains modified Copernicus Climate Change Service information",
         "soil_layer": "0 to 7 cm",
         "rain_stamp": str(rule),
+        DAY_IS_CERTAIN: str(rule.is_from_hours).lower(),
         "regridding": settings.gridding(),
     }
 

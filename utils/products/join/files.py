@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from utils.common.cli import UserError, fold
+from utils.common.files import refuse_locked
 from utils.dataset.prepared import check_axes
 from utils.dataset.recognise import columns_of, refuse_foreign, refuse_smap
 
@@ -18,6 +19,10 @@ AXES = {
 }
 FILL = -9998.0  # a value below it is missing, whatever the attributes say: no quantity of ours reaches it
 MISSING = ["-9999", "-9999.0", "-999", "-999.0"]  # in a CSV
+APPEEARS = re.compile(r"^SPL\w+?_\d{3}_(Geophysical_Data_)?")  # before a column's name: product and version
+GRANULE = re.compile(r"SPL4SMGP_\d{3}_.*_[0-7]")  # of the eight of a day
+POINT = r"\"Point\".*?\[(?P<lon>[-\d.eE]+), *(?P<lat>[-\d.eE]+)\]"  # in Earth Engine's column .geo
+MILLISECONDS = 1e10  # a number of a date above it counts them since 1970; below it are numbers such as 20150331
 HEADING = re.compile(r"^(?P<name>[^\[(]+?)\s*[\[(](?P<units>[^\])]+)[\])]$")  # of a column: sm (m3 m-3)
 
 
@@ -32,6 +37,7 @@ def open_file(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
         options = {"engine": "zarr", "consolidated": None} if path.is_dir() else {"engine": "netcdf4"}
         ds = xr.open_dataset(path, decode_timedelta=False, **options)
     except Exception as error:  # every engine raises its own kinds
+        refuse_locked(path)
         refuse_foreign(path)
         raise UserError(f"{path} cannot be read: {fold(error)[:150]}.") from error
     try:
@@ -102,8 +108,11 @@ def _refuse_local_days(ds: xr.Dataset, path: Path) -> None:
 def _read_table(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
     """The numeric columns of the CSV of one site. A heading may hold the unit: sm (m3 m-3)."""
     table = pd.read_csv(path, sep=None, engine="python", na_values=MISSING, comment="#", skipinitialspace=True)
-    table.columns = [str(name).strip() for name in table.columns]
-    places = {}
+    names = [str(name).strip() for name in table.columns]
+    if numbered := next((name for name in names if GRANULE.fullmatch(name)), None):
+        raise UserError(f"{path}: {numbered} is of one time of the day alone; ask AppEEARS for an area as NetCDF-4.")
+    table.columns = [APPEEARS.sub("", name) for name in names]
+    places = _take_point(table)
     for axis in ("lat", "lon"):
         column = next((name for name in table.columns if name.lower() in AXES[axis]), None)
         if column is not None:
@@ -117,7 +126,7 @@ def _read_table(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
     days, stamps = _find_dates(table, path)
     fields = {}
     for name in table.columns.drop(days):
-        if table[name].dtype.kind in "fiu":
+        if table[name].dtype.kind in "fiu" and name not in AXES:
             heading = HEADING.match(name)
             attributes = {"units": heading["units"]} if heading else {}
             values = table[name].to_numpy(float)[:, None, None]
@@ -125,15 +134,34 @@ def _read_table(path: Path, site: tuple[float, float] | None) -> xr.Dataset:
     return xr.Dataset(fields, {"time": stamps.to_numpy(), "lat": [site[0]], "lon": [site[1]]})
 
 
+def _take_point(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The places in Earth Engine's column of geometries, which is taken out; empty where there are none."""
+    if ".geo" not in table:
+        return {}
+    points = table.pop(".geo").astype(str).str.extract(POINT).dropna().astype(float)
+    return {axis: points[axis].unique() for axis in ("lat", "lon")} if len(points) else {}
+
+
 def _find_dates(table: pd.DataFrame, path: Path) -> tuple[str, pd.Series]:
     """The first column of dates, and the dates. Raises UserError where there is none, or where some are no dates."""
     for name in table.columns:
-        if table[name].dtype.kind in "fiu":
-            continue
-        stamps = pd.to_datetime(table[name], errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+        stamps = _read_dates(table[name])
         if stamps.notna().any():
             if stamps.isna().any():
                 row = int(stamps.isna().to_numpy().argmax())
                 raise UserError(f"{path}: {name} has {table[name].iloc[row]!r} in row {row + 2}, expected a date.")
             return name, stamps
     raise UserError(f"{path} has no column of dates such as 2015-03-31.")
+
+
+def _read_dates(column: pd.Series) -> pd.Series:
+    """The dates of a column, NaT for what is none: 2015-03-31, 20150331_0130, or Earth Engine's milliseconds."""
+    if column.dtype.kind in "fiu":
+        if str(column.name).lower() not in (*AXES["time"], "system:index"):
+            return pd.Series(pd.NaT, column.index)
+        if column.abs().max() > MILLISECONDS:
+            return pd.to_datetime(column, errors="coerce", unit="ms")
+        column = column.round().astype("Int64")
+    text = column.astype(str).str.replace(r"^(\d{4})_?(\d\d)_?(\d\d)", r"\1-\2-\3", regex=True)
+    text = text.str.replace(r"^(\d{4}-\d\d-\d\d)_(\d\d)(\d\d)(\d\d)?$", r"\1T\2:\3", regex=True)
+    return pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)

@@ -22,6 +22,7 @@ from utils.products.smap.granules import DAMAGE, FILL, check_units, find_line
 
 Overpass = Literal["morning", "evening", "both"]
 GROUP = "Soil_Moisture_Retrieval_Data"
+WANTED = "expected NASA's own files of SMAP L3, HDF5, one a day (by earthaccess: data/README.md)"
 _NAME = re.compile(r"SMAP_L3_SM_P(_E)?_(\d{4})(\d{2})(\d{2})_(R\d{5}_\d{3})")
 
 
@@ -44,7 +45,8 @@ def scan(file: RawFile) -> L3Granule:
     Raises Unreadable for a damaged file, UserError for one without soil moisture or a place on the grid.
     """
     if file.kind != "hdf5":
-        raise UserError(f"{file.name} is {file.kind}, expected HDF5 of SMAP L3.")
+        kind = {"tiff": "a GeoTIFF, perhaps of AppEEARS or Earth Engine"}.get(file.kind, file.kind)
+        raise UserError(f"{file.name} is {kind}; {WANTED}.")
     try:
         with h5py.File(file.path) as content:
             if not any(name.startswith(GROUP) for name in content):
@@ -54,10 +56,12 @@ def scan(file: RawFile) -> L3Granule:
             if path is None:
                 held = sorted({name for group in content.values() for name in getattr(group, "keys", list)()})
                 raise UserError(f"{file.name} holds no soil_moisture, found: {', '.join(held[:8]) or 'nothing'}.")
+            shape = content[path].shape
+            if len(shape) != 2:
+                raise UserError(f"{file.name} holds a series of maps, perhaps by AppEEARS; {WANTED}.")
             check_units(file, "soil_moisture", path, _own_units(content[path]))
             day, version, enhanced = _name(file)
             grid = NINE_KM if enhanced else THIRTY_SIX_KM
-            shape = content[path].shape
             row, column = (0, 0) if shape == grid.shape else _locate(file, content, grid)
     except DAMAGE as error:
         raise explain(file, error) from error

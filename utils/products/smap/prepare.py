@@ -10,6 +10,7 @@ import xarray as xr
 
 from utils.common.cli import UserError
 from utils.common.files import code_hash
+from utils.dataset.rain_checks import DAY_IS_CERTAIN
 from utils.products import DAY
 from utils.products.monthly import Month, PrepareSettings, by_month, prepare_months, refuse_full_disk, work_folder
 from utils.products.raw_files import find_files, scan_files
@@ -57,7 +58,7 @@ def prepare_smap(settings: SMAPPrepareSettings) -> None:
         )
         if any(granule.is_daily for granule in granules):
             notes.append("  daily means made elsewhere: of how many granules is not known (granules_per_day is 0)")
-        report(settings.out, reasons, notes, rain_day_is_certain=True)
+        report(settings.out, reasons, notes)
 
 
 def _attributes(granules: Sequence[Granule], settings: SMAPPrepareSettings) -> dict[str, str | int]:
@@ -70,6 +71,7 @@ def _attributes(granules: Sequence[Granule], settings: SMAPPrepareSettings) -> d
         "license": "NASA data, free of restriction; cite Reichle et al., SMAP L4 Global 3-hourly 9 km EASE-Grid",
         "soil_layer": "0 to 5 cm",
         "min_granules": settings.min_granules,
+        DAY_IS_CERTAIN: "true",
         "regridding": settings.gridding(),
     }
 

@@ -36,14 +36,28 @@ def curves(results: Results, figures: Path) -> Section | None:
     title = f"Loss on training days and RMSE on validation days by epoch, {ahead}"
     draw_curves(logs, results.title(title), path)
     runs = logs.groupby(["experiment", "model"])["stopped"].first()
-    missing = [model for model in results.models if model not in set(logs["model"])]
+    missing = _list_missing(results, logs)
+    caption = "Dot: the epoch that is kept."
+    if missing:
+        caption += " A model that is fitted in one go, or in one epoch, has no curve."
     return Section(
         "Did the networks train long enough?",
         f"Of the {len(runs)} training runs shown, {ahead}, {int((runs == 'validation').sum())} stopped because the "
         f"validation RMSE no longer improved, and {int((runs == 'cap').sum())} were cut by the cap of steps.",
-        [Figure(path, "Training loss and validation RMSE by epoch of every network", "Dot: the epoch that is kept.")],
+        [Figure(path, "Training loss and validation RMSE by epoch of every network", caption)],
         f"Not shown, since fewer than two epochs are logged: {', '.join(missing)}." if missing else "",
     )
+
+
+def _list_missing(results: Results, logs: pd.DataFrame) -> list[str]:
+    """The models without a curve, and of the other ones those runs that have none."""
+    drawn = set(zip(logs["experiment"], logs["model"], strict=True))
+    missing = []
+    for model in results.models:
+        made = [name for name in EXPERIMENTS if results.has(name, model, results.lead)]
+        without = [name for name in made if (name, model) not in drawn]
+        missing += [model] if without == made else [f"{model} ({name})" for name in without]
+    return missing
 
 
 def read_logs(results: Results) -> pd.DataFrame:

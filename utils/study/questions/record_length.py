@@ -22,9 +22,11 @@ from utils.scores.significance import Estimate
 from utils.study.claims import format_change, format_range, read_changes
 from utils.study.html_page import Column, Figure, Section, Table
 from utils.study.plan import MATCHED, TARGET_DAYS, closer_models, suffix
+from utils.study.product_names import name_target
 from utils.study.questions.forecasts_shown import SIMPLE
 from utils.study.results import SCRATCH, TRANSFERRED, Comparison, Results
 
+DAYS_AXIS = "SMAP training days (d)"
 CHANGE = ("change", "change_low", "change_high", "p")  # of the RMSE by transfer, on as many days: %, 95 %, p
 COLUMNS = {
     "target_days": Column("SMAP days", "days"),
@@ -51,7 +53,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
         return None
     path, ahead = figures / "target_days.png", f"{format_days(results.lead)} ahead"
     title = f"How much SMAP transfer replaces: RMSE {ahead} by the length of the SMAP record"
-    draw_target_days(table, results.title(title), path)
+    draw_target_days(table, results.title(title), path, name_target(DAYS_AXIS, results.label))
     ours = table[table["change"].notna()]
     changes = read_changes(ours, CHANGE)
     names = [f"{row.model}, {format_days(row.target_days)}" for row in ours.itertuples()]
@@ -174,19 +176,20 @@ def _enough(results: Results, model: str) -> str:
     return said
 
 
-def draw_target_days(table: pd.DataFrame, title: str, path: Path) -> None:
+def draw_target_days(table: pd.DataFrame, title: str, path: Path, axis: str = DAYS_AXIS) -> None:
     """Draw RMSE against the number of SMAP training days, a panel a model.
 
     `table`: experiment (SMAPtest: from scratch, finetune-SMAPtest: with transfer), model, target_days, whole (true for
     the whole record), rmse, low, high (95 %, m3 m-3; may be NaN); baselines are rows of their own, of any experiment.
     A model that only has the whole record is a point in every panel. An RMSE that would ruin the axis is an arrow on
-    its edge with its value. Raises UserError when the table holds no model with an RMSE.
+    its edge with its value. `axis` is the label of the days. Raises UserError when the table holds no model with an
+    RMSE.
     """
-    style.save(_target_days_figure(table, title), path, vector=True)
+    style.save(_target_days_figure(table, title, axis), path, vector=True)
 
 
 @rc_context(style.STYLE)
-def _target_days_figure(table: pd.DataFrame, title: str) -> Plot:
+def _target_days_figure(table: pd.DataFrame, title: str, axis: str = DAYS_AXIS) -> Plot:
     """Axes in order: one panel per model."""
     table = style.finite_rows(table, "rmse", "low", "high")
     known = table["model"].isin(BASELINES)
@@ -215,7 +218,7 @@ def _target_days_figure(table: pd.DataFrame, title: str) -> Plot:
         ax.set_xticks([], minor=True)
         nothing_below = i + columns >= len(models)
         ax.tick_params(labelbottom=nothing_below)
-        ax.set_xlabel("SMAP training days (d)" if nothing_below else "")
+        ax.set_xlabel(axis if nothing_below else "")
     for ax in grid[:, 0]:
         ax.set_ylabel(f"RMSE ({UNITS})")
     for spare in panels[len(models) :]:
