@@ -29,6 +29,8 @@ from utils.forecasts.figures import draw_forecast, draw_sequence
 from utils.forecasts.forecast_file import SHORT_RECORD, encoding, is_forecast
 from utils.forecasts.gis import find_pixels, name_bands, remove_gis_files, write_geotiffs
 from utils.forecasts.hindcasts import score_hindcasts, write_hindcasts
+from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
+from utils.forecasts.numerical_model import describe_rival
 from utils.forecasts.operational import find_inits, forecast_maps, last_observed
 from utils.forecasts.page.cells import describe_cell, read_last_days
 from utils.forecasts.page.past_scores import describe_hindcasts, read_past_scores
@@ -45,7 +47,7 @@ class Settings:
     data: Path  # a prepared data set; its last day with soil moisture is the initial day
     out: Path = Path("forecast.nc")  # NetCDF; figures and scores are written beside it
     init: Dates = ()  # initial day (the last input day), as DATE; START END: hindcasts from each day
-    future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead
+    future_from: Path | None = None  # weather forecasts, for runs that know the weather ahead; and a rival of hindcasts
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
     geotiff: bool = False  # also write cloud-optimised GeoTIFF files, one a lead time and layer
@@ -181,6 +183,8 @@ def report_scores(rows: list[dict], out: Path) -> None:
         )
         for name in [event for event in ("dry", "wet") if event in row]:
             print(f"    chance of unusually {name} soil: {describe_skill(row[name])}")
+        if NUMERICAL_MODEL in row:
+            print(f"    {describe_rival(row[NUMERICAL_MODEL])}")
     print(out.with_suffix(".scores.json"))
 
 

@@ -211,7 +211,7 @@ def test_a_changed_file_of_forecasts_is_refused(tmp_path, smap, script):
     assert "fc.nc has changed since" in script("SMAPtest/eval.py", run_dir).sentence()
     assert "the content of --future-from was" in script(*arguments).sentence()
     file.unlink()
-    assert "make one with: python data/make_forecasts.py" in script("SMAPtest/eval.py", run_dir).sentence()
+    assert "make one with: python data/prepare_weather_forecast.py" in script("SMAPtest/eval.py", run_dir).sentence()
 
 
 def edited(change):

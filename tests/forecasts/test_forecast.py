@@ -5,6 +5,7 @@ import shutil
 import sys
 from unittest.mock import Mock
 
+import netCDF4
 import numpy as np
 import pytest
 import rasterio
@@ -17,11 +18,13 @@ from test_compact import gappy
 
 from utils.common.cli import UserError
 from utils.common.files import read_json, write_json
+from utils.common.grid import Grid
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.forecasts import climatology, hindcasts, operational, request
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.page.past_scores import _hindcasts
+from utils.products.forecast_file import create_forecast_file
 
 LAST = "2015-07-28"  # of the record of `smap`
 
@@ -193,6 +196,28 @@ def test_hindcasts_are_the_single_forecasts_and_are_scored_as_the_evaluation_sco
     brier = brier_score_loss((observed < limit)[scored], chance[scored])
     assert row["dry"]["brier"] == pytest.approx(brier, rel=1e-5)
     assert "chance of unusually dry soil: Brier skill" in result.out
+
+
+def test_the_soil_moisture_of_a_numerical_model_is_a_rival_of_hindcasts(forecast, trained):
+    """Its forecasts are the truth with another mean and deviation, on all days but the last three of the inits."""
+    truth = tiny()["soil_moisture"]
+    inits = truth["time"].values[:114]
+    with netCDF4.Dataset(trained / "model.nc", "w") as file:
+        grid = Grid(truth["lat"].values, truth["lon"].values)
+        days = inits.astype("datetime64[D]")
+        create_forecast_file(file, days, leads=3, grid=grid, variables=("soil_moisture",), attributes={})
+        file["soil_moisture"][:, 2] = 0.1 + 0.5 * truth.values[3 : 3 + len(inits)]
+    options = ["--init", "2015-07-01", "2015-07-25", "--jobs", 1, "--future-from", trained / "model.nc"]
+    result, out = forecast(*options, runs=["cnn0", "compact2"])
+    two, three = read_json(out.with_suffix(".scores.json"))["leads"]
+    rival = three["numerical_model"]
+    assert rival["rmse"] < 1e-4 and rival["comparisons"]["persistence"]["verdict"] == "better"
+    assert 0.8 * three["n"] < rival["n"] < three["n"]
+    assert rival["forecast"]["rmse"] > 0.001 and rival["forecast"]["verdict"] == "worse"
+    assert "numerical_model" not in two  # nothing but missing values at that lead
+    assert f"numerical model, rescaled: RMSE 0.0000, n {rival['n']}; on the same days and cells the" in result.out
+    single, _ = forecast("--init", "2015-07-10", "--future-from", trained / "model.nc", runs=["cnn0"])
+    assert "but none of the runs knows the weather ahead" in single.sentence()
 
 
 def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):

@@ -13,8 +13,8 @@ from utils.common.cli import UserError
 from utils.dataset.prepared import read_prepared
 from utils.products.join.days import Days, day_of
 from utils.products.join.periods import propose_periods
-from utils.products.join.units import find_conversion
 from utils.products.join.words import read_predictors
+from utils.products.units import find_conversion
 
 FOUND = REAL / "found"
 DAYS = pd.date_range("2016-01-01", periods=60)

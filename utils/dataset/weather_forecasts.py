@@ -32,7 +32,7 @@ WeatherKind = Literal["none", "perfect", "degraded"]  # no weather ahead is know
 FUTURE = {"precipitation": "future_precipitation", "soil_temperature": "future_temperature"}  # and the flag's alias
 PERFECT, FROM_FILE = "_future_", "_forecast_"  # in the names of models that know the weather of the days ahead
 SHORT = {"precipitation": "rain", "soil_temperature": "temperature"}  # how the variables are called in notes
-MADE_BY = "python data/make_forecasts.py"
+MADE_BY = "python data/prepare_weather_forecast.py"
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ class WeatherForecasts(KnownWeather):
 
     @property
     def kind(self) -> WeatherKind:
-        with self._open() as ds:
+        with self.open() as ds:
             return kind_of_file(ds.attrs)
 
     @property
@@ -162,25 +162,31 @@ class WeatherForecasts(KnownWeather):
             raise UserError(f"{self.path} cannot be read: {fold(error.strerror or error)}.") from error
 
     def _origin(self) -> str:
-        with self._open() as ds:
+        with self.open() as ds:
             error = fold(ds.attrs.get("forecast_error", ""))
         return f"forecasts of {self.path.name}" + (f" ({error})" if error else "")
 
     def require(self, days: np.ndarray, grid: Grid, name: str) -> None:
-        with self._open() as ds:
-            issued, file_grid = _days(ds), grid_of(ds)
-        if not file_grid.matches(grid):
-            raise UserError(f"{self.path} has {file_grid}, expected those of the data set: {grid}.")
+        with self.open() as ds:
+            issued = _days(ds)
+        self.check_grid(grid)
         if len(missing := days[~np.isin(days, issued)]):
             raise UserError(
                 f"{self.path} has no forecast from {missing[0]}, nor from {len(missing) - 1} other last input days of "
                 f"the {name} period; it has those from {issued[0]} to {issued[-1]}."
             )
 
+    def check_grid(self, grid: Grid) -> None:
+        """Raises UserError where the file has other cells than these."""
+        with self.open() as ds:
+            file_grid = grid_of(ds)
+        if not file_grid.matches(grid):
+            raise UserError(f"{self.path} has {file_grid}, expected those of the data set: {grid}.")
+
     def read(self, ds: xr.Dataset, statistics: Statistics, window: tuple[slice, slice]) -> WeatherMaps:
         """Raises UserError for infinities, values outside physical limits, and NaN where soil moisture is scored."""
         days = ds["time"].values.astype("datetime64[D]")
-        with self._open() as file:
+        with self.open() as file:
             issued = _days(file)
             kept = np.flatnonzero((issued >= days[0]) & (issued <= days[-1]))
             file = file.isel(init_time=kept, lat=window[0], lon=window[1])
@@ -213,8 +219,11 @@ class WeatherForecasts(KnownWeather):
                         f"{float(lead['lon'][column]):g}° E, expected a value on land."
                     )
 
-    def _open(self) -> xr.Dataset:
-        """The variables, [init_time, lead_time, lat, lon], structure checked and values not yet read."""
+    def open(self) -> xr.Dataset:
+        """The variables, [init_time, lead_time, lat, lon], structure checked and values not yet read.
+
+        Raises UserError where the file cannot be read, or its structure is not as expected.
+        """
         path = self.path
         if not path.is_file():
             raise UserError(f"{path} is no file; make one with: {MADE_BY}, or give another --future-from.")

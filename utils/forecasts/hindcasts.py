@@ -20,6 +20,7 @@ from utils.dataset.open import open_data_set
 from utils.dataset.record import fill_forward
 from utils.forecasts.event_scores import EventScores, score_chances
 from utils.forecasts.forecast_file import CHANCES, PERCENTILES, SHORT_RECORD, encoding
+from utils.forecasts.numerical_model import NAME, open_rival
 from utils.forecasts.operational import find_inits, forecast_maps, note_short_record
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.scores.prediction_file import score_with_intervals
@@ -86,6 +87,8 @@ def _is_part(file: Path, request: ForecastRequest) -> bool:
 def score_hindcasts(request: ForecastRequest, out: Path) -> list[dict[str, Any]]:
     """A row of scores for each lead, with persistence and climatology; no row where no valid day was observed.
 
+    `numerical_model` holds those of the model whose weather forecasts are given, if they have its soil moisture.
+
     `coverage_90` is the share of observations between the 0.05 and the 0.95 quantile. `dry` and `wet` hold the scores
     of the chances of unusual soil moisture; they are missing where the runs learned from too few years.
     """
@@ -105,6 +108,8 @@ def _score_lead(
     """The scores of one lead; None where no valid day was observed."""
     parts: dict[str, list] = {name: [] for name in FORECASTS}
     inside, events = 0, []
+    inits = forecasts["init_time"].values.astype("datetime64[D]")
+    rival = open_rival(request.future_from, lead.days, request.grid)
     for block in data.blocks():
         fields, inside_block, of_block = _read_block(data, block, lead, forecasts)
         events.append(of_block)
@@ -113,6 +118,8 @@ def _score_lead(
         for name in FORECASTS:
             sums = Sums.of(fields | {"predicted": fields[name]}, region)
             parts[name].append((sums, block.own))
+        if rival:
+            rival.add(data, block, inits, fields, region)
     sums = {name: Sums.joined(parts[name], request.grid.shape) for name in FORECASTS}
     count = int(sums["predicted"].of_days("n").sum())
     if not count:
@@ -120,12 +127,14 @@ def _score_lead(
     valid_time = forecasts["init_time"].values + np.timedelta64(lead.days, "D")
     area = (("lat", "lon"), cell_area(request.grid.lat, request.grid.lon))
     frame = xr.Dataset({"cell_area": area}, {"time": valid_time})
+    scores_of_rival = rival.summary(frame, request.grid.shape) if rival else None
     chances = {name: EventScores.joined([of_block[name] for of_block in events]) for name in events[0]}
     return {
         "lead_days": lead.days,
         "coverage_90": inside / count,
         **score_with_intervals("predicted", sums, frame),
         **{name: scores.summary() for name, scores in chances.items() if scores.n.any()},
+        **({NAME: scores_of_rival} if scores_of_rival else {}),
     }
 
 

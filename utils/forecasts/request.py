@@ -22,6 +22,7 @@ from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import cross_validate
+from utils.forecasts.numerical_model import has_soil_moisture
 from utils.training.checkpoint import Checkpoint, load_finished
 from utils.training.moved import find_moved_inputs
 from utils.training.run_directory import git_commit
@@ -106,7 +107,7 @@ def make_request(
     for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
         same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
         leads.append(_make_ensemble(days, same_lead, folds, data))
-    weather, weather_is_perfect = _weather_attributes(checkpoints, future_from)
+    weather, weather_is_perfect = _weather_attributes(checkpoints, future_from, hindcasts=end is None)
     warnings = []
     if not folds:
         warnings.append(ON_VALIDATION_DAYS)
@@ -172,15 +173,17 @@ def _make_ensemble(days: int, run_dirs: Sequence[Path], folds: int, data: Path) 
 
 
 def _weather_attributes(
-    checkpoints: Mapping[Path, Checkpoint], future_from: Path | None
+    checkpoints: Mapping[Path, Checkpoint], future_from: Path | None, hindcasts: bool
 ) -> tuple[dict[str, str], bool]:
     """What the file says of the weather forecasts, and whether a run was calibrated with perfect ones.
 
-    Raises UserError where forecasts are given and no run uses any.
+    Raises UserError where forecasts are given, no run uses any, and no soil moisture of theirs is to be scored.
     """
     if not future_from:
         return {}, False
     using = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.future]
+    if not using and hindcasts and has_soil_moisture(future_from):
+        return {}, False  # the file is a rival alone, which scores the same forecasts
     if not using:
         raise UserError(f"--future-from is {future_from}, but none of the runs knows the weather ahead.")
     weather = weather_of(checkpoints[using[0]], using[0], future_from)

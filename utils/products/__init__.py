@@ -12,6 +12,7 @@ A thin script in data/ parses the settings and calls prepare.py.
 """
 
 import numpy as np
+import pyproj  # noqa: F401 (ecCodes brings a PROJ of its own: a process that loads it before this one crashes as it ends)
 
 from utils.common.cli import UserError
 

@@ -18,8 +18,9 @@ from pyproj import Transformer
 from scipy import sparse
 
 from utils.common.cli import UserError
-from utils.common.grid import midpoints
+from utils.common.grid import bounds, midpoints
 
+POINT = 1e-3  # degrees: a site is a point, and takes the values of the cell around it
 MIN_VALID_FRACTION = 0.5  # a target cell with less valid area than this share is missing
 
 
@@ -51,6 +52,25 @@ def latlon_cells(lat: np.ndarray, lon: np.ndarray) -> Cells:
     """Cells of a latitude–longitude grid, edges half-way between centres [degrees] and never beyond a pole."""
     lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
     return Cells(lat, lon, np.clip(midpoints(lat), -90, 90), midpoints(lon))
+
+
+def source_cells(lat: np.ndarray, lon: np.ndarray, around: float) -> tuple[Cells, np.ndarray]:
+    """Cells of these centres with longitudes that ascend within 180° of `around`, and the order of their columns."""
+    lon = (lon - around + 180) % 360 - 180 + around
+    order = np.argsort(lon)
+    return cells_around(lat, lon[order]), order
+
+
+def cells_around(lat: np.ndarray, lon: np.ndarray, lone: float | None = None) -> Cells:
+    """Cells with edges half-way between these centres.
+
+    A lone row or column is as wide as the other axis' spacing. A lone cell is `lone` degrees wide, or as wide as all
+    lone cells of the project.
+    """
+    if lone is not None and len(lat) == len(lon) == 1:
+        half = np.array([-lone / 2, lone / 2])
+        return Cells(lat, lon, lat + half, lon + half)
+    return Cells(lat, lon, np.clip(bounds(lat, lon), -90, 90), bounds(lon, lat))
 
 
 def ease_cells(x: np.ndarray, y: np.ndarray) -> Cells:

@@ -5,11 +5,10 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError, fold
 from utils.products import RAIN_NOISE
-from utils.products.join.cells import source_cells
 from utils.products.join.days import Days, RunningSums
 from utils.products.join.files import open_file, read_values
 from utils.products.join.scan import Field, Piece
-from utils.products.regrid import Cells, Regridder
+from utils.products.regrid import Cells, Regridder, source_cells
 
 
 def read_field(field: Field, cells: Cells, noise: float) -> Days:
@@ -17,7 +16,7 @@ def read_field(field: Field, cells: Cells, noise: float) -> Days:
 
     Raises UserError for rain that is a running sum, and where a file cannot be read to its end.
     """
-    source, order = source_cells(field, around=float(cells.lon.mean()))
+    source, order = source_cells(field.lat, field.lon, around=float(cells.lon.mean()))
     rows, columns = source.overlapping(cells)
     regrid = None if _are_same(source.window(rows, columns), cells) else Regridder(source.window(rows, columns), cells)
     steps = field.steps_a_day

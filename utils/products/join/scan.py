@@ -15,8 +15,8 @@ from utils.dataset.prepared import VARIABLES, is_synthetic
 from utils.dataset.recognise import AIR_TEMPERATURE, find_alias
 from utils.products.join.days import DAY, day_of
 from utils.products.join.files import check_field, open_file
-from utils.products.join.units import Conversion, find_conversion
 from utils.products.join.words import PREDICTORS, Named
+from utils.products.units import Conversion, find_conversion
 
 Site = tuple[float, float] | None
 

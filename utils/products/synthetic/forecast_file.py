@@ -16,16 +16,15 @@ from tqdm import tqdm
 
 from utils.common.cli import UserError
 from utils.common.files import file_hash, whole_file
-from utils.common.georeference import georeference_file
 from utils.dataset.open import SAMPLES
-from utils.dataset.prepared import AXES, VARIABLES, check_values, grid_of, is_synthetic, open_prepared
-from utils.dataset.weather_forecasts import BOUND, DIMENSIONS, FUTURE
+from utils.dataset.prepared import VARIABLES, check_values, grid_of, is_synthetic, open_prepared
+from utils.dataset.weather_forecasts import BOUND, FUTURE
+from utils.products.forecast_file import EPOCH, create_forecast_file
 from utils.products.synthetic.forecast_errors import Errors, Pairs, another_day, replaced_share
 
 INITS = 32  # forecasts in memory at a time
 SEASON = 32  # days before and among them from which another day is taken
 SAMPLED = 200  # forecasts, about, by which the errors are adjusted
-EPOCH = np.datetime64("2000-01-01", "D")
 
 
 @dataclass
@@ -51,7 +50,14 @@ def make_forecasts(settings: ForecastSettings) -> None:
             raise UserError(f"{path} has no day that is followed by another.")
         share = truth.share_to_replace(settings.seed) if settings.error == "degraded" else None
         with whole_file(out) as partial, netCDF4.Dataset(partial, "w") as file:
-            _define(file, truth, settings)
+            create_forecast_file(
+                file,
+                inits=truth.days[truth.inits],
+                leads=settings.lead_days,
+                grid=truth.grid,
+                variables=tuple(FUTURE),
+                attributes=_attributes(truth, settings),
+            )
             scores = _fill(file, truth, share, settings.seed, out.name)
     for name, pairs in scores.items():
         correlations = ", ".join(f"{value:.2f}" for value in pairs.correlation())
@@ -184,38 +190,13 @@ def _fill(
     return scores
 
 
-def _define(file: netCDF4.Dataset, truth: TrueWeather, settings: ForecastSettings) -> None:
-    """Dimensions, coordinates and attributes."""
-    sizes = len(truth.inits), settings.lead_days, *truth.grid.shape
-    for name, size in zip(DIMENSIONS, sizes, strict=True):
-        file.createDimension(name, size)
-    init_time = {"units": f"days since {EPOCH}", "standard_name": "forecast_reference_time"}
-    init_time |= {"long_name": "last day known"}
-    lead_time = {"units": "days", "standard_name": "forecast_period"}
-    coordinates = {
-        "init_time": ((truth.days[truth.inits] - EPOCH).astype(int), "i4", init_time),
-        "lead_time": (np.arange(1, settings.lead_days + 1), "i4", lead_time),
-        "lat": (truth.grid.lat, "f8", AXES["lat"]),
-        "lon": (truth.grid.lon, "f8", AXES["lon"]),
-    }
-    for name, (values, kind, attributes) in coordinates.items():
-        variable = file.createVariable(name, kind, (name,))
-        variable[:] = values
-        variable.setncatts(attributes)
-    chunks = (min(8, sizes[0]), sizes[1], *(min(64, side) for side in sizes[2:]))
-    for name in FUTURE:
-        options = {"zlib": True, "complevel": 1, "fill_value": np.float32(np.nan), "chunksizes": chunks}
-        variable = file.createVariable(name, "f4", DIMENSIONS, **options)
-        variable.setncatts({"units": VARIABLES[name].units, **VARIABLES[name].attributes})
-    georeference_file(file)
+def _attributes(truth: TrueWeather, settings: ForecastSettings) -> dict[str, str]:
+    """Global attributes of the file."""
     synthetic = is_synthetic(truth.ds)
-    file.setncatts(
-        {
-            "Conventions": "CF-1.11",
-            "title": ("SYNTHETIC sample: " if synthetic else "") + "weather forecasts made from what came true",
-            "forecast_error": _error_label(settings),
-            "synthetic_error": str(settings.error == "degraded").lower(),
-            "synthetic": str(synthetic).lower(),
-            "data_sha256": file_hash(truth.path),
-        }
-    )
+    return {
+        "title": ("SYNTHETIC sample: " if synthetic else "") + "weather forecasts made from what came true",
+        "forecast_error": _error_label(settings),
+        "synthetic_error": str(settings.error == "degraded").lower(),
+        "synthetic": str(synthetic).lower(),
+        "data_sha256": file_hash(truth.path),
+    }

@@ -17,7 +17,7 @@ SPELLINGS = {  # regular expression: what pint understands
     r"\s*of water( equivalent)?": "",
     r"degrees?_(?=[CFK])": "deg",
     r"^degK$": "K",
-    r"^(fraction|unitless|-)$": "1",
+    r"^(fraction|[Pp]roportion|unitless|-)$": "1",
     r"^[Cc]elcius$": "degC",
 }
 LENGTH, RATE = "[length]", "[length] / [time]"
@@ -35,15 +35,21 @@ class Conversion:
         return values * self.factor + self.offset
 
 
-def find_conversion(variable: str, units: str, field: str, layer_depth: float | None) -> Conversion:
+def find_conversion(
+    variable: str,
+    units: str,
+    field: str,
+    layer_depth: float | None = None,
+    advice: str = "give the right one with --units NAME=UNIT",
+) -> Conversion:
     """From `units` to those of a variable of a prepared data set.
 
     `field` names the values in errors. `layer_depth`, m, is that of the layer whose water is given in kg m-2 or mm.
-    Raises UserError where the unit is unknown or of something else.
+    Raises UserError where the unit is of something else, and, with this `advice`, where it is unknown.
     """
     unit = _parse(units)
     if unit is None:
-        raise UserError(f"{field} is in {units!r}, which is no known unit; give the right one with --units NAME=UNIT.")
+        raise UserError(f"{field} is in {units!r}, which is no known unit; {advice}.")
     kinds: dict[str, Callable[..., Conversion]] = {
         "precipitation": _of_precipitation,
         "soil_moisture": _of_soil_moisture,
