@@ -32,6 +32,9 @@ from utils.forecasts.issue import Issue, find_issue
 from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
 from utils.forecasts.numerical_model import describe_rival
 from utils.forecasts.operational import find_inits, forecast_maps
+from utils.forecasts.page.cells import describe_cell, read_last_days
+from utils.forecasts.page.past_scores import describe_hindcasts, read_past_scores
+from utils.forecasts.page.write import check_page_settings, write_page
 from utils.forecasts.request import ForecastRequest, make_request
 
 RECENT = 60  # days before a forecast that the figure of a few cells shows
@@ -51,6 +54,9 @@ class Settings:
     folds: int = FOLDS  # blocks of the cross-validation behind the intervals; 0: the validation days alone, quicker
     gif: bool = False  # also write an animation of the lead times
     geotiff: bool = False  # also write cloud-optimised GeoTIFF files, one a lead time and layer
+    html: bool = False  # also write a page for a browser: maps, and the series of each cell
+    point: tuple[float, float] | None = None  # latitude and longitude: print the forecast there; the page opens there
+    scores: Path | None = None  # OUT.scores.json of hindcasts, which the page shows; None: scores of the test period
     jobs: int | None = None  # processes for hindcasts; None: one for each core
 
 
@@ -70,6 +76,7 @@ def main(settings: Settings) -> None:
             raise UserError(f"--{flag} shows the leads of one forecast; give --init a single date.")
     if settings.geotiff:
         find_pixels(open_data_set(settings.data).grid, settings.data)  # refused before the work is done
+    check_page_settings(settings.html, settings.point, settings.scores, settings.data, issue.is_single)
     prepare_out(settings.out)
     request = make_request(
         settings.run_dirs,
@@ -114,13 +121,19 @@ def write_forecast(request: ForecastRequest, issue: Issue, settings: Settings) -
     if settings.geotiff:
         files = write_geotiffs(ds, settings.out, find_pixels(request.grid, settings.data))
         print(f"{len(files)} GeoTIFF files, the first {files[0]}")
+    if settings.point:
+        print("\n".join(describe_cell(ds, settings.point)))
+    if settings.html:
+        scores = read_past_scores(request, settings.scores)
+        write_page(settings.out.with_suffix(".html"), ds, settings.data, scores, settings.point)
+        print(settings.out.with_suffix(".html"))
 
 
 def read_recent(data: Path, init: np.datetime64, forecast: xr.Dataset) -> xr.DataArray | None:
     """Soil moisture of the days before a forecast of a few cells, which its figure shows; None for a map."""
     if not has_few_cells(forecast):
         return None
-    return open_data_set(data, start=init - RECENT, end=init).read()["soil_moisture"]
+    return read_last_days(data, init, RECENT)
 
 
 def print_notes(out: Path) -> None:
@@ -137,7 +150,7 @@ def prepare_out(out: Path) -> None:
         raise UserError(f"--out is {out}, expected the name of a new file, or of an earlier forecast, ending in .nc.")
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (".png", ".pdf", ".gif", ".scores.json"):
+        for suffix in (".png", ".pdf", ".gif", ".html", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
         remove_gis_files(out)
         for suffix in (".csv", ".groups.csv", ".png", ".pdf"):  # of validate_stations.py
@@ -149,7 +162,7 @@ def report_scores(rows: list[dict], out: Path) -> None:
     if not rows:
         print("no valid day is observed in the data set: nothing to score")
         return
-    write_json(out.with_suffix(".scores.json"), {"leads": rows})
+    write_json(out.with_suffix(".scores.json"), {"leads": rows} | describe_hindcasts(out))
     print("RMSE in m³ m⁻³ with its 95 % interval; coverage of the 90 % interval")
     for row in rows:
         low, high = format_score(row["rmse_low"], ".4f"), format_score(row["rmse_high"], ".4f")

@@ -18,8 +18,8 @@ from utils.settings import FinetuneSettings, FinetuningNetworkSettings
 class Settings(FinetuneSettings, FinetuningNetworkSettings):
     forecast: Literal["value", "change"] = "change"  # of soil moisture: itself, or its change since the last input day
     # training
-    epochs: int = 20  # at most
-    patience: int = 5  # stop after this many epochs without a better validation RMSE; 0: never
+    epochs: int = 40  # at most
+    patience: int = 3  # stop after this many epochs without a better validation RMSE; 0: never
     batch_size: int = 16  # samples per step
     lr: float = 1e-3  # learning rate of Adam
     patch: int | None = None  # cells: side of what it learns from; None: whole maps

@@ -18,7 +18,7 @@ GROUPS = {  # section: the files whose sentences it is about
     "Evaluation": "utils/evaluation.py utils/scores/*.py",
     "Transfer": "utils/training/*.py",
     "Weather ahead": "utils/dataset/*.py utils/forecasts/*.py utils/study/questions/*.py data/make_forecasts.py",
-    "Forecasts": "forecast.py utils/forecasts/*.py",
+    "Forecasts": "forecast.py utils/forecasts/**/*.py",
     "Stations": "validate_stations.py utils/stations/*.py",
     "The study": "reproduce.py utils/study/**/*.py utils/common/parallel.py utils/products/synthetic/*.py"
     " utils/figures/*.py utils/Draw*.py",

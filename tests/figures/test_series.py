@@ -59,7 +59,7 @@ def test_a_forecast_of_a_few_cells_is_points_with_intervals_behind_the_days_befo
         {**recent.drop_vars("time").coords, "init_time": recent["time"].values[-1], "valid_time": ("lead_time", valid)},
         {"synthetic": "true"},
     )
-    figure = figures._series_figure(forecast, recent)
+    figure = figures.series_figure(forecast, recent)
     assert len(figure.axes) == 2 and "SYNTHETIC" in figure.get_suptitle()
     before, points = figure.axes[0].get_lines()
     np.testing.assert_array_equal(before.get_ydata(), recent.values[:, 0, 0])
@@ -68,4 +68,4 @@ def test_a_forecast_of_a_few_cells_is_points_with_intervals_behind_the_days_befo
     np.testing.assert_allclose(bars, [[0.17, 0.22], [0.22, 0.27]])
     assert_tidy(figure)
     with pytest.raises(UserError, match="no cell has a forecast"):
-        figures._series_figure(forecast * np.nan, recent)
+        figures.series_figure(forecast * np.nan, recent)

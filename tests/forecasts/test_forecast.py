@@ -3,6 +3,7 @@
 import runpy
 import shutil
 import sys
+from unittest.mock import Mock
 
 import netCDF4
 import numpy as np
@@ -15,12 +16,14 @@ from PIL import Image
 from sklearn.metrics import brier_score_loss
 from test_compact import gappy
 
-from utils.common.files import read_json
+from utils.common.cli import UserError
+from utils.common.files import read_json, write_json
 from utils.common.grid import Grid
 from utils.dataset.blocks import DataSet
 from utils.dataset.prepared import write_prepared
 from utils.forecasts import climatology, hindcasts, operational, request
 from utils.forecasts.calibration import LEVELS
+from utils.forecasts.page.past_scores import _hindcasts
 from utils.products.forecast_file import create_forecast_file
 
 LAST = "2015-07-28"  # of the record of `smap`
@@ -358,6 +361,10 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
         (["--out", ROOT / "README.md"], "README.md, expected the name of a new file"),
         (["--gif", "--init", "2015-07-01", "2015-07-02"], "--gif shows the leads of one forecast; give"),
         (["--geotiff", "--init", "2015-07-01", "2015-07-02"], "give --init a single date"),
+        (["--html", "--init", "2015-07-01", "2015-07-02"], "--html and --point show one forecast"),
+        (["--point", "60", "80"], "--point 60 80 lies outside the grid: latitude 38.8333 to 55.1667"),
+        (["--scores", "no.scores.json"], "give --html as well"),
+        (["--html", "--scores", ROOT / "README.md"], "README.md is no file of hindcast scores"),
         (["--future-from", "no.nc"], "but none of the runs knows the weather ahead"),
     ],
 )
@@ -430,6 +437,39 @@ def test_damaged_files_get_a_sentence(forecast, trained, tmp_path, what):
     damaged.write_bytes(content[: len(content) // 2])
     result, _ = forecast(runs=[run], data=data)
     assert "damaged" in result.sentence()
+
+
+def test_the_page_of_a_forecast_tells_how_good_such_forecasts_have_been(forecast, trained, tmp_path):
+    """By hindcasts of the test period, or by the evaluation of the same days: the numbers are the same."""
+    result, out = forecast("--init", "2015-06-28", "2015-07-25", "--jobs", 1, runs=["compact3"])
+    assert result.code == 0, result.err
+    scores = out.with_suffix(".scores.json").rename(tmp_path / "year.scores.json")
+    (row,) = read_json(scores)["leads"]
+    shown = [f"<td>{row['rmse']:.4f} (", f"<td>{row['skill_over_persistence']:.2f} (".replace("-", "−")]
+    shown.append(f"<td>{100 * row['coverage_90']:.1f} %</td>")
+    result, out = forecast("--html", "--scores", scores, "--point", 50, 79, runs=["compact3"])
+    assert result.code == 0 and "cell 49.3333° N 78.8571° E:\n  2015-07-31 (3 days ahead): 0." in result.out
+    text = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert all(cell in text for cell in shown) and "year.scores.json" in text and "have learned from" not in text
+    result, out = forecast("--html", runs=["compact3"])
+    text = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert all(cell in text for cell in shown) and "test period of the runs" in text
+
+
+def test_hindcasts_of_other_runs_and_of_days_of_training_are_told(trained, tmp_path):
+    content = {"leads": [read_json(trained / "compact3" / "metrics.json") | {"coverage_90": 0.9}]}
+    write_json(tmp_path / "old.scores.json", content)
+    period = {"first_init": "2015-06-20", "last_init": "2015-07-20", "source": "others", "data": "smap.nc"}
+    write_json(tmp_path / "june.scores.json", content | period)
+    lead = Mock(days=3)
+    asked = Mock(spec=request.ForecastRequest, leads=[lead], run_dirs=[trained / "compact3"])
+    asked.attributes = {"source": "these"}
+    assert "does not say from which days" in _hindcasts(asked, tmp_path / "old.scores.json").origin[0]
+    told = _hindcasts(asked, tmp_path / "june.scores.json").origin
+    assert "2015-06-20 to 2015-07-20" in told[0] and "other runs" in told[1] and "have learned from days" in told[2]
+    lead.days = 5
+    with pytest.raises(UserError, match=r"has scores of \[3\] days ahead; the forecast is of \[5\]"):
+        _hindcasts(asked, tmp_path / "june.scores.json")
 
 
 @pytest.mark.usefixtures("real_pictures")

@@ -16,6 +16,7 @@ import xarray as xr
 from cartopy.mpl.ticker import LatitudeFormatter, LongitudeFormatter
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -72,12 +73,16 @@ def ascending(maps: Iterable[xr.DataArray]) -> tuple[np.ndarray, np.ndarray, lis
     except ValueError:
         raise UserError("No map can be drawn: the maps of one figure are on different grids.") from None
     lat, lon = (maps[0][name].values.astype(float) for name in ("lat", "lon"))
-    wrapped = (lon + 180) % 360 - 180
-    # −180…180, unless that tears the region apart at the date line
-    lon = wrapped if np.ptp(wrapped) <= np.ptp(lon % 360) else lon % 360
+    lon = wrap_longitudes(lon)
     order = np.ix_(np.argsort(lat), np.argsort(lon))
     values = [m.transpose("lat", "lon").values.astype(float)[order] for m in maps]
     return np.sort(lat), np.sort(lon), [np.where(np.isfinite(v), v, np.nan) for v in values]
+
+
+def wrap_longitudes(lon: np.ndarray) -> np.ndarray:
+    """Longitudes of −180…180, or of 0…360 where the former would tear the region apart at the date line."""
+    wrapped = (lon + 180) % 360 - 180
+    return wrapped if np.ptp(wrapped) <= np.ptp(lon % 360) else lon % 360
 
 
 def find_region(lat: np.ndarray, lon: np.ndarray, maps: Sequence[np.ndarray], valued: np.ndarray) -> Region:
@@ -87,7 +92,7 @@ def find_region(lat: np.ndarray, lon: np.ndarray, maps: Sequence[np.ndarray], va
     """
     if len(lat) * len(lon) <= FEW_CELLS:
         raise UserError(f"No map can be drawn: of {len(lat)} × {len(lon)} cells, time series show more.")
-    x, y = _edges(lon), np.clip(_edges(lat), -90, 90)
+    x, y = edges_of(lon), np.clip(edges_of(lat), -90, 90)
     extent, whole = (x[0], x[-1], y[0], y[-1]), _covers_china(x, y)
     china = whole or _mostly_in_china(lat, lon, valued.reshape(-1, *valued.shape[-2:]).any(0))
     if whole:  # the same frame for every such grid, wider only where it would hide cells
@@ -98,7 +103,7 @@ def find_region(lat: np.ndarray, lon: np.ndarray, maps: Sequence[np.ndarray], va
     return Region(lat, lon, x, y, extent, aspect, china, whole and bool(extent[2] > SOUTH_CHINA_SEA[2]))
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def edges_of(centres: np.ndarray) -> np.ndarray:
     """Edges of cells half way between their ascending centres, [n] → [n + 1], degrees."""
     if len(centres) == 1:
         return centres[0] + np.array([-0.5, 0.5])
@@ -151,17 +156,13 @@ def map_figure(
 def _draw_panel(ax: Axes, panel: Panel, region: Region, width: float, height: float) -> None:
     """One map, width x height inches, with its ticks, marks and, over all China, its inset."""
     ax.set(xlim=region.extent[:2], ylim=region.extent[2:], aspect=region.aspect, anchor="NW")
-    _draw_cells(ax, panel, region)
-    # no label so near an end that it touches the neighbouring panel's
-    ax.set_xticks(_round_ticks(*region.extent[:2], max(1, round(width / 0.5)), margin=0.14 / width))
-    ax.set_yticks(_round_ticks(*region.extent[2:], max(2, round(height / 0.35)), margin=0.02))
-    ax.xaxis.set_major_formatter(LongitudeFormatter())
-    ax.yaxis.set_major_formatter(LatitudeFormatter())
+    draw_cells(ax, panel, region)
+    label_degrees(ax, region, width, height)
     if region.inset:
         inset = ax.inset_axes((0.64, 0, 0.36, 0.36))
         inset.set(xlim=SOUTH_CHINA_SEA[:2], ylim=SOUTH_CHINA_SEA[2:], xticks=[], yticks=[])
         inset.set(aspect=region.aspect, anchor="SE")
-        _draw_cells(inset, panel, region, thin=0.5)
+        draw_cells(inset, panel, region, thin=0.5)
     pitch = 72 * min(width / len(region.lon), height / len(region.lat))
     step = math.ceil(2.4 / pitch)  # marks are not denser than print can show, points
     for marks, look in ((panel.minus, MINUS), (panel.dots, DOT)):
@@ -170,11 +171,20 @@ def _draw_panel(ax: Axes, panel: Panel, region: Region, width: float, height: fl
         ax.plot(region.lon[::step][columns], region.lat[::step][rows], **look | size, zorder=3)
 
 
-def _draw_cells(ax: Axes, panel: Panel, region: Region, thin: float = 1.0) -> None:
-    """Cells as they are over grey land and under borders."""
+def label_degrees(ax: Axes, region: Region, width: float, height: float) -> None:
+    """Ticks at round degrees of a map of width x height inches."""
+    # no label so near an end that it touches the neighbouring panel's
+    ax.set_xticks(_round_ticks(*region.extent[:2], max(1, round(width / 0.5)), margin=0.14 / width))
+    ax.set_yticks(_round_ticks(*region.extent[2:], max(2, round(height / 0.35)), margin=0.02))
+    ax.xaxis.set_major_formatter(LongitudeFormatter())
+    ax.yaxis.set_major_formatter(LatitudeFormatter())
+
+
+def draw_cells(ax: Axes, panel: Panel, region: Region, thin: float = 1.0) -> QuadMesh:
+    """Cells as they are over grey land and under borders; returns the cells."""
     # a picture in a PDF: the borders have a hundred thousand corners, and viewers show seams between cells
     ax.set_rasterization_zorder(2.2)
-    ax.pcolormesh(region.x, region.y, panel.values, **panel.colours, zorder=1)
+    cells = ax.pcolormesh(region.x, region.y, panel.values, **panel.colours, zorder=1)
     for shift in (0, 360) if ax.get_xlim()[1] > 180 else (0,):  # frykit's world ends at 180° E
         world = {"transform": Affine2D().translate(shift, 0) + ax.transData, "skip_outside": not shift}
         fplt.add_land(ax, facecolor=NO_VALUE, edgecolor="none", zorder=0, **world)
@@ -184,6 +194,7 @@ def _draw_cells(ax: Axes, panel: Panel, region: Region, thin: float = 1.0) -> No
         fplt.add_cn_province(ax, data_source=BORDERS, linewidth=0.15 * thin, edgecolor="0.3", zorder=2)
         fplt.add_cn_border(ax, data_source=BORDERS, linewidth=0.45 * thin, zorder=2)
         fplt.add_cn_line(ax, linewidth=0.6, zorder=2)
+    return cells
 
 
 def _round_ticks(low: float, high: float, number: int, margin: float) -> np.ndarray:
@@ -206,7 +217,7 @@ def colour_bar(
         colour,
         ax=maps,
         location=location,
-        extend=_extend(colours["norm"], values),
+        extend=extend_of(colours["norm"], values),
         label=label,
         panchor=False,  # the maps stay where they are
         **size,
@@ -227,7 +238,7 @@ def key(figure: Figure, marks: dict[str, dict], title: str = "") -> Legend:
     return figure.legend(handles=keys, title=title or None, title_fontsize=7, alignment="left", **where)
 
 
-def _extend(norm: Normalize, values: np.ndarray) -> str:
+def extend_of(norm: Normalize, values: np.ndarray) -> str:
     """Which ends of the colour bar have values beyond them; both or none where zero is in the middle."""
     below, above = (values < norm.vmin).any(), (values > norm.vmax).any()
     if norm.vmin == -norm.vmax:

@@ -25,11 +25,14 @@ from utils.figures.style import DOUBLE, FORECASTS, STYLE, TALLEST, UNITS, legend
 
 WIDTH = "PuRd"  # of the interval
 CHANCE = "YlOrBr"
+WET_CHANCE = "PuBu"
 SOIL_MOISTURE, ANOMALY, DRY, INTERVAL = "soil moisture", "anomaly", "unusually dry", "90 % interval"
+WET = "unusually wet"
 LABELS = {  # of the colour bars
     SOIL_MOISTURE: f"soil moisture ({UNITS})",
     ANOMALY: f"difference from usual ({UNITS})",
     DRY: "chance of unusually dry (%)",
+    WET: "chance of unusually wet (%)",
     INTERVAL: f"width ({UNITS})",
 }
 OBSERVED = {"marker": "o", "linestyle": "none", "color": "0.2", "markersize": 1.5}
@@ -46,7 +49,7 @@ def draw_forecast(forecast: xr.Dataset, path: Path, recent: xr.DataArray | None 
     before, `recent` [time, lat, lon], and the forecast's 90 % interval. Raises UserError when no cell has a forecast.
     """
     if has_few_cells(forecast):
-        save(_series_figure(forecast, recent), path, vector=True)
+        save(series_figure(forecast, recent), path, vector=True)
     else:
         save(_figure(forecast, forecast), path, vector=True)
 
@@ -58,7 +61,7 @@ def draw_sequence(forecast: xr.Dataset, path: Path) -> None:
     for number in range(forecast.sizes["lead_time"]):
         picture = io.BytesIO()
         if few:
-            figure = _series_figure(forecast.isel(lead_time=slice(number + 1)), None)
+            figure = series_figure(forecast.isel(lead_time=slice(number + 1)), None)
         else:
             figure = _figure(forecast.isel(lead_time=[number]), forecast)
         figure.savefig(picture, format="png", dpi=DPI)
@@ -68,14 +71,14 @@ def draw_sequence(forecast: xr.Dataset, path: Path) -> None:
 
 
 @rc_context(STYLE)
-def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
+def _figure(shown: xr.Dataset, same_colours_as: xr.Dataset) -> Figure:
     """Axes in order: the maps of each lead (over all China each followed by its inset), then the colour bars."""
-    count, parts = shown.sizes["lead_time"], _parts(shown)
+    count, parts = shown.sizes["lead_time"], parts_of(shown)
     lat, lon, maps = ascending(part.isel(lead_time=i) for part in parts.values() for i in range(count))
     values = dict(zip(parts, np.array(maps).reshape(len(parts), count, *maps[0].shape), strict=True))
     if not np.isfinite(values[SOIL_MOISTURE]).any():
         raise UserError("No map can be drawn: no cell has a forecast.")
-    colours = {name: _colours(name, part.values) for name, part in _parts(colours_of).items()}
+    colours = {name: choose_colours(name, part.values) for name, part in parts_of(same_colours_as).items()}
     rows = []
     for i, lead in enumerate(shown["lead_time"].values):
         valid = str(shown["valid_time"].values[i])[:10]
@@ -94,7 +97,7 @@ def _figure(shown: xr.Dataset, colours_of: xr.Dataset) -> Figure:
 
 
 @rc_context(STYLE)
-def _series_figure(forecast: xr.Dataset, recent: xr.DataArray | None) -> Figure:
+def series_figure(forecast: xr.Dataset, recent: xr.DataArray | None) -> Figure:
     """Axes in order: one panel per cell with a forecast."""
     cells = [(row, column) for row, column in np.ndindex(forecast.sizes["lat"], forecast.sizes["lon"])]
     cells = [cell for cell in cells if np.isfinite(forecast["soil_moisture"].values[:, *cell]).any()]
@@ -122,19 +125,21 @@ def _series_figure(forecast: xr.Dataset, recent: xr.DataArray | None) -> Figure:
     return figure
 
 
-def _colours(name: str, values: np.ndarray) -> dict[str, Any]:
-    """The colours of a column of panels."""
-    if name == DRY:
-        return {"norm": Normalize(0, 100), "cmap": CHANCE}
+def choose_colours(name: str, values: np.ndarray) -> dict[str, Any]:
+    """The colours of a part of the forecast."""
+    if name in (DRY, WET):
+        return {"norm": Normalize(0, 100), "cmap": CHANCE if name == DRY else WET_CHANCE}
     if name == ANOMALY:
         return centred_colours(values, DIFFERENCE)
     return sequential_colours(values, MOISTURE if name == SOIL_MOISTURE else WIDTH)
 
 
-def _parts(forecast: xr.Dataset) -> dict[str, xr.DataArray]:
-    """What each column of panels shows; without the chance where the runs learned from too few years."""
+def parts_of(forecast: xr.Dataset, wet: bool = False) -> dict[str, xr.DataArray]:
+    """What the maps of a forecast show; without the chances where the runs learned from too few years."""
     quantiles = forecast["soil_moisture_quantile"]
     parts = {SOIL_MOISTURE: forecast["soil_moisture"], ANOMALY: forecast["anomaly"]}
     if np.isfinite(forecast["probability_below_p10"]).any():
         parts[DRY] = 100 * forecast["probability_below_p10"]
+        if wet:
+            parts[WET] = 100 * forecast["probability_above_p90"]
     return parts | {INTERVAL: quantiles.isel(quantile=-1, drop=True) - quantiles.isel(quantile=0, drop=True)}

@@ -1,11 +1,10 @@
 """The results page: questions with their answers and figures, tables, and the origin of the numbers, in one HTML file.
 
 The page loads nothing from the network, can be read without JavaScript, and prints on A4. Its text stands in
-page.html.j2, its style in page.css and its script in page.js, beside this module.
+page.html.j2, its style in page.css and its script in page.js, beside this module. utils/common/html.py has what it
+shares with other pages.
 """
 
-import base64
-import hashlib
 import io
 import json
 import re
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from utils.common.cli import UserError
 from utils.common.files import whole_file
+from utils.common.html import BASE_STYLE, data_url, security_policy, template_environment
 
 HERE = Path(__file__).parent
 MISSING = "–"
@@ -108,7 +108,8 @@ def write_page(
     `not_significant` does not fit its table.
     """
     protocol, citation = protocol.strip(), citation.strip()
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    own_style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style = BASE_STYLE + own_style
     template = _environment().get_template("page.html.j2")
     page = template.render(
         title=title,
@@ -123,20 +124,14 @@ def write_page(
         citation=citation,
         style=Markup(style),
         script=Markup(script),
-        policy=_security_policy(style, script),
+        policy=security_policy(style, script),
     )
     with whole_file(path) as partial:
         partial.write_bytes(page.encode("utf-8", errors="replace"))
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(HERE)
     environment.filters["picture"] = _embed_png
     environment.filters["sentences"] = _split_first_sentence
     environment.tests["code"] = _is_code
@@ -154,15 +149,6 @@ def _list_contents(sections: Sequence[Section], **parts: Any) -> dict[str, str]:
     return contents | {name: PARTS[name] for name, content in parts.items() if content}
 
 
-def _security_policy(style: str, script: str) -> str:
-    """The browser loads nothing, and runs no other style or script than the two of this file."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _embed_png(path: Path) -> dict[str, Any]:
     """A PNG as a data URL, with its width and height on the screen and whether it is a single column wide."""
     try:
@@ -176,7 +162,7 @@ def _embed_png(path: Path) -> dict[str, Any]:
     dpi = image.info.get("dpi", (DPI, DPI))[0]
     scale = ENLARGED * 96 / dpi  # a screen has 96 dots per inch, by convention
     return {
-        "url": f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        "url": data_url(content),
         "width": round(scale * image.width),
         "height": round(scale * image.height),
         "single": image.width / dpi < SINGLE_WIDTH,

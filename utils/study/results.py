@@ -20,7 +20,6 @@ from utils.scores.baselines import BASELINES
 from utils.scores.score_table import AGAINST_MATCHED, AGAINST_SCRATCH, LESS_THAN_A_YEAR, TRAINING, table
 from utils.scores.significance import WITH_INTERVALS, Estimate
 from utils.settings import run_folder
-from utils.study.budgets import CAP_STEPS
 from utils.study.plan import MATCHED, PRETRAINING, SCRATCH, TRANSFERRED
 from utils.study.product_names import name_target
 
@@ -167,7 +166,7 @@ class Results:
         capped, all_runs = stopped.get("cap", 0), stopped.get("cap", 0) + stopped.get("validation", 0)
         if not capped:
             return ""
-        return f"{capped} of {all_runs} network runs ended at the cap of {CAP_STEPS} steps and may still have improved."
+        return f"{capped} of {all_runs} network runs ended at the cap of their steps and may still have improved."
 
     def seeds_of(self, experiment: str, model: str, lead: int) -> list[int]:
         """The seeds a model was run with: none for baselines and for what was not run."""
