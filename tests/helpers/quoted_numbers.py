@@ -38,7 +38,7 @@ def in_table(results):
         forms[".1f"] = np.append(forms[".1f"], quantiles.filter(regex="^coverage(_low|_high)?$"))
     if (results / "record_lengths.csv").exists():  # so is this
         lengths = pd.read_csv(results / "record_lengths.csv")
-        forms[".4f"] = np.append(forms[".4f"], lengths["rmse"])
+        forms[".4f"] = np.append(forms[".4f"], lengths.filter(regex="^rmse"))
         forms[".1f"] = np.append(forms[".1f"], np.abs(lengths[["change", "change_low", "change_high"]]))
     forms[".1f"] = np.append(forms[".1f"], np.abs(compared[["rmse_change", "low", "high"]]))
     return {f"{v:{form}}" + " %" * (form == ".1f") for form, values in forms.items() for v in values}

@@ -60,10 +60,8 @@ def target_days(results: Results, figures: Path) -> Section | None:
     in_short = _where_it_pays(ours["model"], ours["target_days"], changes)
     if with_steps := list(dict.fromkeys(ours.loc[ours["equal_steps"], "model"])):
         in_short += f" From scratch, {join_words(with_steps)} had as many steps as with transfer."
-    scratch = table[table["experiment"] == SCRATCH].set_index(["model", "target_days"])["rmse"]
     said = [
-        f"{name}: {format_number(scratch[row.model, row.target_days], 4)} and {format_number(row.rmse, 4)}, "
-        + format_change(change)
+        f"{name}: {format_number(row.rmse_scratch, 4)} and {format_number(row.rmse, 4)}, " + format_change(change)
         for name, row, change in zip(names, ours.itertuples(), changes, strict=True)
     ]
     return Section(
@@ -83,8 +81,8 @@ def target_days(results: Results, figures: Path) -> Section | None:
 def score_record_lengths(results: Results) -> pd.DataFrame | None:
     """RMSE (m3 m-3) by SMAP days: of models without and with transfer, and of the baselines; None without such runs.
 
-    A model with transfer has the change against scratch on as many days too, with as many steps where that was run.
-    All on the cells of the shortest record.
+    A model with transfer has the change against scratch on as many days too, with as many steps where that was run, and
+    `rmse_scratch` of that run. All on the cells of the shortest record.
     """
     models = [model for model in closer_models(results.detail) if _lengths_of(results, model)]
     if not models:
@@ -117,7 +115,8 @@ def _row(results: Results, experiment: str, model: str, days: int | None, shorte
     row["equal_steps"] = results.has(SCRATCH, name + MATCHED, results.lead)
     rival = (SCRATCH, name + MATCHED if row["equal_steps"] else name)
     change = results.estimate(significance.rmse_change, experiment, name, results.lead, rival=rival, cells_of=cells_of)
-    return row | change.to_per_cent(*CHANGE[:3]) | {"p": change.p}
+    from_scratch = results.estimate(significance.rmse, *rival, results.lead, cells_of=cells_of)
+    return row | change.to_per_cent(*CHANGE[:3]) | {"p": change.p, "rmse_scratch": from_scratch.value}
 
 
 def _where_it_pays(models: pd.Series, days: pd.Series, changes: list[Estimate]) -> str:
@@ -141,9 +140,8 @@ def record_length_tables(results: Results) -> list[Table]:
     if found is None:
         return []
     caption = "On the cells that the shortest record has observed, with 95 % intervals. The change is against scratch."
-    return [
-        Table("SMAP days to learn from", caption, found.drop(columns=["lead_days", "whole", "equal_steps"]), COLUMNS)
-    ]
+    shown = found.drop(columns=["lead_days", "whole", "equal_steps", "rmse_scratch"])
+    return [Table("SMAP days to learn from", caption, shown, COLUMNS)]
 
 
 def compare_record_lengths(results: Results) -> list[Comparison]:
