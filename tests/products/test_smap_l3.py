@@ -56,7 +56,7 @@ def test_morning_evening_or_both(prepare, tmp_path):
     morning, evening = retrievals(0), retrievals(1)
     l3_granule(tmp_path / "raw", "2015-04-01", {"AM": morning, "PM": evening}, rows=ROWS, columns=COLUMNS)
     got = {name: prepare(tmp_path / "raw", more=["--overpass", name]) for name in ("morning", "evening", "both")}
-    assert set(got["morning"].data_vars) == {"soil_moisture"} and got["morning"].soil_moisture.units == "m3 m-3"
+    assert set(got["morning"].data_vars) == {"soil_moisture", "crs"} and got["morning"].soil_moisture.units == "m3 m-3"
     am, pm = inside(morning, got["morning"]), inside(evening, got["evening"])
     np.testing.assert_allclose(got["morning"].soil_moisture[0], am)
     np.testing.assert_allclose(got["evening"].soil_moisture[0], pm)

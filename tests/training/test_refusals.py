@@ -150,7 +150,9 @@ def test_more_folds_than_days_are_refused(run_dir, smap, script, tmp_path):
 def test_forecast_says_how_far_it_is(run_dir, smap, script, tmp_path):
     result = script("forecast.py", run_dir, "--data", smap, "--folds", 2, "--out", tmp_path / "f.nc")
     lines = [line for line in result.out.splitlines() if "held out" in line]
-    assert [line[:6] for line in lines] == ["1 of 2", "2 of 2"] and "left  cnn lead 3, held out" in lines[0]
+    assert [line[:6] for line in lines] == ["1 of 2", "2 of 2"] * 2
+    names = [line.split("left  ")[1] for line in lines[::2]]
+    assert names == ["cnn lead 3, held out", "cnn lead 3, held out with outages"]
 
 
 def test_an_edited_line_of_the_architecture_is_refused_by_name(tmp_path, era5, smap, script, monkeypatch):

@@ -245,6 +245,8 @@ class HeldOut:
         """Write the forecasts of all folds; returns their RMSE, m3 m-3, and how many days pre-training had seen."""
         checkpoint, days = self.checkpoint, self.samples.valid_time
         name = f"{checkpoint.model} lead {checkpoint.lead_days}, held out"
+        if self.faults.folder:
+            name += f" with {self.faults.folder.replace('_', ' ')}"
         seen = in_spans(days, checkpoint.pretraining_periods)
         climate = training_statistics(checkpoint, self.model, self.data)
         attributes = {**run_attributes(checkpoint), "folds": self.folds}
