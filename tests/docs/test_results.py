@@ -14,6 +14,6 @@ def test_the_committed_answers_quote_the_committed_table():
 
 def test_the_committed_results_say_where_they_come_from():
     provenance = json.loads((RESULTS / "provenance.json").read_text())
-    assert provenance["command"] and len(provenance["runs"]) == 45
+    assert provenance["command"] and len(provenance["runs"]) == 54
     assert all(run["synthetic_data"] for run in provenance["runs"])
     assert "/work" not in json.dumps(provenance) and "/tmp" not in json.dumps(provenance)
