@@ -191,9 +191,8 @@ def write_study_file(study: Study, settings: Settings, seconds: int) -> None:
     made["seconds_by_model"] = sum_seconds(study.results.values())
     earlier = read_json(settings.out / "study.json")
     if not study.trained and all(earlier.get(name) == value for name, value in content.items()):
-        made = {
-            name: earlier[name] for name in made if name in earlier
-        }  # it was complete: the call that made it is what counts
+        # it was complete: the call that made it is what counts
+        made = {name: earlier[name] for name in made if name in earlier}
     write_json(settings.out / "study.json", made | content)
 
 

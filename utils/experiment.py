@@ -13,6 +13,7 @@ from types import MappingProxyType
 import torch
 
 from utils.common.cli import UserError, given_on_command_line, one_sentence, parse
+from utils.common.periods import Split
 from utils.data_processing import Windows
 from utils.dataset.blocks import DataSet
 from utils.dataset.open import open_data_set
@@ -105,13 +106,9 @@ def run(
 
     experiment, script = name.split("/")
     complete(settings)
-    model_name = settings.model_name(script)
-    split = split_of(settings)
+    model_name, split = settings.model_name(script), split_of(settings)
     run_dir = settings.out or default_run_dir(experiment, model_name, settings)
-    source = None
-    if isinstance(settings, FinetuneSettings):
-        settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
-        source = load_pretraining(settings, script, model_name, split)
+    source = _load_source(settings, script, model_name, split)
     checkpoint = new_checkpoint(
         experiment=experiment, script=script, model=model_name, settings=settings, split=split, source=source
     )
@@ -147,10 +144,24 @@ def run(
             if fabric.is_global_zero:
                 clear(run_dir)
                 write_config(run_dir, checkpoint, inherited_origins(source) | dict(origins))
-                for doubt in data.list_doubts_of_rain(training.statistics.scored) if on_doubt else ():
-                    on_doubt(doubt)
+                _tell_doubts(data, training, on_doubt)
         checkpoint = trainer.fit(Run(training, validation, begun or checkpoint, run_dir, on_epoch))
         return RunResult(run_dir, checkpoint, trained=True, warning=warn_of_misfit(checkpoint.best_rmse, validation))
+
+
+def _load_source(settings: RunSettings, script: str, model_name: str, split: Split) -> Checkpoint | None:
+    """The pre-trained run that a fine-tuning starts from, which its settings then name; None for any other run."""
+    if not isinstance(settings, FinetuneSettings):
+        return None
+    settings.init_from = settings.init_from or default_run_dir("ERA5test", source_name(model_name), settings)
+    return load_pretraining(settings, script, model_name, split)
+
+
+def _tell_doubts(data: DataSet, training: Windows, on_doubt: Callable[[str], None] | None) -> None:
+    """What may be wrong with the rain of the data, to a listener if there is one."""
+    if on_doubt is not None:
+        for doubt in data.list_doubts_of_rain(training.statistics.scored):
+            on_doubt(doubt)
 
 
 def _fill_in(checkpoint: Checkpoint, data: DataSet, training: Windows) -> None:
