@@ -69,14 +69,6 @@ def test_a_grid_mapping_is_written_over_any_other_and_is_no_predictor(tmp_path, 
     assert "crs" not in str(refusal.value)
 
 
-def test_without_full_cf_a_file_has_the_bytes_that_finished_runs_are_known_by(tmp_path):
-    write_prepared(tiny(), tmp_path / "data.nc", full_cf=False)
-    with xr.open_dataset(tmp_path / "data.nc", decode_cf=False) as ds:
-        assert "crs" not in ds and not {"grid_mapping", "units_metadata"} & {
-            attribute for variable in ds.variables.values() for attribute in variable.attrs
-        }
-
-
 @pytest.mark.parametrize(
     ("name", "units"),
     [

@@ -202,12 +202,11 @@ def in_brackets(label: str) -> str:
     return f" ({label})" if label else ""
 
 
-def write_prepared(ds: xr.Dataset, path: Path, full_cf: bool = True) -> None:
+def write_prepared(ds: xr.Dataset, path: Path) -> None:
     """Write the VARIABLES that `ds` has, and any others, with CF metadata. The file appears whole or not at all.
 
     A `path` that ends in .zarr makes a Zarr store, any other path NetCDF-4. `ds` brings time, lat, lon and its own
-    global attributes (title, source, history, …). Without `full_cf`, the file is as it was before there was a grid
-    mapping and `units_metadata` in it, byte for byte.
+    global attributes (title, source, history, …).
     """
     ds = ds.transpose("time", "lat", "lon", ...).copy()
     ours = {name: variable for name, variable in VARIABLES.items() if name in ds}
@@ -217,11 +216,7 @@ def write_prepared(ds: xr.Dataset, path: Path, full_cf: bool = True) -> None:
     for name, attributes in AXES.items():
         ds[name].attrs.update(attributes)
     ds.attrs = {"Conventions": "CF-1.11", **ds.attrs}
-    if full_cf:
-        ds = georeference(ds)
-    else:
-        for name in ds.variables:
-            ds[name].attrs.pop("units_metadata", None)
+    ds = georeference(ds)
     encoding = {name: {"_FillValue": None} for name in ("lat", "lon")} | {"time": DAYS_ENCODING}
     zarr = path.suffix == ".zarr"
     if not zarr:

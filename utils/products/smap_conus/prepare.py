@@ -57,7 +57,6 @@ STATIC = {
 SOURCE = (
     "NASA SMAP SPL3SMP and NASA NLDAS-2, as published in github.com/fkwai/geolearn (MIT licence) with Fang et al. 2017"
 )
-FULL_CF = False  # until docs/results/conus is made anew: its runs are known by the hash of data without it
 
 
 @dataclass
@@ -99,7 +98,7 @@ def prepare_conus(settings: CONUSPrepareSettings) -> None:
     absent = [year for year in YEARS if year not in years]
     reasons = {str(d): "not in the folder" for year in absent for d in _days_of(year)}
     for kind, ds, out in (("smap", smap, settings.out), ("source", source, settings.source_out)):
-        write_prepared(_describe(ds.assign(static), kind), out, full_cf=FULL_CF)
+        write_prepared(_describe(ds.assign(static), kind), out)
         report(out, reasons, _agreement(smap, source) if kind == "source" else ())
 
 
