@@ -68,6 +68,8 @@ evidence: .venv/installed  ## what reproduce leaves out, on the synthetic sample
 	$(call share,ladder)
 	$(BIN)/python reproduce.py --lead-days 3 --out results-evidence/ladder --models convlstm convlstm_no_relu \
 		convlstm_change convlstm_pixel_change conv_mixer change_net
+	$(call share,operational)
+	$(BIN)/python reproduce.py --operational --models compact change_net --out results-evidence/operational
 
 docs-results: .venv/installed  ## copy the finished studies, and a forecast from one, to docs/results
 	$(BIN)/python -m utils.study.publish $(RESULTS) docs/results --figures study limit

@@ -1,5 +1,6 @@
 """forecast.py as a user runs it: what the file holds, where it comes from, hindcasts, pictures and refusals."""
 
+import re
 import runpy
 import shutil
 import sys
@@ -216,6 +217,10 @@ def test_the_soil_moisture_of_a_numerical_model_is_a_rival_of_hindcasts(forecast
     assert rival["forecast"]["rmse"] > 0.001 and rival["forecast"]["verdict"] == "worse"
     assert "numerical_model" not in two  # nothing but missing values at that lead
     assert f"numerical model, rescaled: RMSE 0.0000, n {rival['n']}; on the same days and cells the" in result.out
+    scores = out.with_suffix(".scores.json").rename(trained / "with_rival.scores.json")
+    _, page = forecast("--init", "2015-07-25", "--html", "--scores", scores, runs=["cnn0", "compact2"])
+    (said,) = re.findall(r"3 days ahead, their RMSE is ([^<]*)", page.with_suffix(".html").read_text())
+    assert said.endswith("own soil moisture, rescaled, 0.0000 on the same days and cells (worse).")
     single, _ = forecast("--init", "2015-07-10", "--future-from", trained / "model.nc", runs=["cnn0"])
     assert "but none of the runs knows the weather ahead" in single.sentence()
 

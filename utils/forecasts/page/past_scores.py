@@ -11,8 +11,9 @@ import xarray as xr
 from utils.common.cli import UserError
 from utils.common.files import read_json
 from utils.common.periods import overlap
-from utils.common.text import format_number, format_percent
+from utils.common.text import format_days, format_number, format_percent
 from utils.forecasts.calibration import LEVELS, OutOfSample
+from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.training.checkpoint import load_checkpoint
 
@@ -51,6 +52,7 @@ def read_scores_file(scores: Path) -> dict[str, Any]:
     try:
         for row in content["leads"]:
             _row(row)
+            _describe_rival(row)
     except (KeyError, TypeError):
         raise UserError(
             f"{scores} is no file of hindcast scores; expected the OUT.scores.json that forecast.py writes beside "
@@ -62,11 +64,24 @@ def read_scores_file(scores: Path) -> dict[str, Any]:
 def _hindcasts(request: ForecastRequest, scores: Path) -> PastScores:
     """The rows of the file for the lead times of the forecast."""
     content, wanted = read_scores_file(scores), [lead.days for lead in request.leads]
-    rows = {row["lead_days"]: _row(row) for row in content["leads"]}
+    rows = {row["lead_days"]: row for row in content["leads"]}
     kept = [rows[days] for days in wanted if days in rows]
     if not kept:
         raise UserError(f"{scores} has scores of {list(rows)} days ahead; the forecast is of {wanted}.")
-    return PastScores(_describe_period(request, content, scores.name), kept)
+    said = _describe_period(request, content, scores.name) + [_describe_rival(row) for row in kept]
+    return PastScores([sentence for sentence in said if sentence], [_row(row) for row in kept])
+
+
+def _describe_rival(scores: Mapping[str, Any]) -> str:
+    """How a lead's forecasts compare with the weather model's own soil moisture; empty where that was not given."""
+    if NUMERICAL_MODEL not in scores:
+        return ""
+    rival = scores[NUMERICAL_MODEL]
+    ours, theirs = (format_number(rmse, 4) for rmse in (rival["forecast"]["rmse"], rival["rmse"]))
+    return (
+        f"{format_days(scores['lead_days'])} ahead, their RMSE is {ours}, and that of the weather model's own soil "
+        f"moisture, rescaled, {theirs} on the same days and cells ({rival['forecast']['verdict']})."
+    )
 
 
 def _describe_period(request: ForecastRequest, content: Mapping[str, Any], name: str) -> list[str]:
