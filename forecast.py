@@ -77,7 +77,7 @@ def main(settings: Settings) -> None:
     if settings.geotiff:
         find_pixels(open_data_set(settings.data).grid, settings.data)  # refused before the work is done
     check_page_settings(settings.html, settings.point, settings.scores, settings.data, issue.is_single)
-    prepare_out(settings.out)
+    prepare_out(settings.out, settings.scores)
     request = make_request(
         settings.run_dirs,
         settings.data,
@@ -93,6 +93,7 @@ def main(settings: Settings) -> None:
         write_forecast(request, issue, settings)
         return
     inits = write_hindcasts(request, first, last, settings.out, settings.jobs)
+    remove_earlier(settings.out)
     print_notes(settings.out)
     left_out = int((last - first).astype(int)) + 1 - len(inits)
     print(f"{settings.out}: {len(inits)} inits, {left_out} days without the input days or outside the record")
@@ -105,6 +106,7 @@ def write_forecast(request: ForecastRequest, issue: Issue, settings: Settings) -
     ds = forecast_maps(request, find_inits(request, init, init)).isel(init_time=0)
     if not np.isfinite(ds["soil_moisture"]).any():
         raise UserError(f"{settings.data} has no soil moisture up to {init} since the last gap; nothing is forecast.")
+    remove_earlier(settings.out)
     with whole_file(settings.out) as partial:
         ds.to_netcdf(partial, engine="netcdf4", encoding=encoding(ds))
     name_bands(ds, settings.out)
@@ -144,12 +146,19 @@ def print_notes(out: Path) -> None:
                 print(f"note: {note}")
 
 
-def prepare_out(out: Path) -> None:
-    """Make the folder, and remove what an earlier forecast of this name left there. A UserError for other files."""
+def prepare_out(out: Path, scores: Path | None) -> None:
+    """Make the folder. A UserError for files that are not ours, and for scores that the forecast would replace."""
     if out.suffix != ".nc" or (out.exists() and not is_forecast(out)):
         raise UserError(f"--out is {out}, expected the name of a new file, or of an earlier forecast, ending in .nc.")
+    if scores and scores.resolve() == out.with_suffix(".scores.json").resolve():
+        raise UserError(f"--scores is {scores}, which belongs to the hindcasts in {out}; give another --out.")
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def remove_earlier(out: Path) -> None:
+    """Remove what an earlier forecast of this name has left beside it."""
+    with write_errors(out):
         for suffix in (".png", ".pdf", ".gif", ".html", ".scores.json"):
             out.with_suffix(suffix).unlink(missing_ok=True)
         remove_gis_files(out)

@@ -122,6 +122,8 @@ def make_study(settings: Settings) -> Study:
     if settings.jobs and settings.scheduler:
         raise UserError("--jobs is of this machine; with --scheduler there are as many runs as it has workers.")
     refuse_age(settings.max_input_age)
+    if settings.operational and settings.max_input_age is not None:
+        raise UserError("--operational scores every age of the last observation; leave out --max-input-age.")
     if settings.worlds < 0 or settings.worlds == 1:
         raise UserError(f"--worlds is {settings.worlds}, expected at least 2, or 0 for none.")
     if settings.worlds and settings.smap:

@@ -219,10 +219,34 @@ def test_the_soil_moisture_of_a_numerical_model_is_a_rival_of_hindcasts(forecast
     assert f"numerical model, rescaled: RMSE 0.0000, n {rival['n']}; on the same days and cells the" in result.out
     scores = out.with_suffix(".scores.json").rename(trained / "with_rival.scores.json")
     _, page = forecast("--init", "2015-07-25", "--html", "--scores", scores, runs=["cnn0", "compact2"])
+    own, scores = page.with_suffix(".scores.json"), scores.rename(page.with_suffix(".scores.json"))
+    refused, _ = forecast("--init", "2015-07-25", "--html", "--scores", own, runs=["cnn0", "compact2"])
+    assert "which belongs to the hindcasts in" in refused.sentence() and own.exists()
     (said,) = re.findall(r"3 days ahead, their RMSE is ([^<]*)", page.with_suffix(".html").read_text())
     assert said.endswith("own soil moisture, rescaled, 0.0000 on the same days and cells (worse).")
     single, _ = forecast("--init", "2015-07-10", "--future-from", trained / "model.nc", runs=["cnn0"])
     assert "but none of the runs knows the weather ahead" in single.sentence()
+
+
+def test_a_weather_file_that_cannot_serve_is_refused_before_the_work_is_done(forecast, trained):
+    """Its grid, its lag; one that begins after the hindcasts has no rival for them, and the rest is scored."""
+    truth = tiny()["soil_moisture"]
+    lat, lon = truth["lat"].values, truth["lon"].values
+
+    def hindcasts(first, lat, **attributes):
+        days = np.datetime64(first) + np.arange(5)
+        with netCDF4.Dataset(trained / "model.nc", "w") as file:
+            names = ("soil_moisture",)
+            create_forecast_file(file, days, leads=3, grid=Grid(lat, lon), variables=names, attributes=attributes)
+            file["soil_moisture"][:] = 0.2
+        options = ["--jobs", 1, "--future-from", trained / "model.nc"]
+        return forecast("--init", "2015-07-01", "2015-07-20", *options, runs=["cnn0"])[0]
+
+    later = hindcasts("2020-01-01", lat)
+    assert later.code == 0 and "numerical model" not in later.out and "RMSE" in later.out
+    assert "expected those of the data set" in hindcasts("2015-07-01", lat + 1).sentence()
+    late = hindcasts("2015-07-01", lat, lag="3").sentence()
+    assert "prepared with --lag 3, but soil moisture is there after 0 days" in late and "with --lag 1" in late
 
 
 def test_hindcasts_that_were_interrupted_go_on(forecast, monkeypatch):
@@ -314,6 +338,20 @@ def test_hindcasts_under_lags_know_what_a_file_of_that_day_has(forecast, trained
     assert found.attrs["lags"] == "precipitation 5 days, soil_moisture 3 days, soil_temperature 4 days"
 
 
+def test_what_came_early_is_used_and_a_past_day_knows_what_its_lag_lets_it_know(forecast, trained):
+    """Rain of a product that comes three days after soil moisture, in a record that has both to its end."""
+    ds = gappy(0.4, days=120)
+    for name, product in {"soil_moisture": "SMAP L3", "precipitation": "ERA5-Land"}.items():
+        ds[name].attrs["product"] = product
+    write_prepared(ds, trained / "mixed.nc")
+    live = opened(forecast(runs=["cnn0"], data="mixed.nc"))
+    asked = opened(forecast("--issue", "2015-07-30", "--lag", "precipitation=5", runs=["cnn0"], data="mixed.nc"))
+    past = opened(forecast("--init", "2015-07-27", runs=["cnn0"], data="mixed.nc"))
+    for made, init, rain in ((live, LAST, LAST), (asked, LAST, "2015-07-25"), (past, "2015-07-27", "2015-07-24")):
+        assert [day_of(made[name]) for name in ("init_time", "newest_precipitation")] == [init, rain]
+    assert day_of(live["issue_time"]) == day_of(asked["issue_time"]) == "2015-07-30"
+
+
 def test_a_cell_without_an_observation_in_the_new_data_has_no_forecast(forecast, trained):
     ds = gappy(0.4, days=60, start="2015-07-01")
     ds["soil_moisture"][:, 1, 2] = np.nan
@@ -370,7 +408,9 @@ def test_data_that_do_not_fit_are_refused(forecast, trained, sentence):
         (["--point", "60", "80"], "--point 60 80 lies outside the grid: latitude 38.8333 to 55.1667"),
         (["--scores", "no.scores.json"], "give --html as well"),
         (["--html", "--scores", ROOT / "README.md"], "README.md is no file of hindcast scores"),
-        (["--future-from", "no.nc"], "but none of the runs knows the weather ahead"),
+        (["--future-from", "no.nc"], "no.nc is no file; give one of weather forecasts"),
+        (["--future-from", ROOT / "README.md"], "but none of the runs knows the weather ahead"),
+        (["--issue", "2062-07-04"], "--issue 2062-07-04 has not come yet"),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(forecast, arguments, sentence):

@@ -88,6 +88,22 @@ def test_rain_of_the_next_stamp_and_the_common_period(files, script):
     np.testing.assert_allclose(ds["precipitation"], finer(truth["rain"])[6:41], rtol=1e-5, atol=1e-5)
 
 
+def test_the_newest_soil_moisture_stays_where_rain_is_known_to_come_later(files, script):
+    """Rain of ERA5-Land comes three days after SMAP L3: what it lacks beyond that is cut off."""
+    folder, _ = files
+    for name, product, days in (("cci", "SMAP L3", None), ("tp", "ERA5-Land", -2), ("stl1", "ERA5-Land", -4)):
+        with xr.open_dataset(folder / f"{name}.nc") as ds:
+            cut = ds.isel({next(d for d in ds.dims if "time" in d): slice(None, days)}).load()
+        cut.assign_attrs(product=product).to_netcdf(folder / f"{name}_cut.nc")
+    predictors = folder / "tp_cut.nc", folder / "stl1_cut.nc"
+    result = join(script, folder, "--target", folder / "cci_cut.nc", "--predictors", *predictors)
+    with xr.open_dataset(folder / "mine.nc") as ds:
+        valid = {name: np.isfinite(ds[name]).any(("lat", "lon")).values for name in ("soil_moisture", "precipitation")}
+        assert ds["time"].values[-1] == DAYS.values[-2] and valid["soil_moisture"].all()
+        np.testing.assert_array_equal(valid["precipitation"][-2:], [True, False])
+    assert "soil_temperature is missing everywhere on 3 days" in result.out
+
+
 def test_implausible_rain_is_said_in_the_report(files, script):
     folder, _ = files
     words = ["--target", folder / "cci.nc", "--predictors", folder / "tp.nc", folder / "stl1.nc"]

@@ -3,14 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
+from conftest import PERIODS
 from figure_checks import assert_tidy
 
 from utils.common.cli import UserError
+from utils.forecasts.cross_validation import cross_validate
 from utils.settings import EXPERIMENTS
 from utils.study.jobs import Study
-from utils.study.operational import LATE, ON_TIME, find_test, with_outages
-from utils.study.plan import Plan
-from utils.study.questions.operational import _cost, _coverage, _operational_figure, _points
+from utils.study.operational import LATE, ON_TIME, find_test, make_operational, with_outages
+from utils.study.plan import Plan, Task
+from utils.study.questions.operational import _cost, _coverage, _operational_figure, _points, _read, _score
 
 
 def tables():
@@ -51,6 +54,41 @@ def test_the_figure_is_tidy_and_draws_every_case():
     assert coverage.get_xticklabels()[-1].get_text() == "26–35"
     with pytest.raises(UserError, match="no RMSE"):
         _operational_figure(scores.assign(rmse=np.nan), covered, "A title")
+
+
+def test_forecasts_under_lags_are_the_hindcasts_under_lags_and_are_scored_by_the_files_of_their_kind(
+    smap, script, tmp_path
+):
+    task = Task("SMAPtest", "compact", 3, 0)
+    run = tmp_path / task.folder
+    assert script("SMAPtest/train_compact.py", "--data", smap, *PERIODS, "--epochs", 2, "--out", run).code == 0
+    assert script("SMAPtest/eval.py", run).code == 0
+    cross_validate(run, quiet=True)
+    make_operational(Plan(dict.fromkeys(EXPERIMENTS, smap), {}, False, tmp_path), task)
+    lags = ["--lag", "soil_moisture=3", "precipitation=5", "soil_temperature=5", "--jobs", 1]
+    dates = ["--init", "2015-07-02", "2015-07-25"]
+    made = script("forecast.py", run, "--data", smap, *dates, *lags, "--out", tmp_path / "forecast.nc")
+    assert made.code == 0, made.err
+    folder = "precipitation_2_days_late_soil_temperature_2_days_late"
+    with xr.open_dataset(tmp_path / "forecast.nc") as hindcasts, xr.open_dataset(run / "predictions.nc") as plain:
+        late = xr.open_dataset(run / "operational" / folder / "predictions.nc")
+        ours = hindcasts["soil_moisture"].isel(lead_time=0).swap_dims(init_time="valid_time")
+        there = ours.rename(valid_time="time").sel(time=late["time"].values[5:20])
+        np.testing.assert_allclose(there, late["predicted"].isel(time=slice(5, 20)), atol=1e-5)
+        assert float(abs(late["predicted"] - plain["predicted"]).max()) > 1e-4
+        errors = {"on time": plain["predicted"] - plain["observed"], "late": late["predicted"] - late["observed"]}
+    reference, _, _ = _read([run], ON_TIME)
+    for kind, faults in (("on time", ON_TIME), ("late", LATE)):
+        test, calibration, failing = _read([run], faults)
+        row = _score(test, reference if kind == "late" else test, calibration)
+        assert row["rmse"] == pytest.approx(float((errors[kind] ** 2).mean()) ** 0.5, rel=1e-5)
+        assert row["n"] == int(np.isfinite(errors[kind]).sum())
+        low, high = calibration.quantiles(test.forecast, test.age, test.days, [0, 18])
+        inside = (low <= test.observed) & (test.observed <= high)
+        assert row["coverage"] == pytest.approx(100 * inside.sum() / row["n"])
+        assert failing.age.max() > test.age.max()
+    on_time = float((errors["on time"] ** 2).mean()) ** 0.5
+    assert row["change"] == pytest.approx(100 * (row["rmse"] / on_time - 1), rel=1e-4)
 
 
 def test_late_inputs_are_two_days_behind_and_their_files_have_folders_of_their_own(tmp_path):

@@ -431,6 +431,7 @@ def test_the_study_says_which_settings_are_its_own(study):
         (["--models", "cnn_conv"], "'cnn_conv'"),
         (["--era5-land", "x.nc", "--smap", "y.nc"], "does not exist"),
         (["--lead-day", "3"], "Unrecognized options"),
+        (["--operational", "--max-input-age", "7"], "--operational scores every age of the last observation"),
     ],
 )
 def test_the_study_refuses_with_one_sentence(tmp_path, script, monkeypatch, arguments, message):

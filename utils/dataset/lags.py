@@ -47,10 +47,11 @@ class KnownInputs:
         return {name: inits - self.behind.get(name, 0) for name in self.lags}
 
 
-def choose_lags(data: Path, variables: VariableNames, asked: Sequence[str]) -> dict[str, int]:
+def choose_lags(data: Path, variables: VariableNames, asked: Sequence[str], as_expected: bool = True) -> dict[str, int]:
     """The lag of each daily variable: as `asked` (NAME=DAYS), else that of its product, else that of soil moisture.
 
-    Raises UserError for words of another form, and for names that are no variables of the runs.
+    Where inputs did not come `as_expected`, the product's lag counts for soil moisture alone. Raises UserError for
+    words of another form, and for names that are no variables of the runs.
     """
     given = dict(_read_lag(word) for word in asked)
     if strange := [name for name in given if name not in variables.daily]:
@@ -59,7 +60,8 @@ def choose_lags(data: Path, variables: VariableNames, asked: Sequence[str]) -> d
         products = {name: ds[name].attrs.get("product") or ds.attrs.get("product", "") for name in variables.daily}
     known = {name: LAGS[fold(product)] for name, product in products.items() if fold(product) in LAGS} | given
     target = known.get("soil_moisture", 0)
-    return {name: known.get(name, target) for name in variables.daily}
+    chosen = known if as_expected else given
+    return {name: chosen.get(name, target) for name in variables.daily}
 
 
 def _read_lag(word: str) -> tuple[str, int]:

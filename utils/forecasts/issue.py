@@ -46,7 +46,9 @@ class Issue:
         """When a forecast was issued and how old its inputs were, in words."""
         ages = {name.replace("_", " "): int((self.day - day).astype(int)) for name, day in self.known.newest.items()}
         told = join_words([f"{name} of {format_days(age)} ago" for name, age in ages.items()])
-        return f"issued on {self.day}, {format_days(_days_since(self.day))} ago, with {told}"
+        since = _days_since(self.day)
+        when = f"{format_days(since)} ago" if since >= 0 else f"in {format_days(-since)}"
+        return f"issued on {self.day}, {when}, with {told}"
 
 
 def find_issue(
@@ -54,22 +56,26 @@ def find_issue(
 ) -> Issue:
     """What is to be forecast from: `init` and `issue` are dates, `lag` words NAME=DAYS.
 
-    Without dates, the initial day is the last one with soil moisture. Raises UserError for days that the data set does
-    not have, and for lags that mean nothing.
+    Without dates, the initial day is the last one with soil moisture. Lags hide what came after a day of issue in the
+    past. From the last day with soil moisture on, all that the data set has was there: only lags of `lag` hide some.
+
+    Raises UserError for days that the data set does not have, and for lags that mean nothing.
     """
     if init and issue:
         raise UserError("--issue and --init both name a day to start from; give one of them.")
     names = {name: None for run_dir in run_dirs for name in load_finished(run_dir).variables.daily}
     variables = variables_of(names)
     lags = choose_lags(data, variables, lag)
+    newest_day = find_newest(data, {"soil_moisture": open_data_set(data).days[-1]})["soil_moisture"]
+    first = newest_day
     if init:
         first, last = _read_init(data, init)
         if first != last:
             return Issue(first, last, KnownInputs(lags), _count_history(data, first, last))
     elif issue:
         first = _init_of(data, issue, lags["soil_moisture"])
-    else:
-        first = find_newest(data, {"soil_moisture": open_data_set(data).days[-1]})["soil_moisture"]
+    if first >= newest_day:
+        lags = choose_lags(data, variables, lag, as_expected=False)
     behind = KnownInputs(lags).behind
     newest = find_newest(data, {name: first - behind.get(name, 0) for name in variables.daily}, variables)
     advice = "" if init or issue else _advise(data, first, lags["soil_moisture"], variables)
@@ -100,11 +106,13 @@ def _init_of(data: Path, issue: str, lag: int) -> np.datetime64:
     """The initial day of a forecast that is issued on this day; it may lie behind the last day of the data set."""
     ((day, _),) = spans("issue", (issue, issue))
     init, days = day - lag, open_data_set(data).days
+    if _days_since(day) < -1:  # where it is tomorrow already, today is a day ahead of UTC
+        raise UserError(f"--issue {day} has not come yet; give a day up to today, or leave it out for the newest.")
     if init < days[0] or (init <= days[-1] and init not in days):
-        raise UserError(
-            f"--issue {day} starts from {init}, {format_days(lag)} earlier, which {data} does not have; it has days "
-            f"from {days[0]} to {days[-1]}."
-        )
+        why = f"there is a gap in its time; it has days from {days[0]} to {days[-1]}, but for gaps"
+        if init < days[0]:
+            why = f"it has days from {days[0]} to {days[-1]}"
+        raise UserError(f"--issue {day} starts from {init}, {format_days(lag)} earlier, which {data} lacks: {why}.")
     return init
 
 

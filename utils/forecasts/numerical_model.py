@@ -33,7 +33,7 @@ def has_soil_moisture(future_from: Path | None, lead_days: int = 1) -> bool:
     if future_from is None:
         return False
     with contextlib.suppress(OSError), netCDF4.Dataset(future_from) as file:
-        return VARIABLE in file.variables and lead_days in file["lead_time"][:]
+        return {VARIABLE, "lead_time"} <= set(file.variables) and lead_days in file["lead_time"][:]
     return False
 
 
@@ -101,6 +101,8 @@ def _on_days(
     values: Float[np.ndarray, "day lat lon"], days: Shaped[np.ndarray, "day"], wanted: Shaped[np.ndarray, "time"]
 ) -> Float[np.ndarray, "time lat lon"]:
     """The values of the wanted days; NaN on a day that is not there."""
+    if not len(days):
+        return np.full((len(wanted), *values.shape[1:]), np.nan)
     row = np.clip(np.searchsorted(days, wanted), 0, len(days) - 1)
     there = days[row] == wanted
     return np.where(there[:, None, None], values[row], np.nan)

@@ -4,6 +4,7 @@ Runs of the same lead, be they seeds or models, are one forecast. It is their me
 days that all of them have (Bates and Granger 1969, doi:10.1057/jors.1969.103).
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 
 from utils.common.cli import UserError
@@ -24,7 +26,7 @@ from utils.dataset.weather_forecasts import KnownWeather
 from utils.forecasts.calibration import LEVELS, Calibration, OutOfSample, combination_weights
 from utils.forecasts.climatology import Climatology
 from utils.forecasts.cross_validation import InputFaults, cross_validate, days_in_piece
-from utils.forecasts.numerical_model import has_soil_moisture
+from utils.forecasts.numerical_model import has_soil_moisture, open_rival
 from utils.training.checkpoint import Checkpoint, load_finished
 from utils.training.inference import restore_model
 from utils.training.moved import find_moved_inputs
@@ -138,7 +140,12 @@ def make_request(
     known = known or KnownInputs()
     behind, leads = calibrated_behind(known, end), []
     is_short = history is not None and any(history < count_memory(run, at) for at, run in checkpoints.items())
-    for days in sorted({checkpoint.lead_days for checkpoint in checkpoints.values()}):
+    lead_days = sorted({checkpoint.lead_days for checkpoint in checkpoints.values()})
+    if future_from:
+        _check_weather_file(future_from, known.lag)
+        for days in lead_days if end is None else ():
+            open_rival(future_from, days, grid)  # refused before the work is done
+    for days in lead_days:
         same_lead = [run_dir for run_dir, checkpoint in checkpoints.items() if checkpoint.lead_days == days]
         leads.append(_make_ensemble(days, same_lead, folds, data, behind, is_short))
     weather, weather_is_perfect = _weather_attributes(checkpoints, future_from, hindcasts=end is None)
@@ -198,6 +205,24 @@ def _check_runs(checkpoints: Mapping[Path, Checkpoint], grid: Grid, data: Path, 
             raise UserError(f"{run_dir} and {first_dir} were trained on different data; forecast with one kind.")
         check_grid(checkpoint, grid, data, run_dir)
         weather_of(checkpoint, run_dir, future_from)
+
+
+def _check_weather_file(path: Path, lag: int) -> None:
+    """Raises UserError where the file is missing, or made of model runs that start after the day of issue.
+
+    `lag` is that of soil moisture, days.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give one of weather forecasts (docs/weather_forecasts.md).")
+    of_file = 0
+    with contextlib.suppress(OSError), netCDF4.Dataset(path) as file:
+        of_file = int(getattr(file, "lag", 0))
+    if of_file > max(lag, 1):
+        raise UserError(
+            f"{path} was prepared with --lag {of_file}, but soil moisture is there after {format_days(lag)}: its model "
+            f"runs start after the day of issue; prepare it with --lag {max(lag, 1)}, or give the lag of your data as "
+            f"--lag soil_moisture={of_file}."
+        )
 
 
 def _make_ensemble(

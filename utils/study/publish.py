@@ -55,7 +55,7 @@ def publish_study(study: Path, into: Path, figures: tuple[str, ...]) -> None:
 
 
 def publish_all(folder: Path, into: Path, figures: tuple[str, ...] = ()) -> None:
-    """Copy each study below a folder, and write README.md with their commands and the time they took."""
+    """Copy each study below a folder, and write README.md with their commands and the time of their last calls."""
     studies = sorted(path.parent for path in folder.glob("*/study.json"))
     if not studies:
         raise UserError(f"{folder} holds no study; make them with: make evidence")
@@ -66,7 +66,8 @@ def publish_all(folder: Path, into: Path, figures: tuple[str, ...] = ()) -> None
         hours = tqdm.format_interval(content["seconds"])
         rows.append(f"| [{study.name}]({study.name}/answers.md) | `{content['command']}` | {hours} |")
     text = f"# What `make {folder.name.removeprefix('results-')}` has found\n\n"
-    text += "Each study with its command and the time it took, h:mm:ss or mm:ss.\n\n"
+    text += "Each study with its command and the time of its last call, h:mm:ss or mm:ss. It takes the runs that "
+    text += "`make reproduce`, the studies before it and its own earlier calls have made.\n\n"
     with whole_file(into / "README.md") as partial:
         partial.write_text(text + "\n".join(rows) + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from utils.common.cli import UserError, fold
 from utils.common.text import format_days
+from utils.dataset.lags import LAGS
 from utils.dataset.prepared import PACKING_NOISE, check_values, grid_of, open_prepared, write_prepared
 from utils.products import RAIN_NOISE
 from utils.products.join.cells import choose_cells
@@ -79,7 +80,11 @@ def _wanted_grid(path: Path | None) -> tuple[np.ndarray, np.ndarray] | None:
 def _common_period(
     fields: dict[str, Field], finished: dict[str, Days], cells: Cells
 ) -> tuple[xr.Dataset, dict[str, str]]:
-    """The values of the days that all fields span, and the days between that have none, with the reason."""
+    """The values of the days that all fields span, and the days between that have none, with the reason.
+
+    Where the product of a field is known to come later than that of soil moisture, the days by which it does may lack
+    its values at the end: a forecast starts from the newest soil moisture.
+    """
     spans = {}
     for name, days in finished.items():
         if (span := days.span) is None:
@@ -89,6 +94,7 @@ def _common_period(
     if first > last:
         told = ", ".join(f"{name} {start} to {end}" for name, (start, end) in spans.items())
         raise UserError(f"The files have no day in common: {told}.")
+    last = min(end + _days_later(fields[name], fields["soil_moisture"]) for name, (_, end) in spans.items())
     all_days = np.arange(first, last + DAY)
     maps = {name: days.on(all_days, cells.shape) for name, days in finished.items()}
     kept = np.any([np.isfinite(values).any(axis=(1, 2)) for values in maps.values()], axis=0)
@@ -97,6 +103,12 @@ def _common_period(
         {"time": all_days[kept].astype("datetime64[ns]"), "lat": cells.lat, "lon": cells.lon},
     )
     return ds, {str(day): "no value of any variable" for day in all_days[~kept]}
+
+
+def _days_later(field: Field, target: Field) -> np.timedelta64:
+    """By how many days the values of a field come later than those of the target, where both products are known."""
+    lags = [LAGS.get(fold(one.attributes.get("product", ""))) for one in (field, target)]
+    return DAY * (0 if None in lags else max(0, lags[0] - lags[1]))
 
 
 def _attributes(fields: dict[str, Field], settings: JoinSettings, reasons: dict[str, str]) -> dict[str, str]:
