@@ -4,6 +4,7 @@ import re
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from unittest.mock import Mock
 
 import netCDF4
@@ -21,8 +22,9 @@ from utils.common.cli import UserError
 from utils.common.files import read_json, write_json
 from utils.common.grid import Grid
 from utils.dataset.blocks import DataSet
+from utils.dataset.lags import KnownInputs
 from utils.dataset.prepared import write_prepared
-from utils.forecasts import climatology, hindcasts, operational, request
+from utils.forecasts import calibration, climatology, hindcasts, operational, request
 from utils.forecasts.calibration import LEVELS
 from utils.forecasts.page.past_scores import _hindcasts
 from utils.products.forecast_file import create_forecast_file
@@ -147,13 +149,17 @@ def test_a_forecast_inside_the_record_is_that_of_the_evaluation(forecast, traine
         np.testing.assert_allclose(ds["soil_moisture"][0], predicted(trained / run, init, 3), atol=1e-6)
 
 
-def test_a_record_shorter_than_the_memory_of_a_run_is_said(forecast):
+def test_a_record_shorter_than_the_memory_of_a_run_is_said(forecast, monkeypatch):
     """The compact model's longest mean has an e-folding time of 60 days: 180 days hold 95 % of its weight."""
-    sentence = "compact remembers 180 days, but the record has only {} in a row up to {}; the intervals are wider"
+    sentence = "compact remembers 180 days, but the record has only {} in a row up to {}; the intervals are {}wider"
     result, out = forecast("--init", "2015-07-10", runs=["cnn0", "compact2"])
     with xr.open_dataset(out) as ds:
-        assert ds.attrs["short_record"].startswith(sentence.format(102, "2015-07-10"))
+        assert ds.attrs["short_record"].startswith(sentence.format(102, "2015-07-10", "no "))
         assert f"note: {ds.attrs['short_record']}" in result.out
+    twice = np.full(len(calibration.HISTORIES) + 1, 2, np.float32)
+    monkeypatch.setattr(calibration.Calibration, "for_short_records", lambda own, *_: replace(own, by_history=twice))
+    with xr.open_dataset(forecast("--init", "2015-07-10", runs=["cnn0", "compact2"])[1]) as ds:
+        assert ds.attrs["short_record"].startswith(sentence.format(102, "2015-07-10", ""))
     period = ["--init", "2015-07-10", "2015-07-11", "--jobs", 1]
     ds = opened(forecast(*period, runs=["compact2"]))
     assert "only 102 in a row up to 2015-07-10, and too few for 2 of 2 initial days;" in ds.attrs["short_record"]
@@ -499,6 +505,9 @@ def test_the_page_of_a_forecast_tells_how_good_such_forecasts_have_been(forecast
     result, out = forecast("--html", runs=["compact3"])
     text = out.with_suffix(".html").read_text(encoding="utf-8")
     assert all(cell in text for cell in shown) and "test period of the runs" in text
+    late, out = forecast("--html", "--lag", "soil_moisture=3", "precipitation=5", runs=["compact3"])
+    text = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert late.code == 0 and shown[0] in text and shown[-1] not in text and "inputs were on time" in text
 
 
 def test_hindcasts_of_other_runs_and_of_days_of_training_are_told(trained, tmp_path):
@@ -508,10 +517,12 @@ def test_hindcasts_of_other_runs_and_of_days_of_training_are_told(trained, tmp_p
     write_json(tmp_path / "june.scores.json", content | period)
     lead = Mock(days=3)
     asked = Mock(spec=request.ForecastRequest, leads=[lead], run_dirs=[trained / "compact3"])
-    asked.attributes = {"source": "these"}
+    asked.attributes, asked.end, asked.known = {"source": "these"}, np.datetime64("2015-07-28"), KnownInputs()
     assert "does not say from which days" in _hindcasts(asked, tmp_path / "old.scores.json").origin[0]
-    told = _hindcasts(asked, tmp_path / "june.scores.json").origin
+    told = _hindcasts(asked, file := tmp_path / "june.scores.json").origin
     assert "2015-06-20 to 2015-07-20" in told[0] and "other runs" in told[1] and "have learned from days" in told[2]
+    asked.known = KnownInputs({"soil_moisture": 3, "precipitation": 5})
+    assert "the inputs other than soil moisture were older, or newer" in _hindcasts(asked, file).origin[2]
     lead.days = 5
     with pytest.raises(UserError, match=r"has scores of \[3\] days ahead; the forecast is of \[5\]"):
         _hindcasts(asked, tmp_path / "june.scores.json")

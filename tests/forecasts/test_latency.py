@@ -89,7 +89,7 @@ def test_intervals_are_wider_by_what_short_records_need():
     worse = np.where(history < 20, 2, 1)[:, None, None]
     pieces = replace(later, observed=(later.forecast + worse * (later.observed - later.forecast)).astype(np.float32))
     short = calibration.for_short_records(pieces, history)
-    np.testing.assert_allclose(short.by_history, [2, 2, 1, 1, 1, 1], atol=0.15)
+    np.testing.assert_allclose(short.by_history, [2, 2, 1, 1, 1, 1, 1], atol=0.15)
     assert (np.diff(short.by_history) <= 0).all() and short.by_history[-1] == 1
     ends = [0, len(LEVELS) - 1]
     few, many = (

@@ -70,6 +70,19 @@ def test_sensors_of_the_surface_alone(tmp_path):
     assert archive.outside == [(43.1, 80.0)]
 
 
+def test_a_deeper_sensor_serves_where_the_shallow_one_measured_in_other_years_or_cannot_be_read(tmp_path):
+    early, late = hourly(np.full(3, 0.2), "2010-06-01"), hourly(np.full(3, 0.3), START)
+    write_sensor(tmp_path, early, depth=(0.05, 0.05))
+    write_sensor(tmp_path, late, depth=(0.1, 0.1))
+    damaged = write_sensor(tmp_path, late, station="Wood", depth=(0.05, 0.05))
+    write_sensor(tmp_path, late, station="Wood", depth=(0.1, 0.1))
+    damaged.write_text("no values")
+    stations = read_archive(tmp_path, GRID, PERIOD).stations
+    assert {s.name: (s.sensors, s.depth, float(s.moisture.iloc[0])) for s in stations} == {
+        name: (1, (0.1, 0.1), pytest.approx(0.3)) for name in ("Meadow", "Wood")
+    }
+
+
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path):
     write_sensor(tmp_path, hourly(np.array([0.2]), START))
     write_sensor(tmp_path, hourly(np.array([0.2]), START), station="Wood").write_text("not a table\n")
@@ -284,6 +297,11 @@ def test_maps_of_another_unit_or_kind_get_one_sentence(script, world):
         ds.drop_vars("soil_moisture").to_netcdf(world / "rain.nc")
     assert "soil_moisture is in '%', expected m3 m-3" in refused(script, world, "percent.nc")
     assert "the variable soil_moisture is missing" in refused(script, world, "rain.nc")
+    with xr.open_dataset(world / "forecast.nc", decode_timedelta=False) as ds:
+        ds.drop_vars("input_age").to_netcdf(world / "weather.nc")
+        ds["soil_moisture"].isel(lead_time=0, drop=True).to_dataset(name="predicted").to_netcdf(world / "half.nc")
+    assert "it is no file of forecast.py" in refused(script, world, "weather.nc", "ismn", "--data", world / "data.nc")
+    assert "it is no predictions.nc of a run" in refused(script, world, "half.nc")
     (world / "page.nc").write_text("<html>")
     assert "cannot be read as NetCDF" in refused(script, world, "page.nc")
     assert "does not exist" in refused(script, world, "nothing.nc")

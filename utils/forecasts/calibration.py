@@ -42,7 +42,7 @@ BLOCKS = 4  # of held-out days, for the stretch
 FEW = 20  # days: weight of the region's error in a cell's scale
 FEWEST = 20  # held-out days that a region and season needs for quantiles of its own
 AGES = (1, 2, 3, 5, 8, 12, 18, 26, 36)  # days: edges of the classes of the last observation's age; none: the last class
-HISTORIES = (10, 20, 40, 80, 150)  # days in a row before a forecast: edges of classes; more than the last: enough
+HISTORIES = (10, 20, 40, 80, 150, 200)  # days in a row before a forecast: edges of classes; from the last on: enough
 FEWEST_OF_AGE = 1000  # residuals that a class of age needs for its own factor; else it takes the younger one
 MOST = 2**26  # values of a variable to learn from, at most; a larger map is thinned to every so many days
 

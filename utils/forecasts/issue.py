@@ -19,6 +19,7 @@ from utils.dataset.open import open_data_set
 from utils.dataset.predictors import variables_of
 from utils.dataset.prepared import VariableNames
 from utils.training.checkpoint import load_finished
+from utils.training.setup import start_of
 
 RECENTLY = 60  # days: an issue that lies so far back at most may have been meant for today
 
@@ -71,7 +72,7 @@ def find_issue(
     if init:
         first, last = _read_init(data, init)
         if first != last:
-            return Issue(first, last, KnownInputs(lags), _count_history(data, first, last))
+            return Issue(first, last, KnownInputs(lags), _count_history(data, run_dirs, first, last))
     elif issue:
         first = _init_of(data, issue, lags["soil_moisture"])
     if first >= newest_day:
@@ -79,13 +80,18 @@ def find_issue(
     behind = KnownInputs(lags).behind
     newest = find_newest(data, {name: first - behind.get(name, 0) for name in variables.daily}, variables)
     advice = "" if init or issue else _advise(data, first, lags["soil_moisture"], variables)
-    return Issue(first, first, KnownInputs(lags, newest), _count_history(data, first, first), advice)
+    history = _count_history(data, run_dirs, first, first)
+    return Issue(first, first, KnownInputs(lags, newest), history, advice)
 
 
-def _count_history(data: Path, first: np.datetime64, last: np.datetime64) -> int:
-    """The smallest number of days in a row up to a day from `first` to `last`; days after the data count."""
+def _count_history(data: Path, run_dirs: Sequence[Path], first: np.datetime64, last: np.datetime64) -> int:
+    """The smallest number of days in a row up to a day from `first` to `last`; days after the data count.
+
+    A run reads no day before the first that it may read.
+    """
     days = open_data_set(data).days
-    starts = days[starts_of_runs(days)]
+    begins = [begin for run_dir in run_dirs if (begin := start_of(load_finished(run_dir))) and begin in days]
+    starts = np.sort(np.append(days[starts_of_runs(days)], np.array(begins, days.dtype)))
     between = starts[(starts > first) & (starts <= last)]
     return 1 if len(between) else int((first - starts[starts <= first][-1]).astype(int)) + 1
 

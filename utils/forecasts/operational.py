@@ -19,7 +19,7 @@ from utils.common.text import format_days
 from utils.data_processing import Windows
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import VARIABLES
-from utils.forecasts.calibration import LEVELS
+from utils.forecasts.calibration import LEVELS, history_class
 from utils.forecasts.climatology import DRY, WET
 from utils.forecasts.event_scores import probability_below
 from utils.forecasts.forecast_file import OLD_INPUTS, SHORT_RECORD, Maps, describe_maps
@@ -117,9 +117,12 @@ def note_short_record(request: ForecastRequest, inits: np.ndarray) -> str:
     behind = run.days_behind(inits)
     short = int((behind < run.memory).sum())
     which = f", and too few for {short} of {len(inits)} initial days" if len(inits) > 1 else ""
+    few = history_class(behind.min(keepdims=True))
+    factors = [lead.calibration.by_history for lead in request.leads]
+    width = "wider" if any(factor is not None and factor[few] > 1 for factor in factors) else "no wider"
     return (
         f"{run.checkpoint.model} remembers {run.memory} days, but the record has only {behind.min()} in a row up to "
-        f"{inits[behind.argmin()]}{which}; the intervals are wider, as held-out days asked for with so few."
+        f"{inits[behind.argmin()]}{which}; the intervals are {width}, as held-out days asked for with so few."
     )
 
 

@@ -3,7 +3,7 @@
 The archive is read as it was downloaded, a folder or its ZIP, in either of ISMN's formats (header and values, CEOP).
 The name of a file says variable and depth, so only the sensors that are asked for are opened, and no index is built.
 
-sensors     those of a station that measure within SHALLOW; where it has none, those within SURFACE
+sensors     those of a station that measure within SHALLOW; where none has values in the period, those within SURFACE
 values      with ISMN's quality flag G alone
 day         the mean of the UTC day, where at least HOURS of its hours have a good value
 several     the sensors of a station, or the stations of a cell, are averaged as deviations from their own means, so
@@ -12,7 +12,7 @@ several     the sensors of a station, or the stations of a cell, are averaged as
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,11 +124,7 @@ def _find_sensors(root: IsmnRoot) -> dict[str, list[Sensor]]:
             f"{root.path} holds {len(files)} files of ISMN, but none of soil moisture within {SURFACE:g} m; download "
             "the variable soil moisture."
         )
-    return {folder: _shallowest(sensors) for folder, sensors in stations.items()}
-
-
-def _shallowest(sensors: list[Sensor]) -> list[Sensor]:
-    return [sensor for sensor in sensors if sensor.depth[1] <= SHALLOW] or sensors
+    return stations
 
 
 def _add_station(archive: Archive, root: IsmnRoot, sensors: list[Sensor], grid: Grid, period: Span) -> None:
@@ -136,14 +132,20 @@ def _add_station(archive: Archive, root: IsmnRoot, sensors: list[Sensor], grid: 
     files = _open_sensors(archive, root, sensors)
     if not files:
         return
-    about = {name: files[0].metadata[name].val for name in ("station", "latitude", "longitude", "elevation")}
+    first = next(iter(files.values()))
+    about = {name: first.metadata[name].val for name in ("station", "latitude", "longitude", "elevation")}
     cell = cell_at(grid, about["latitude"], about["longitude"])
     if cell is None:
         archive.outside.append((about["latitude"], about["longitude"]))
         return
-    series = _read_sensors(archive, [file for file in files if _overlaps(file, period)])
-    moisture = combine(series) if series else pd.Series(dtype=float, index=pd.DatetimeIndex([]))
-    if moisture.loc[pd.Timestamp(period[0]) : pd.Timestamp(period[1])].empty:
+    open_then = {sensor: file for sensor, file in files.items() if _overlaps(file, period)}
+    shallow = {sensor: file for sensor, file in open_then.items() if sensor.depth[1] <= SHALLOW}
+    deeper = {sensor: file for sensor, file in open_then.items() if sensor not in shallow}
+    for group in (shallow, deeper):
+        chosen = _read_sensors(archive, group)
+        if _has_days(chosen, period):
+            break
+    else:
         archive.no_values += 1
         return
     station = Station(
@@ -153,29 +155,34 @@ def _add_station(archive: Archive, root: IsmnRoot, sensors: list[Sensor], grid: 
         lat=about["latitude"],
         lon=about["longitude"],
         elevation=about["elevation"],
-        depth=(min(sensor.depth[0] for sensor in sensors), max(sensor.depth[1] for sensor in sensors)),
-        sensors=len(series),
+        depth=(min(sensor.depth[0] for sensor in chosen), max(sensor.depth[1] for sensor in chosen)),
+        sensors=len(chosen),
         cell=cell,
-        moisture=moisture,
+        moisture=combine(list(chosen.values())),
     )
     archive.stations.append(station)
 
 
-def _open_sensors(archive: Archive, root: IsmnRoot, sensors: list[Sensor]) -> list[DataFile]:
+def _has_days(series: Mapping[Sensor, pd.Series], period: Span) -> bool:
+    first, last = map(pd.Timestamp, period)
+    return any(len(days.loc[first:last]) for days in series.values())
+
+
+def _open_sensors(archive: Archive, root: IsmnRoot, sensors: list[Sensor]) -> dict[Sensor, DataFile]:
     """The files of these sensors, with what is known of the sensor; damaged ones are noted and left out."""
-    files = []
+    files = {}
     for sensor in sensors:
         try:
-            files.append(DataFile(root, Path(sensor.file), verify_filepath=False))
+            files[sensor] = DataFile(root, Path(sensor.file), verify_filepath=False)
         except Exception:  # ismn raises many kinds; all mean the same here
             archive.unreadable.append(sensor.file)
     return files
 
 
-def _read_sensors(archive: Archive, files: list[DataFile]) -> list[pd.Series]:
+def _read_sensors(archive: Archive, files: Mapping[Sensor, DataFile]) -> dict[Sensor, pd.Series]:
     """Daily means of each sensor that has any."""
-    series = []
-    for file in files:
+    series = {}
+    for sensor, file in files.items():
         try:
             table = file.read_data()
         except Exception:  # as above
@@ -184,7 +191,7 @@ def _read_sensors(archive: Archive, files: list[DataFile]) -> list[pd.Series]:
         good = table.loc[table["soil_moisture_flag"] == "G", "soil_moisture"].astype(float)
         days = daily_means(good, name=str(file.file_path))
         if len(days):
-            series.append(days)
+            series[sensor] = days
     return series
 
 

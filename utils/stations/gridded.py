@@ -36,6 +36,10 @@ def open_maps(path: Path) -> xr.Dataset:
         raise UserError(f"{path} cannot be read as NetCDF or Zarr, it may be damaged: {fold(error)}") from error
     try:
         check_axes(ds, path)
+        if "lead_time" in ds.dims and "input_age" not in ds:
+            raise UserError(f"{path} has lead times but no input_age: it is no file of forecast.py.")
+        if "predicted" in ds and not {"persistence", "observed"} <= set(ds.variables):
+            raise UserError(f"{path} has predicted, but no persistence or observed: it is no predictions.nc of a run.")
         if "lead_time" in ds.dims:
             dims = ds["soil_moisture"].dims if "soil_moisture" in ds else ()
             check_variables(ds, path, names=["soil_moisture"], dims=dims)

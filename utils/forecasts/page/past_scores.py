@@ -13,6 +13,7 @@ from utils.common.files import read_json
 from utils.common.periods import overlap
 from utils.common.text import format_days, format_number, format_percent
 from utils.forecasts.calibration import LEVELS, OutOfSample
+from utils.forecasts.forecast_file import NEWEST
 from utils.forecasts.numerical_model import NAME as NUMERICAL_MODEL
 from utils.forecasts.request import ForecastRequest, LeadEnsemble
 from utils.training.checkpoint import load_checkpoint
@@ -26,11 +27,14 @@ class PastScores:
     rows: list[dict[str, str]]
 
 
-def describe_hindcasts(file: Path) -> dict[str, str]:
-    """Of which initial days, runs and data the scores of a file of hindcasts are."""
+def describe_hindcasts(file: Path) -> dict[str, Any]:
+    """Of which initial days, inputs, runs and data the scores of a file of hindcasts are."""
     with xr.open_dataset(file, engine="netcdf4") as ds:
         days = ds["init_time"].values.astype("datetime64[D]")
+        newest = {name: ds[name].values.astype("datetime64[D]") for name in ds.coords if name.startswith(NEWEST)}
+        behind = {name.removeprefix(NEWEST): int((days - day).max().astype(int)) for name, day in newest.items()}
         return {
+            "behind": {name: count for name, count in behind.items() if count > 0},
             "first_init": str(days[0]),
             "last_init": str(days[-1]),
             "source": ds.attrs["source"],
@@ -92,11 +96,18 @@ def _describe_period(request: ForecastRequest, content: Mapping[str, Any], name:
     said = [f"Scores of hindcasts from each day, {first} to {last}, with data of {content['data']} ({name})."]
     if content["source"] != request.attributes["source"]:
         said.append("They were made by other runs, or with other weights, than this forecast.")
+    if content.get("behind", {}) != _days_behind(request):
+        said.append("In them, the inputs other than soil moisture were older, or newer, than in this forecast.")
     leads = [lead.days for lead in request.leads]
     learned = [span for run in request.run_dirs for span in _days_of_learning(run)]
     if overlap(((first + min(leads), last + max(leads)),), tuple(learned)) is not None:
         said.append("The runs have learned from days of this period: the scores are better than those of new days.")
     return said
+
+
+def _days_behind(request: ForecastRequest) -> dict[str, int]:
+    """By how many days inputs of the forecast end before its initial day, of those that do."""
+    return {} if request.end is None else request.known.days_behind(request.end)
 
 
 def _days_of_learning(run_dir: Path) -> list[tuple[np.datetime64, np.datetime64]]:
@@ -106,9 +117,9 @@ def _days_of_learning(run_dir: Path) -> list[tuple[np.datetime64, np.datetime64]
 
 def _test_period(request: ForecastRequest) -> PastScores:
     """The scores of each run on its own test period, with the coverage of the forecast's intervals there."""
-    rows, periods = [], set()
+    rows, periods, on_time = [], set(), not _days_behind(request)
     for lead in request.leads:
-        coverage = _cover_test_period(lead)
+        coverage = _cover_test_period(lead) if on_time else None
         for run_dir in lead.run_dirs:
             metrics = read_json(run_dir / "metrics.json")
             if not metrics.get("test"):  # not evaluated
@@ -120,6 +131,8 @@ def _test_period(request: ForecastRequest) -> PastScores:
     if not rows:
         return PastScores(["No scores: the runs have not been evaluated. Run eval.py, or give --scores."], [])
     said = [f"Scores on the test period of the runs, {' and '.join(sorted(periods))}. They have not learned from it."]
+    if not on_time:
+        said.append("Their inputs were on time; those of this forecast are late, so expect larger errors than these.")
     if any("run" in row for row in rows):
         said.append("RMSE and skill are those of each run alone; the coverage is that of all runs together.")
     return PastScores(said, rows)

@@ -20,6 +20,7 @@ from utils.common.text import format_days, join_words
 from utils.dataset.open import open_data_set
 from utils.dataset.prepared import SYNTHETIC, in_brackets, label_of
 from utils.figures.series import has_few_cells, place_of
+from utils.forecasts.forecast_file import NEWEST, OLD_INPUTS, SHORT_RECORD
 from utils.forecasts.page.cells import embed_cells, find_cell, read_last_days, turn_north_up
 from utils.forecasts.page.maps import NAMES, Frame, Picture, draw_page_maps, draw_page_series
 from utils.forecasts.page.past_scores import PastScores, read_scores_file
@@ -37,8 +38,7 @@ ORIGIN = {  # attribute of the file: how the page calls it
     "commit": "version of the code",
     "history": "written",
 }
-NOTES = ("short_record", "old_inputs")  # attributes that tell what makes this forecast less sure
-NEWEST = "newest_"  # and the name of an input: the coordinate with its newest day
+NOTES = (SHORT_RECORD, OLD_INPUTS)  # attributes that tell what makes this forecast less sure
 NOT_SHOWN = (*NOTES, "Conventions", "title", "request", "synthetic", "future_sha256")
 
 

@@ -7,6 +7,7 @@ intervals that overlap in many ways: since the start (ECMWF), or in pieces of 3 
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from utils.products.weather.fields import Field
 HOURS = 24  # of a day
 LONGEST_LEAD = 15  # days: the longest of ECMWF's open data
 PACKING = 0.5  # mm: what the packing of two sums since the start may take from their difference
-MANY = 0.01  # share of cells: where more of them lose rain, it is no sum
+MANY = 0.01  # share of the cells with rain: where more of them lose some, it is no sum
 SEA = 1e-3  # m3 m-3: soil moisture nearer to 0 is that of the sea, where a model does not leave it out
 
 Interval = tuple[int, int]  # hours after the start of the run
@@ -80,15 +81,24 @@ class Run:
         needed = [find_amounts(self.rain, HOURS * day, HOURS * (day + 1)) for day in range(self.lead_days)]
         amounts = {interval: read_field(self.rain[interval], cells) for signed in needed for interval, _ in signed}
         totals = np.stack([sum(sign * amounts[interval] for interval, sign in signed) for signed in needed])
-        for day, total in enumerate(totals):
-            falls = total < -PACKING
-            if falls.mean() > MANY:
-                raise UserError(
-                    f"The run of {self.start} loses rain on its day {day + 1} in {int(falls.sum())} cells, by up to "
-                    f"{-total[falls].min():.1f} mm: its values are no sums since the start of the run; in place of "
-                    "NetCDF give GRIB, which says of which hours a value is."
-                )
+        self._check_sums(cells, amounts)
         return np.maximum(totals, 0).astype(np.float32)
+
+    def _check_sums(self, cells: Cells, amounts: dict[Interval, Float[np.ndarray, "lat lon"]]) -> None:
+        """Raises UserError where sums since the start of the run get smaller; NetCDF calls any amount such a sum."""
+        sums = [
+            (end, amounts[start, end] if (start, end) in amounts else read_field(field, cells))
+            for (start, end), field in sorted(self.rain.items())
+            if start == 0 and ((start, end) in amounts or field.file.kind != "grib")
+        ]
+        for (_, earlier), (end, later) in pairwise(sums):
+            falls = later - earlier < -PACKING
+            if falls.sum() > MANY * (earlier > PACKING).sum():
+                raise UserError(
+                    f"The run of {self.start} loses rain up to hour {end} in {int(falls.sum())} cells, by up to "
+                    f"{(earlier - later)[falls].max():.1f} mm: its values are no sums since the start of the run; in "
+                    "place of NetCDF give GRIB, which says of which hours a value is."
+                )
 
     def _moisture(self, cells: Cells) -> Float[np.ndarray, "lead lat lon"]:
         hours = [hour for hour in sorted(self.moisture) if hour <= HOURS * self.lead_days]

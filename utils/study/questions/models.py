@@ -20,7 +20,7 @@ from utils.study.plan import MATCHED, OURS, PAPERS_BEST
 from utils.study.questions.forecasts_shown import WAYS, forecast_rows
 from utils.study.results import LEARNED_FROM, RIVALS, SCRATCH, TRANSFERRED, Comparison, Results
 
-YARDSTICKS = ("persistence", "ridge", "ridge_memory")  # a model that is of use is better than each of them
+YARDSTICKS = ("persistence", "ridge", "ridge_memory", "boosting")  # a model that is of use is better than each of them
 _NOTE = {"textcoords": "offset points", "va": "center", "fontsize": 6, "color": "0.4"}
 
 
