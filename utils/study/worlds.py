@@ -19,9 +19,11 @@ from utils.products.synthetic.sample import SampleSettings, make_sample
 from utils.products.synthetic.world import PRODUCTS
 from utils.scores import significance
 from utils.scores.significance import LEVEL, Estimate
-from utils.study.plan import MATCHED, SCRATCH, TRANSFERRED
+from utils.study.plan import MATCHED, OURS, SCRATCH, TRANSFERRED
 from utils.study.results import RIVALS, Comparison, Results
 
+WAYS = (SCRATCH, TRANSFERRED)
+STRONGEST = "boosting"  # of the baselines on the sample
 FIRST_SEED = 2  # of the first world; the study's own sample has 1
 NO_TRANSFER = "no transfer"  # the other comparison: with the same model from scratch
 EQUAL_STEPS = "no transfer, equal steps"  # and with it after as many steps, where the study has such runs
@@ -71,18 +73,22 @@ def _compare_in_world(
     name: str, results: Results, models: Sequence[str] | None = None, leads: Sequence[int] | None = None
 ) -> list[dict[str, object]]:
     """A row for each comparison in one world, of all its models and leads or of these."""
-    cases = [(SCRATCH, "ridge_memory", "persistence", "persistence")]  # experiment, model, rival, its name
-    for model in models or results.models:
-        cases += [(place, model, rival, rival) for place, rival in product((SCRATCH, TRANSFERRED), RIVALS)]
+    models = models or results.models
+    cases = [(SCRATCH, "ridge_memory", (SCRATCH, "persistence"), "persistence")]  # experiment, model, rival, its name
+    for model in models:
+        for place, rival in product(WAYS, (*RIVALS, STRONGEST)):
+            cases.append((place, model, (SCRATCH, rival), rival))
+        if model == OURS[-1]:
+            cases += [(place, model, (place, other), other) for place in WAYS for other in OURS[:-1] if other in models]
         cases += [
-            (TRANSFERRED, model, model, NO_TRANSFER),
-            (TRANSFERRED, model, model + MATCHED, EQUAL_STEPS),
+            (TRANSFERRED, model, (SCRATCH, model), NO_TRANSFER),
+            (TRANSFERRED, model, (SCRATCH, model + MATCHED), EQUAL_STEPS),
         ]
     rows = []
     for lead, (experiment, model, rival, against) in product(leads or results.leads, cases):
-        if against == EQUAL_STEPS and not results.has(SCRATCH, rival, lead):
+        if against == EQUAL_STEPS and not results.has(*rival, lead):
             continue
-        change = results.rmse_change(Comparison(experiment, model, lead, (SCRATCH, rival)))
+        change = results.rmse_change(Comparison(experiment, model, lead, rival))
         rows.append(
             {
                 "world": name,
