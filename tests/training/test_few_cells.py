@@ -66,7 +66,7 @@ def test_a_model_that_needs_more_cells_says_so(tmp_path, script, model):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("model", ["lstm", "convlstm", "pixel_lstm"])
+@pytest.mark.parametrize("model", ["lstm", "convlstm", "pixel_lstm", "conv_mixer", "change_net"])
 def test_the_other_networks_learn_on_one_cell(tmp_path, script, model):
     target = sample(tmp_path / "smap.nc", 120, "2015-03-31", 1, 1, seed=0)
     arguments = ["--data", target, *PERIODS, "--epochs", 1, "--out", tmp_path / "run"]
