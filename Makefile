@@ -76,7 +76,8 @@ docs-results: .venv/installed  ## copy the finished studies, and a forecast from
 	$(BIN)/python forecast.py $(RESULTS)/runs/finetune-SMAPtest/compact/lead*/seed0 \
 		--data data/sample/smap_l4_2deg.nc --out $(RESULTS)/forecast.nc
 	cp $(RESULTS)/forecast.png docs/results/
-	[ ! -d results-evidence ] || $(BIN)/python -m utils.study.publish results-evidence docs/results/evidence
+	[ ! -d results-evidence ] || $(BIN)/python -m utils.study.publish results-evidence docs/results/evidence \
+		--figures study target_days transfer_gain strategies worlds controls ladder operational
 
 figures: .venv/installed  ## draw table, figures and report again from the runs' predictions.nc, without training
 	$(BIN)/python -m utils.study.report $(RESULTS)

@@ -1,6 +1,7 @@
 """What is committed of finished studies: copies, a diagram of their periods, and the time they took."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,16 @@ def test_the_evidence_has_a_page_with_commands_and_times(studies, tmp_path, undr
     assert "| [worlds](worlds/answers.md) | `python reproduce.py --worlds 5` | 2:01:00 |" in page
     with pytest.raises(UserError, match="holds no study"):
         publish_all(tmp_path / "docs", tmp_path / "again")
+
+
+def test_each_study_gives_those_of_the_figures_that_it_has(studies, tmp_path, undrawn):
+    shutil.copytree(studies / "worlds", studies / "seeds")
+    (studies / "seeds" / "figures" / "two.png").unlink()
+    publish_all(studies, tmp_path / "docs", ("one", "two"))
+    copied = {str(path.relative_to(tmp_path / "docs")) for path in (tmp_path / "docs").rglob("*.png")}
+    assert copied == {"seeds/one.png", "worlds/one.png", "worlds/two.png"}
+    with pytest.raises(UserError, match="has the figure three"):
+        publish_all(studies, tmp_path / "docs", ("one", "three"))
 
 
 def test_the_table_of_a_page_is_filled_from_a_study(tmp_path):

@@ -55,13 +55,20 @@ def publish_study(study: Path, into: Path, figures: tuple[str, ...]) -> None:
 
 
 def publish_all(folder: Path, into: Path, figures: tuple[str, ...] = ()) -> None:
-    """Copy each study below a folder, and write README.md with their commands and the time of their last calls."""
+    """Copy each study below a folder, with those of the figures that it has, and write README.md with their commands.
+
+    Raises UserError where no study has one of the figures.
+    """
     studies = sorted(path.parent for path in folder.glob("*/study.json"))
     if not studies:
         raise UserError(f"{folder} holds no study; make them with: make evidence")
+    for name in figures:
+        if not list(folder.glob(f"*/figures/{name}.png")):
+            raise UserError(f"No study below {folder} has the figure {name}.")
     rows = ["| study | command | time |", "|---|---|---|"]
     for study in studies:
-        publish_study(study, into / study.name, figures)
+        there = tuple(name for name in figures if (study / "figures" / f"{name}.png").exists())
+        publish_study(study, into / study.name, there)
         content = read_json(study / "study.json")
         hours = tqdm.format_interval(content["seconds"])
         rows.append(f"| [{study.name}]({study.name}/answers.md) | `{content['command']}` | {hours} |")

@@ -60,7 +60,7 @@ def target_days(results: Results, figures: Path) -> Section | None:
     in_short = _where_it_pays(ours["model"], ours["target_days"], changes)
     if of_two := list(dict.fromkeys(ours.loc[ours["of_two"], "model"])):
         in_short += (
-            f" From scratch, {join_words(of_two)} counts as the better of two runs: with the usual steps, and with as "
+            f" From scratch, the better of two runs counts for {join_words(of_two)}: with the usual steps, and with as "
             "many as with transfer."
         )
     said = [
