@@ -59,7 +59,8 @@ class Settings:
 
 def our_model(name: str, shape: tuple[int, int], input_days: int) -> ForecastModel:
     """A model as its script in SMAPtest builds it."""
-    script, _, head = (name, "", "") if (ROOT / "SMAPtest" / f"train_{name}.py").exists() else name.rpartition("_")
+    has_script = (ROOT / "SMAPtest" / f"train_{name}.py").exists()
+    script, _, head = (name, "", "") if has_script else name.partition("_")  # only the convlstm has heads
     module = load_script(ROOT / "SMAPtest" / f"train_{script}.py")
     chosen = module.Settings(input_days=input_days, **({"head": head} if head else {}))
     return module.build(chosen, Grid(np.linspace(54, 3, shape[0]), np.linspace(72, 136, shape[1])))

@@ -47,6 +47,15 @@ def test_models_free_of_the_grid_agree_with_their_plain_reference(name, shape, i
         torch.testing.assert_close(found, theirs.grad, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", reference.MODELS)
+def test_every_model_is_built_as_its_script_builds_it(name):
+    shape = (24, 28)
+    plain = reference.MODELS[name](shape, 3, 3)
+    assert {key: w.shape for key, w in our_model(name, shape, 3).state_dict().items()} == {
+        key: w.shape for key, w in plain.state_dict().items()
+    }
+
+
 def test_the_operations_of_a_step_are_those_by_hand(settings):
     settings.parts, settings.models = ("steps",), ("cnn",)
     bench.main(settings)
