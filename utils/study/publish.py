@@ -73,8 +73,8 @@ def publish_all(folder: Path, into: Path, figures: tuple[str, ...] = ()) -> None
         hours = tqdm.format_interval(content["seconds"])
         rows.append(f"| [{study.name}]({study.name}/answers.md) | `{content['command']}` | {hours} |")
     text = f"# What `make {folder.name.removeprefix('results-')}` has found\n\n"
-    text += "Each study with its command and the time of its last call, h:mm:ss or mm:ss. It takes the runs that earlier "
-    text += "calls and studies have made.\n\n"
+    text += "Each study with its command and the time of its last call, h:mm:ss or mm:ss. It takes the runs that "
+    text += "earlier calls and studies have made.\n\n"
     with whole_file(into / "README.md") as partial:
         partial.write_text(text + "\n".join(rows) + "\n", encoding="utf-8")
 
