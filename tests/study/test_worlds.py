@@ -199,7 +199,7 @@ def test_worlds_are_averaged_without_the_studys_own(monkeypatch, tmp_path):
     assert set(table.index) == {"2", "3", worlds.MEAN, worlds.THIS}
     assert list(table.loc["2", "against"]) == [
         "persistence",  # of ridge_memory
-        *["persistence", "ridge_memory"] * 2,
+        *["persistence", "ridge_memory", "boosting"] * 2,
         "no transfer",
     ]
     mean = 100 * (np.sqrt(0.98 * 0.96) - 1)
