@@ -67,14 +67,15 @@ def find_issue(
     names = {name: None for run_dir in run_dirs for name in load_finished(run_dir).variables.daily}
     variables = variables_of(names)
     lags = choose_lags(data, variables, lag)
-    newest_day = find_newest(data, {"soil_moisture": open_data_set(data).days[-1]})["soil_moisture"]
-    first = newest_day
     if init:
         first, last = _read_init(data, init)
         if first != last:
             return Issue(first, last, KnownInputs(lags), _count_history(data, run_dirs, first, last))
-    elif issue:
+    newest_day = find_newest(data, {"soil_moisture": open_data_set(data).days[-1]})["soil_moisture"]
+    if issue:
         first = _init_of(data, issue, lags["soil_moisture"])
+    elif not init:
+        first = newest_day
     if first >= newest_day:
         lags = choose_lags(data, variables, lag, as_expected=False)
     behind = KnownInputs(lags).behind
