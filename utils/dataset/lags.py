@@ -35,8 +35,10 @@ class KnownInputs:
         """Days by which a variable ends before the initial day, of those that do."""
         return {name: days - self.lag for name, days in self.lags.items() if days > self.lag}
 
-    def days_behind(self, init: np.datetime64) -> dict[str, int]:
-        """The same of a forecast from this day; an input may be older than its lag says."""
+    def days_behind(self, init: np.datetime64 | None) -> dict[str, int]:
+        """The same of a forecast from this day; an input may be older than its lag says. None: of hindcasts."""
+        if init is None:
+            return self.behind
         older = {name: int((init - day).astype(int)) for name, day in self.newest.items() if name != "soil_moisture"}
         return self.behind | {name: days for name, days in older.items() if days > 0}
 

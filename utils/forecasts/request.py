@@ -114,8 +114,7 @@ class ForecastRequest:
 
 def calibrated_behind(known: KnownInputs, init: np.datetime64 | None) -> dict[str, int]:
     """The days by which variables end before the initial day, at most MOST_BEHIND; `init` None: of hindcasts."""
-    behind = known.behind if init is None else known.days_behind(init)
-    return {name: min(days, MOST_BEHIND) for name, days in behind.items()}
+    return {name: min(days, MOST_BEHIND) for name, days in known.days_behind(init).items()}
 
 
 def make_request(

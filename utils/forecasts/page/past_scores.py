@@ -96,18 +96,13 @@ def _describe_period(request: ForecastRequest, content: Mapping[str, Any], name:
     said = [f"Scores of hindcasts from each day, {first} to {last}, with data of {content['data']} ({name})."]
     if content["source"] != request.attributes["source"]:
         said.append("They were made by other runs, or with other weights, than this forecast.")
-    if content.get("behind", {}) != _days_behind(request):
+    if content.get("behind", {}) != request.known.days_behind(request.end):
         said.append("In them, the inputs other than soil moisture were older, or newer, than in this forecast.")
     leads = [lead.days for lead in request.leads]
     learned = [span for run in request.run_dirs for span in _days_of_learning(run)]
     if overlap(((first + min(leads), last + max(leads)),), tuple(learned)) is not None:
         said.append("The runs have learned from days of this period: the scores are better than those of new days.")
     return said
-
-
-def _days_behind(request: ForecastRequest) -> dict[str, int]:
-    """By how many days inputs of the forecast end before its initial day, of those that do."""
-    return {} if request.end is None else request.known.days_behind(request.end)
 
 
 def _days_of_learning(run_dir: Path) -> list[tuple[np.datetime64, np.datetime64]]:
@@ -117,7 +112,7 @@ def _days_of_learning(run_dir: Path) -> list[tuple[np.datetime64, np.datetime64]
 
 def _test_period(request: ForecastRequest) -> PastScores:
     """The scores of each run on its own test period, with the coverage of the forecast's intervals there."""
-    rows, periods, on_time = [], set(), not _days_behind(request)
+    rows, periods, on_time = [], set(), not request.known.days_behind(request.end)
     for lead in request.leads:
         coverage = _cover_test_period(lead) if on_time else None
         for run_dir in lead.run_dirs:
